@@ -1,0 +1,253 @@
+/**
+ * The attempts of a job as a strip, to scale on one axis.
+ *
+ *     07:30 ╎ 10:00     10:10     10:20     10:30     10:40 10:46
+ *     1       [━━━━━━━━━━━━━›                               │  render-b-2198
+ *     2                     [━━━━━━━━━━━━━━━━━━━━━━━━━━✕    │  render-a-4127
+ *     3                                                [━━━━│) render-b-2210
+ *
+ * `[` a claim, `✕ › ✓ ! /` how it ended, `│` now, `)` the end of the lease: right of now it stands for
+ * "later" and is not to scale, left of now it is. Time in which no attempt was live is folded into `╎`
+ * when it is longer than 2 minutes and more than 8 % of the whole; only waiting is ever folded.
+ */
+import type { AttemptDocument, JobDocument } from '../../client/documents.ts'
+import { endVerbs, reached } from './end-reason.ts'
+import { workerName } from './format.ts'
+import { endMarks } from './marks.ts'
+import { paint, type Style, type Terminal } from './style.ts'
+import { cut, ellipsis } from './text.ts'
+
+const foldLongerMs = 2 * 60_000
+const foldShare = 0.08
+const foldColumns = 3
+const margin = 2
+/** Below this the words at the right would leave no room for a strip. */
+const widthMin = 60
+const nameColumns = 22
+const wideColumns = 80
+/** Newest attempts drawn when there are more than `rowsMax`. */
+const rowsMax = 12
+const rowsNewest = 6
+
+const s = 1000
+const m = 60 * s
+const h = 60 * m
+const tickSteps = [
+  s,
+  5 * s,
+  10 * s,
+  15 * s,
+  30 * s,
+  m,
+  2 * m,
+  5 * m,
+  10 * m,
+  20 * m,
+  30 * m,
+  h,
+  6 * h,
+  24 * h,
+]
+
+/** Lines of the strip: its axis, then one row for each attempt. Nothing without an attempt or room. */
+export function attemptStrip(terminal: Terminal, job: JobDocument, now: Date): string[] {
+  const attempts = (job.attempts ?? []).filter(({ startedAt }) => startedAt !== null)
+  if (attempts.length === 0 || terminal.width < widthMin) return []
+  const axis = layOut(terminal, job, attempts, now.getTime())
+  const drawn = attempts.length > rowsMax ? attempts.slice(-rowsNewest) : attempts
+  const earlier = attempts.length - drawn.length
+  return [
+    paint(terminal, ['dim'], axisLine(terminal, axis)),
+    ...(earlier > 0 ? [`  ${ellipsis(terminal)} ${earlier} earlier attempts`] : []),
+    ...drawn.map((attempt) => attemptRow(terminal, job, attempt, axis)),
+  ].map((line) => cut(terminal, line, terminal.width))
+}
+
+interface Segment {
+  startMs: number
+  endMs: number
+  /** Columns of its start and its end. */
+  start: number
+  end: number
+}
+
+interface Axis {
+  segments: Segment[]
+  /** Columns of the folds. */
+  folds: number[]
+  createdMs: number
+  headFolded: boolean
+  /** The end of the drawn time: now, or the end of the last attempt of a job that has ended. */
+  endMs: number
+  end: number
+  live: boolean
+  msPerColumn: number
+}
+
+function layOut(
+  terminal: Terminal,
+  job: JobDocument,
+  attempts: readonly AttemptDocument[],
+  nowMs: number,
+): Axis {
+  const live = job.finishedAt === null
+  const createdMs = Date.parse(job.createdAt)
+  const bounds = attempts.map(({ startedAt, endedAt }) => ({
+    startMs: Date.parse(startedAt ?? job.createdAt),
+    endMs: endedAt === null ? nowMs : Date.parse(endedAt),
+  }))
+  const lastEndMs = Math.max(...bounds.map(({ endMs }) => endMs))
+  const endMs = live ? Math.max(nowMs, lastEndMs) : lastEndMs
+  const firstMs = Math.min(createdMs, ...bounds.map(({ startMs }) => startMs))
+  const folding = (gapMs: number): boolean =>
+    gapMs > foldLongerMs && gapMs > foldShare * (endMs - firstMs)
+
+  // What is drawn: the time from the first to the last moment, less the gaps that fold.
+  const spans: { startMs: number; endMs: number }[] = []
+  let reachedMs = firstMs
+  let spanStartMs = firstMs
+  let headFolded = false
+  for (const { startMs, endMs: spanEndMs } of bounds.toSorted((a, b) => a.startMs - b.startMs)) {
+    if (folding(startMs - reachedMs)) {
+      if (reachedMs === firstMs && spans.length === 0) headFolded = true
+      else spans.push({ startMs: spanStartMs, endMs: reachedMs })
+      spanStartMs = startMs
+    }
+    reachedMs = Math.max(reachedMs, spanEndMs)
+  }
+  const tailFolded = folding(endMs - reachedMs)
+  spans.push({ startMs: spanStartMs, endMs: tailFolded ? reachedMs : endMs })
+
+  const wide = terminal.width >= 100
+  const label = axisLabel(createdMs, tickSteps[5] ?? 0).length + foldColumns
+  const left = margin + (headFolded ? label : String(attempts.at(-1)?.attempt ?? 1).length + 2)
+  const end = Math.min(left + wideColumns, terminal.width - nameColumns - (wide ? 8 : 2))
+  const innerFolds = spans.length - 1 + (tailFolded ? 1 : 0)
+  const drawnMs = Math.max(
+    1,
+    spans.reduce((sum, span) => sum + span.endMs - span.startMs, 0),
+  )
+  const msPerColumn = drawnMs / Math.max(1, end - left - innerFolds * foldColumns)
+
+  const folds = headFolded ? [left - 2] : []
+  const segments: Segment[] = []
+  let column = left
+  for (const [index, span] of spans.entries()) {
+    if (index > 0) {
+      folds.push(column + 1)
+      column += foldColumns
+    }
+    const stop = column + (span.endMs - span.startMs) / msPerColumn
+    segments.push({ ...span, start: Math.round(column), end: Math.round(stop) })
+    column = Math.round(stop)
+  }
+  if (tailFolded) folds.push(column + 1)
+  return { segments, folds, createdMs, headFolded, endMs, end, live, msPerColumn }
+}
+
+/** The column of a moment; a moment inside a fold is at its right. */
+function columnOf(axis: Axis, atMs: number): number {
+  for (const { startMs, endMs, start, end } of axis.segments) {
+    if (atMs <= startMs) return start
+    if (atMs <= endMs) return Math.min(end, start + Math.floor((atMs - startMs) / axis.msPerColumn))
+  }
+  return axis.end
+}
+
+function axisLabel(atMs: number, stepMs: number): string {
+  const iso = new Date(atMs).toISOString()
+  if (stepMs >= 24 * h) return iso.slice(5, 10)
+  return stepMs < m ? iso.slice(11, 19) : iso.slice(11, 16)
+}
+
+/** Labels by weight: the end, the starts of the segments, then ticks where there is room. */
+function axisLine(terminal: Terminal, axis: Axis): string {
+  const fits = (stepMs: number): boolean =>
+    stepMs / axis.msPerColumn >= axisLabel(0, stepMs).length + 4
+  const stepMs = tickSteps.find(fits) ?? 24 * h
+  const line = Array.from({ length: axis.end }, () => ' ')
+  const put = (column: number, text: string): void => {
+    const around = line.slice(Math.max(0, column - 1), column + text.length + 1)
+    if (around.some((sign) => sign !== ' ')) return
+    for (const [index, sign] of [...text].entries()) line[column + index] = sign
+  }
+  for (const column of axis.folds) line[column] = foldSign(terminal)
+  if (axis.headFolded) put(margin, axisLabel(axis.createdMs, m))
+  put(axis.end, axisLabel(axis.endMs, stepMs))
+  for (const { startMs, start } of axis.segments) put(start, axisLabel(startMs, stepMs))
+  for (const { startMs, endMs } of axis.segments)
+    for (let tick = Math.ceil(startMs / stepMs) * stepMs; tick < endMs; tick += stepMs)
+      put(columnOf(axis, tick), axisLabel(tick, stepMs))
+  return line.join('').trimEnd()
+}
+
+function foldSign(terminal: Terminal): string {
+  return terminal.unicode ? '╎' : ':'
+}
+
+function attemptRow(
+  terminal: Terminal,
+  job: JobDocument,
+  attempt: AttemptDocument,
+  axis: Axis,
+): string {
+  const cells: { sign: string; styles: readonly Style[] }[] = Array.from(
+    { length: axis.end + 2 },
+    () => ({ sign: ' ', styles: [] }),
+  )
+  const put = (column: number, sign: string, styles: readonly Style[] = []): void => {
+    if (column >= 0 && column < cells.length) cells[column] = { sign, styles }
+  }
+  const firstFold = axis.headFolded ? 1 : 0
+  for (const column of axis.folds.slice(firstFold)) put(column, foldSign(terminal), ['dim'])
+  for (const [index, sign] of [...String(attempt.attempt)].entries())
+    put(margin + index, sign, ['dim'])
+  if (axis.live) put(axis.end, terminal.unicode ? '│' : '|', ['dim'])
+
+  const startMs = Date.parse(attempt.startedAt ?? job.createdAt)
+  const leaseMs = job.leaseExpiresAt === null ? null : Date.parse(job.leaseExpiresAt)
+  const lapsed = leaseMs !== null && leaseMs < axis.endMs
+  const liveNow = attempt.endedAt === null
+  const stopMs = attempt.endedAt !== null ? Date.parse(attempt.endedAt) : axis.endMs
+  // An end mark needs a column of its own, and the line of now keeps its.
+  const last = axis.live ? axis.end - 1 : axis.end
+  const stop = Math.min(liveNow ? axis.end : last, Math.max(columnOf(axis, stopMs), 1))
+  const start = Math.min(columnOf(axis, startMs), (liveNow ? last : stop) - (liveNow ? 0 : 1))
+  const bar: readonly Style[] = liveNow && !lapsed ? ['blue'] : ['dim']
+  put(start, '[', bar)
+  for (let column = start + 1; column < stop; column += 1)
+    if (cells[column]?.sign === ' ') put(column, terminal.unicode ? '━' : '=', bar)
+  if (attempt.endedAs !== null) {
+    const { mark, ascii, styles } = endMarks[attempt.endedAs]
+    put(Math.max(stop, start + 1), terminal.unicode ? mark : ascii, styles)
+  } else if (leaseMs !== null) {
+    if (lapsed) put(Math.min(columnOf(axis, leaseMs), last), ')', ['brightRed'])
+    else put(axis.end + 1, ')', bar)
+  }
+
+  const name = attempt.workerId === null ? '' : workerName(attempt.workerId)
+  const how =
+    terminal.width >= 100 && attempt.endedAs !== null
+      ? `  ${endVerbs[attempt.endedAs].replace(/^was /, '')}${reached(job, attempt)}`
+      : ''
+  return `${paintRuns(terminal, cells)} ${name}${paint(terminal, ['dim'], how)}`.trimEnd()
+}
+
+/** Neighbours of one colour share one code. */
+function paintRuns(
+  terminal: Terminal,
+  cells: readonly { sign: string; styles: readonly Style[] }[],
+): string {
+  let line = ''
+  let run = ''
+  let styles: readonly Style[] = []
+  for (const cell of cells) {
+    if (cell.styles.join() !== styles.join()) {
+      line += paint(terminal, styles, run)
+      run = ''
+      styles = cell.styles
+    }
+    run += cell.sign
+  }
+  return line + paint(terminal, styles, run)
+}

@@ -1,0 +1,50 @@
+/**
+ * The error block: what happened, why it matters, what to do, and the stable code last.
+ *
+ *     error: audio.align …31d6f8 is completed, and a completed job can't be cancelled.
+ *            To run it again: leasehold jobs retry 31d6f8
+ *            (ERR_JOB_TERMINAL, exit 5)
+ *
+ * A stack trace only with LEASEHOLD_LOG_LEVEL=debug. With `--json` one document instead.
+ */
+import { stripVTControlCharacters } from 'node:util'
+import { paint, type Terminal } from './style.ts'
+import { wrap } from './text.ts'
+
+/** An error as the program shows it; `hint` says what to do. */
+export interface ShownError {
+  readonly message: string
+  readonly hint?: string | undefined
+  readonly code: string
+  readonly exitCode: number
+  readonly stack?: string | undefined
+}
+
+const label = 'error: '
+/** Sentences wider than this are hard to read, however wide the terminal. */
+const widthMax = 80
+
+/** The error block, for standard error. */
+export function renderError(
+  terminal: Terminal,
+  error: ShownError,
+  env: Readonly<Record<string, string | undefined>>,
+): string {
+  const width = terminal.isTerminal ? Math.min(terminal.width, widthMax) : Infinity
+  const sentences = [error.message, error.hint, `(${error.code}, exit ${error.exitCode})`]
+  const lines = sentences.flatMap((text) =>
+    text ? wrap(stripVTControlCharacters(text).trimEnd(), width - label.length) : [],
+  )
+  const block = lines.map((line, index) =>
+    index === 0
+      ? paint(terminal, ['red', 'bold'], label.trimEnd()) + ` ${line}`
+      : ' '.repeat(label.length) + line,
+  )
+  if (env['LEASEHOLD_LOG_LEVEL'] === 'debug' && error.stack) block.push(error.stack)
+  return `${block.join('\n')}\n`
+}
+
+/** The error as one JSON document. */
+export function renderErrorJson({ code, message, hint }: ShownError): string {
+  return `${JSON.stringify({ error: { code, message, hint: hint ?? null } })}\n`
+}
