@@ -1,0 +1,275 @@
+/**
+ * Connections to PostgreSQL, as Leasehold needs them.
+ *
+ * Guarantees: every call ends within its own time limit; a pool or client never crashes the process by an `error` event; a
+ * server that takes no writes is never used (it counts as down); several hosts in the URL are tried in turn; nothing here
+ * needs session state, so a transaction-mode pooler may stand in between. What fails comes back as one of our errors, with
+ * the operation's name and the server's error as its cause.
+ */
+import pg from 'pg'
+import {
+  DatabaseReadOnlyError,
+  DatabaseUnreachableError,
+  DatabaseUnsafeError,
+  InputTooLargeError,
+  LeaseholdError,
+  PermissionDeniedError,
+  SchemaOutdatedError,
+  UsageError,
+  ValueUnstorableError,
+} from '../errors.ts'
+
+/** Anything that runs one statement: a pool, a client, or an adapter around the caller's own transaction. */
+export interface Executor {
+  query(text: string, values: unknown[]): Promise<{ rows: Record<string, unknown>[] }>
+}
+
+export interface Database extends Executor {
+  /** The quoted name of the schema that holds Leasehold's functions. */
+  readonly schema: string
+  close(): Promise<void>
+}
+
+export interface ConnectOptions {
+  /** `postgres://user:password@host:port/database`; several `host:port`, separated by commas, for failover. */
+  readonly databaseUrl: string
+  /** Schema of Leasehold's functions. Default `leasehold`. */
+  readonly schema?: string
+  /** Connections at most. Default 4. */
+  readonly connectionsMax?: number
+  /** Time limit of one call, in milliseconds. Default 30,000. */
+  readonly callTimeoutMs?: number
+  readonly applicationName?: string
+}
+
+export const CONNECT_DEFAULTS = Object.freeze({
+  schema: 'leasehold',
+  connectionsMax: 4,
+  callTimeoutMs: 30_000,
+  connectTimeoutMs: 5_000,
+})
+
+export interface HostAddress {
+  readonly host: string
+  readonly port: number
+}
+
+/** Takes a URL apart into its hosts and what they share. @throws {UsageError} when it is not a PostgreSQL URL. */
+export function parseDatabaseUrl(databaseUrl: string): {
+  hosts: HostAddress[]
+  config: pg.ClientConfig
+} {
+  const match = /^(postgres(?:ql)?:\/\/)((?:[^@/]*@)?)([^/?]*)(.*)$/.exec(databaseUrl)
+  if (match === null) {
+    throw new UsageError(`"${redactUrl(databaseUrl)}" is not a PostgreSQL URL.`, {
+      hint: 'It looks like postgres://user:password@host:5432/database',
+    })
+  }
+  const [, protocol = '', credentials = '', hostList = '', rest = ''] = match
+  let url: URL
+  try {
+    url = new URL(`${protocol}${credentials}placeholder${rest}`)
+  } catch (cause) {
+    throw new UsageError(`"${redactUrl(databaseUrl)}" is not a PostgreSQL URL.`, { cause })
+  }
+  const hosts = hostList.split(',').map((entry) => {
+    const host = /^(.*?)(?::(\d+))?$/.exec(entry)
+    return {
+      host: decodeURIComponent(host?.[1] ?? '').replace(/^\[|\]$/g, '') || 'localhost',
+      port: Number(host?.[2] ?? 5432),
+    }
+  })
+  const sslMode = url.searchParams.get('sslmode')
+  return {
+    hosts,
+    config: {
+      user: decodeURIComponent(url.username) || (process.env['USER'] ?? 'postgres'),
+      password: decodeURIComponent(url.password),
+      database: decodeURIComponent(url.pathname.slice(1)) || 'postgres',
+      ...(sslMode === null || sslMode === 'disable'
+        ? {}
+        : { ssl: { rejectUnauthorized: sslMode.startsWith('verify') } }),
+    },
+  }
+}
+
+/** A URL that may be shown: without its password. */
+export function redactUrl(databaseUrl: string): string {
+  return databaseUrl.replace(/\/\/([^:@/]*):[^@/]*@/, '//$1:…@')
+}
+
+const WRITABLE = `select pg_is_in_recovery() or current_setting('default_transaction_read_only') = 'on' as read_only`
+
+/** A client class that tries the hosts in turn and refuses a server that takes no writes. */
+function failoverClient(hosts: HostAddress[]): typeof pg.Client {
+  let next = 0
+  return class extends pg.Client {
+    constructor(config: pg.ClientConfig) {
+      const address = hosts[next % hosts.length]
+      super({ ...config, password: config.password, host: address?.host, port: address?.port })
+      this.on('error', () => undefined)
+    }
+
+    override connect(callback?: unknown): Promise<void> & Promise<pg.Client> {
+      const connected = this.#connectWritable()
+      if (typeof callback === 'function') {
+        connected.then(
+          () => callback(null, this) as unknown,
+          (error: unknown) => callback(error) as unknown,
+        )
+      }
+      return connected as Promise<void> & Promise<pg.Client>
+    }
+
+    async #connectWritable(): Promise<pg.Client> {
+      try {
+        await super.connect()
+        const { rows } = await super.query<{ read_only: boolean }>(WRITABLE)
+        if (rows[0]?.read_only === true) {
+          throw new DatabaseReadOnlyError(
+            `the database at ${this.host}:${this.port} takes no writes: it is a standby, or read-only by its settings.`,
+            { hint: 'Name the primary, or all hosts: postgres://user@host1:5432,host2:5432/database' },
+          )
+        }
+        return this
+      } catch (error) {
+        next += 1
+        this.end().catch(() => undefined)
+        throw error
+      }
+    }
+  }
+}
+
+/** Opens one connection of our own, outside any pool. Rejects when no host takes writes. */
+export async function connectOne(options: ConnectOptions): Promise<pg.Client> {
+  const { hosts, config } = parseDatabaseUrl(options.databaseUrl)
+  const Client = failoverClient(hosts)
+  let failure: unknown
+  for (const _ of hosts) {
+    const client = new Client({
+      ...config,
+      application_name: options.applicationName ?? 'leasehold',
+      connectionTimeoutMillis: CONNECT_DEFAULTS.connectTimeoutMs,
+      query_timeout: options.callTimeoutMs ?? CONNECT_DEFAULTS.callTimeoutMs,
+      keepAlive: true,
+    })
+    try {
+      await client.connect()
+      return client
+    } catch (error) {
+      failure = error
+    }
+  }
+  throw failure
+}
+
+/** Opens a pool. Connects on first use. */
+export function openDatabase(options: ConnectOptions): Database {
+  const { hosts, config } = parseDatabaseUrl(options.databaseUrl)
+  const pool = new pg.Pool({
+    ...config,
+    Client: failoverClient(hosts),
+    application_name: options.applicationName ?? 'leasehold',
+    max: options.connectionsMax ?? CONNECT_DEFAULTS.connectionsMax,
+    connectionTimeoutMillis: CONNECT_DEFAULTS.connectTimeoutMs,
+    query_timeout: options.callTimeoutMs ?? CONNECT_DEFAULTS.callTimeoutMs,
+    idleTimeoutMillis: 60_000,
+    keepAlive: true,
+    allowExitOnIdle: false,
+  })
+  pool.on('error', () => undefined)
+  let closed: Promise<void> | undefined
+  return {
+    schema: quoteIdentifier(options.schema ?? CONNECT_DEFAULTS.schema),
+    query: (text, values) => pool.query(text, values),
+    close: () => (closed ??= pool.end()),
+  }
+}
+
+/** Wraps a pool, client or transaction of the caller's, whatever its library. */
+export function useExecutor(executor: Executor, schema: string = CONNECT_DEFAULTS.schema): Database {
+  return {
+    schema: quoteIdentifier(schema),
+    query: (text, values) => executor.query(text, values),
+    close: () => Promise.resolve(),
+  }
+}
+
+export function quoteIdentifier(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`
+}
+
+/**
+ * What an error says about the call that failed.
+ * - `unknown`: the call may or may not have been applied; ask again with the same token (classes 08, 40, 53, 57, a network
+ *   error, our own time-out, a read-only server).
+ * - `value`: the database refuses the values for their own sake (classes 22 and 23): sending them again can't help.
+ * - `other`: a mistake of ours or of the set-up; it propagates.
+ */
+export function classifyFailure(error: unknown): 'unknown' | 'value' | 'other' {
+  const cause = error instanceof LeaseholdError && error.cause !== undefined ? error.cause : error
+  if (cause instanceof DatabaseReadOnlyError || cause instanceof DatabaseUnreachableError) return 'unknown'
+  const code = (cause as { code?: unknown } | null)?.code
+  if (typeof code === 'string') {
+    if (/^(08|40|53|57)/.test(code) || code === '25006' || NETWORK_CODES.has(code)) return 'unknown'
+    if (/^(22|23)/.test(code) || code === '54000') return 'value'
+    return 'other'
+  }
+  return cause instanceof Error && NETWORK_MESSAGE.test(cause.message) ? 'unknown' : 'other'
+}
+
+/** Whether a connection attempt proved that the server is down or out of service, rather than out of reach. */
+export function provesDown(error: unknown): boolean {
+  const cause = error instanceof LeaseholdError && error.cause !== undefined ? error.cause : error
+  const code = (cause as { code?: unknown } | null)?.code
+  return code === 'ECONNREFUSED' || code === '57P01' || code === '57P02' || code === '57P03'
+}
+
+const NETWORK_CODES = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+])
+const NETWORK_MESSAGE =
+  /timeout|timed out|connection terminated|connection ended|not queryable|cannot use a pool after/i
+
+/** Turns what a driver threw into one of our errors, with the operation's name. */
+export function explainFailure(error: unknown, operation: string): Error {
+  if (error instanceof LeaseholdError) return error
+  const { code, message, hint } = error as { code?: string; message: string; hint?: string }
+  if (code === 'LH001') return new DatabaseUnsafeError(message, { hint, cause: error })
+  if (code === 'LH003' || code === 'LH005') return new UsageError(message, { cause: error })
+  if (code === 'LH004') return new InputTooLargeError(message, { cause: error })
+  if (code === '42501') {
+    return new PermissionDeniedError(`${operation}: ${message}`, {
+      hint: 'Grant the role one of leasehold_client, leasehold_worker, leasehold_admin.',
+      cause: error,
+    })
+  }
+  if (code === '42883' || code === '3F000' || code === '42P01') {
+    return new SchemaOutdatedError('this database has no Leasehold schema, or an older one than this program.', {
+      hint: 'Bring it up to date: leasehold migrate',
+      cause: error,
+    })
+  }
+  if (code === '25006') {
+    return new DatabaseReadOnlyError(`${operation}: the database takes no writes.`, { cause: error })
+  }
+  switch (classifyFailure(error)) {
+    case 'unknown':
+      return new DatabaseUnreachableError(`${operation}: ${message || code || 'the database does not answer'}`, {
+        hint: 'Look at the server, or name another: --database URL',
+        cause: error,
+      })
+    case 'value':
+      return new ValueUnstorableError(`${operation}: the database refuses the value: ${message}`, { cause: error })
+    default:
+      return error as Error
+  }
+}

@@ -1,0 +1,211 @@
+/**
+ * Brings the schema up to date.
+ *
+ * Two parts, applied in one transaction under an advisory lock, so that ten processes may start on an empty database at once:
+ * numbered files in `migrations/` (forward only, immutable once released) change tables; the functions and views in
+ * `src/sql/*.sql` are installed anew whenever they differ from what is installed. What is there is written in the schema itself,
+ * so a program can tell a schema that is older, current or newer than itself before it does anything.
+ */
+import { createHash } from 'node:crypto'
+import { readFileSync, readdirSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import type pg from 'pg'
+import { PermissionDeniedError, SchemaNewerError, SchemaOutdatedError, UsageError } from '../errors.ts'
+import { CONNECT_DEFAULTS, type ConnectOptions, connectOne, explainFailure, quoteIdentifier } from './connect.ts'
+
+export type SchemaState = 'missing' | 'outdated' | 'current' | 'newer'
+
+export interface MigrateResult {
+  readonly before: SchemaState
+  /** Names of the numbered migrations that were applied. */
+  readonly applied: readonly string[]
+  /** Version of PostgreSQL, as `18.4`. */
+  readonly server: string
+}
+
+/** The oldest PostgreSQL that Leasehold runs on. */
+export const POSTGRES_VERSION_MIN = 14
+
+const migrationsDir = new URL('../../migrations/', import.meta.url)
+const functionsDir = new URL('../sql/', import.meta.url)
+
+/** Views need these; all other functions may need the views. */
+const FIRST = ['clock.sql', 'constants.sql', 'judged-after.sql']
+const VIEWS = ['worker-truth.sql', 'job-truth.sql', 'machine-truth.sql']
+const LAST = ['grants.sql']
+
+interface Release {
+  readonly migrations: readonly { id: number; name: string; text: string }[]
+  readonly functions: readonly string[]
+  readonly fingerprint: string
+}
+
+function readRelease(): Release {
+  const migrations = readdirSync(migrationsDir)
+    .filter((name) => /^\d{4}_.*\.sql$/.test(name))
+    .sort()
+    .map((name) => ({
+      id: Number(name.slice(0, 4)),
+      name,
+      text: readFileSync(new URL(name, migrationsDir), 'utf8'),
+    }))
+  const others = readdirSync(functionsDir)
+    .filter((name) => name.endsWith('.sql') && ![...FIRST, ...VIEWS, ...LAST].includes(name))
+    .sort()
+  const functions = [...FIRST, ...VIEWS, ...others, ...LAST].map((name) =>
+    readFileSync(new URL(name, functionsDir), 'utf8'),
+  )
+  const fingerprint = createHash('sha256').update(functions.join('\n')).digest('hex')
+  return { migrations, functions, fingerprint }
+}
+
+/** The program's version, as in package.json. */
+export const PROGRAM_VERSION: string = (
+  JSON.parse(readFileSync(fileURLToPath(new URL('../../package.json', import.meta.url)), 'utf8')) as {
+    version: string
+  }
+).version
+
+/** What the schema is, compared with this program. Writes nothing. */
+export async function inspectSchema(options: ConnectOptions): Promise<{ state: SchemaState; server: string }> {
+  return withClient(options, async (client) => {
+    const server = await serverVersion(client)
+    return { state: await stateOf(client, options, readRelease()), server }
+  })
+}
+
+/**
+ * Brings the schema up to date and says what was done. Idempotent, and safe to run from any number of processes at once.
+ *
+ * @throws {SchemaNewerError} when the database was migrated by a newer program.
+ * @throws {PermissionDeniedError} when the role may not create what is missing.
+ */
+export async function migrate(options: ConnectOptions): Promise<MigrateResult> {
+  return withClient(options, async (client) => {
+    const server = await serverVersion(client)
+    const release = readRelease()
+    const schema = quoteIdentifier(options.schema ?? CONNECT_DEFAULTS.schema)
+    await client.query('begin isolation level read committed')
+    try {
+      await client.query(`select pg_advisory_xact_lock(hashtextextended($1, 4711))`, [`leasehold ${schema}`])
+      const before = await stateOf(client, options, release)
+      if (before === 'newer') throw newer()
+      const applied: string[] = []
+      if (before !== 'current') {
+        await client.query(`create schema if not exists ${schema}`)
+        await client.query(`set local search_path to ${schema}, pg_temp`)
+        await client.query(`set local check_function_bodies to off`)
+        await client.query(`set local client_min_messages to warning`)
+        await client.query(
+          `create table if not exists migration (id integer primary key, name text not null, applied_at timestamptz not null default now())`,
+        )
+        await client.query(
+          `create table if not exists installed (single boolean primary key default true check (single), functions text not null, program text not null)`,
+        )
+        const { rows } = await client.query<{ id: number }>('select id from migration')
+        const done = new Set(rows.map((row) => row.id))
+        for (const migration of release.migrations) {
+          if (done.has(migration.id)) continue
+          await client.query('insert into migration (id, name) values ($1, $2)', [migration.id, migration.name])
+          await client.query(migration.text)
+          applied.push(migration.name)
+        }
+        await client.query('drop view if exists job_truth, worker_truth, machine_truth cascade')
+        for (const text of release.functions) await client.query(text)
+        await client.query(
+          `insert into installed (functions, program) values ($1, $2)
+           on conflict (single) do update set functions = excluded.functions, program = excluded.program`,
+          [release.fingerprint, PROGRAM_VERSION],
+        )
+      }
+      await client.query('commit')
+      return { before, applied, server }
+    } catch (error) {
+      await client.query('rollback').catch(() => undefined)
+      throw error
+    }
+  })
+}
+
+/**
+ * Makes sure that this program may work with the database: migrates a missing or older schema when the role may, refuses a
+ * newer one.
+ */
+export async function ensureSchema(options: ConnectOptions): Promise<void> {
+  const { state } = await inspectSchema(options)
+  if (state === 'current') return
+  if (state === 'newer') throw newer()
+  try {
+    await migrate(options)
+  } catch (error) {
+    if (!(error instanceof PermissionDeniedError)) throw error
+    throw new SchemaOutdatedError(`the database's Leasehold schema is ${state}, and this role may not change it.`, {
+      hint: 'Run it as the owner: leasehold migrate',
+      cause: error,
+    })
+  }
+}
+
+function newer(): SchemaNewerError {
+  return new SchemaNewerError(
+    `the database's Leasehold schema was made by a newer program than this one (${PROGRAM_VERSION}).`,
+    { hint: 'Update this program; an older one does not touch a newer schema.' },
+  )
+}
+
+async function stateOf(client: pg.Client, options: ConnectOptions, release: Release): Promise<SchemaState> {
+  const name = options.schema ?? CONNECT_DEFAULTS.schema
+  const schema = quoteIdentifier(name)
+  const { rows: tables } = await client.query<{ found: boolean }>(
+    `select count(*) = 2 as found from pg_tables where schemaname = $1 and tablename in ('migration', 'installed')`,
+    [name],
+  )
+  if (tables[0]?.found !== true) return 'missing'
+  const { rows } = await client.query<{ id: number | null; functions: string | null; program: string | null }>(
+    `select (select max(id) from ${schema}.migration) as id, i.functions, i.program
+     from (select) x left join ${schema}.installed i on true`,
+  )
+  const installed = rows[0]
+  const latest = release.migrations.at(-1)?.id ?? 0
+  if ((installed?.id ?? 0) > latest || compareVersions(installed?.program ?? '0', PROGRAM_VERSION) > 0) {
+    return 'newer'
+  }
+  return installed?.id === latest && installed.functions === release.fingerprint ? 'current' : 'outdated'
+}
+
+function compareVersions(a: string, b: string): number {
+  const left = a.split('.').map(Number)
+  const right = b.split('.').map(Number)
+  for (let i = 0; i < 3; i += 1) {
+    const difference = (left[i] ?? 0) - (right[i] ?? 0)
+    if (difference !== 0) return difference
+  }
+  return 0
+}
+
+async function serverVersion(client: pg.Client): Promise<string> {
+  const { rows } = await client.query<{ number: number; version: string }>(
+    `select current_setting('server_version_num')::integer as number, current_setting('server_version') as version`,
+  )
+  const row = rows[0]
+  if (row === undefined || row.number < POSTGRES_VERSION_MIN * 10_000) {
+    throw new UsageError(`the server is PostgreSQL ${row?.version}, and Leasehold needs ${POSTGRES_VERSION_MIN} or newer.`)
+  }
+  return row.version.replace(/ .*/, '')
+}
+
+async function withClient<T>(options: ConnectOptions, work: (client: pg.Client) => Promise<T>): Promise<T> {
+  let client: pg.Client
+  try {
+    client = await connectOne({ ...options, callTimeoutMs: 120_000 })
+  } catch (error) {
+    throw explainFailure(error, 'connect')
+  }
+  try {
+    return await work(client)
+  } catch (error) {
+    throw explainFailure(error, 'migrate')
+  } finally {
+    await client.end().catch(() => undefined)
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * Every error that Leasehold raises on purpose. Each class has a stable `code`; messages may change, codes may not,
+ * and a retired code is never used again. `exitCode` is what the program ends with (0 done, 1 failed, 2 wrong usage or
+ * input, 3 database unreachable, 4 no such thing, 5 refused in the present state). A message says what happened with the
+ * values; `hint` says what to do next.
+ *
+ * Anything else that is thrown is a bug and is meant to be loud.
+ */
+
+export interface ErrorDetails {
+  /** What to do next, in a sentence or a command. */
+  readonly hint?: string | undefined
+  readonly cause?: unknown
+}
+
+export abstract class LeaseholdError extends Error {
+  abstract readonly code: string
+  abstract readonly exitCode: number
+  readonly hint: string | undefined
+
+  constructor(message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause })
+    this.name = new.target.name
+    this.hint = details.hint
+  }
+}
+
+/** The database does not answer, refuses connections, or is starting up or shutting down. */
+export class DatabaseUnreachableError extends LeaseholdError {
+  readonly code = 'ERR_DATABASE_UNREACHABLE'
+  readonly exitCode = 3
+}
+
+/** The server answers but takes no writes: a standby, or `default_transaction_read_only`. */
+export class DatabaseReadOnlyError extends LeaseholdError {
+  readonly code = 'ERR_DATABASE_READ_ONLY'
+  readonly exitCode = 3
+}
+
+/** The session's isolation level or role settings would make the protocol unsafe. */
+export class DatabaseUnsafeError extends LeaseholdError {
+  readonly code = 'ERR_DATABASE_UNSAFE'
+  readonly exitCode = 5
+}
+
+/** The role that is connected may not call Leasehold's functions. */
+export class PermissionDeniedError extends LeaseholdError {
+  readonly code = 'ERR_PERMISSION_DENIED'
+  readonly exitCode = 5
+}
+
+/** The embedded PostgreSQL could not be started, found or stopped. */
+export class EmbeddedDatabaseError extends LeaseholdError {
+  readonly code = 'ERR_EMBEDDED_DATABASE'
+  readonly exitCode = 3
+}
+
+/** The database has no Leasehold schema, or an older one than this program needs. */
+export class SchemaOutdatedError extends LeaseholdError {
+  readonly code = 'ERR_SCHEMA_OUTDATED'
+  readonly exitCode = 5
+}
+
+/** The database's schema was made by a newer program than this one. */
+export class SchemaNewerError extends LeaseholdError {
+  readonly code = 'ERR_SCHEMA_NEWER'
+  readonly exitCode = 5
+}
+
+/** A setting, or a combination of settings, that could lose or double work. */
+export class ConfigUnsafeError extends LeaseholdError {
+  readonly code = 'ERR_CONFIG_UNSAFE'
+  readonly exitCode = 2
+}
+
+/** Wrong usage of the program or of a function: an unknown flag, option or value. */
+export class UsageError extends LeaseholdError {
+  readonly code = 'ERR_USAGE'
+  readonly exitCode = 2
+}
+
+/** The input does not fit the job type's schema. Nothing was stored. */
+export class InputInvalidError extends LeaseholdError {
+  readonly code = 'ERR_INPUT_INVALID'
+  readonly exitCode = 2
+  readonly issues: readonly { path: string; message: string }[]
+
+  constructor(
+    message: string,
+    issues: readonly { path: string; message: string }[] = [],
+    details: ErrorDetails = {},
+  ) {
+    super(message, details)
+    this.issues = issues
+  }
+}
+
+/** The input is larger than the limit. Nothing was stored. */
+export class InputTooLargeError extends LeaseholdError {
+  readonly code = 'ERR_INPUT_TOO_LARGE'
+  readonly exitCode = 2
+}
+
+/** No online worker knows the type, and no definition was given to check the input against. */
+export class JobTypeUnknownError extends LeaseholdError {
+  readonly code = 'ERR_JOB_TYPE_UNKNOWN'
+  readonly exitCode = 4
+}
+
+/** No job, worker or machine has this id in this namespace. */
+export class NotFoundError extends LeaseholdError {
+  readonly code = 'ERR_NOT_FOUND'
+  readonly exitCode = 4
+}
+
+/** More than one id ends like this. */
+export class IdAmbiguousError extends LeaseholdError {
+  readonly code = 'ERR_ID_AMBIGUOUS'
+  readonly exitCode = 2
+}
+
+/** The job has ended, and what was asked for needs one that has not. */
+export class JobTerminalError extends LeaseholdError {
+  readonly code = 'ERR_JOB_TERMINAL'
+  readonly exitCode = 5
+}
+
+/** What was asked for is not possible in the present state. */
+export class StateRefusedError extends LeaseholdError {
+  readonly code = 'ERR_STATE_REFUSED'
+  readonly exitCode = 5
+}
+
+/** A handler module could not be loaded, or exports no job definition. */
+export class HandlerModuleError extends LeaseholdError {
+  readonly code = 'ERR_HANDLER_MODULE'
+  readonly exitCode = 2
+}
+
+/** The attempt no longer holds its job. Whatever it still writes is refused. */
+export class LeaseLostError extends LeaseholdError {
+  readonly code = 'ERR_LEASE_LOST'
+  readonly exitCode = 1
+}
+
+/** The attempt was told to stop; `reason` says why. */
+export class AttemptAbortedError extends LeaseholdError {
+  readonly code = 'ERR_ATTEMPT_ABORTED'
+  readonly exitCode = 1
+  readonly reason: string
+
+  constructor(reason: string, message: string, details: ErrorDetails = {}) {
+    super(message, details)
+    this.reason = reason
+  }
+}
+
+/** A value that PostgreSQL refuses to store (NUL in JSON, too large), or that is not JSON at all. */
+export class ValueUnstorableError extends LeaseholdError {
+  readonly code = 'ERR_VALUE_UNSTORABLE'
+  readonly exitCode = 1
+}
+
+/** A job that was waited for ended as failed or cancelled. */
+export class JobEndedError extends LeaseholdError {
+  readonly code = 'ERR_JOB_ENDED'
+  readonly exitCode = 1
+}
+
+/** A bounded wait ran out. The job itself goes on. */
+export class WaitTimeoutError extends LeaseholdError {
+  readonly code = 'ERR_WAIT_TIMEOUT'
+  readonly exitCode = 1
+}

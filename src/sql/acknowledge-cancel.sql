@@ -1,0 +1,6 @@
+-- Ends attempts whose handlers have stopped because cancel was asked. See settle for the answers.
+create or replace function acknowledge_cancel(p_jobs uuid[], p_tokens uuid[], p_values text[] default null) returns text[]
+language sql security definer set search_path from current
+as $$
+  select settle(p_jobs, p_tokens, array_fill('cancelled'::text, array[cardinality(p_jobs)]), p_values)
+$$;

@@ -1,0 +1,26 @@
+-- Keeps the last checkpoint of each job, durable when this returns. Answers: stored | cancelling (stored, and cancel was
+-- asked) | lease_lost.
+create or replace function checkpoint(p_jobs uuid[], p_tokens uuid[], p_values text[]) returns text[]
+language plpgsql security definer set search_path from current
+as $$
+declare
+  v_answers text[];
+begin
+  perform guard();
+  with fence as materialized (
+    select * from fenced(p_jobs, p_tokens, 'checkpoint')
+  ),
+  stored as (
+    insert into checkpoint as c (job_id, attempt, value, at)
+    select distinct on (f.job_id) f.job_id, f.attempt, p_values[f.n]::jsonb, clock()
+    from fence f
+    where f.attempt is not null
+    order by f.job_id, f.n desc
+    on conflict (job_id) do update set attempt = excluded.attempt, value = excluded.value, at = excluded.at
+  )
+  select array_agg(case when attempt is null then 'lease_lost' when cancelling then 'cancelling' else 'stored' end order by n)
+  into v_answers
+  from fence;
+  return v_answers;
+end
+$$;

@@ -1,0 +1,156 @@
+-- Gives a worker up to p_want due jobs of its queues and types, each with a fresh random token. A claim is a renewal: it
+-- locks the worker row first, refuses an ended one and sets the lease; the worker counts from when it sent the claim.
+--
+-- p_claim is made by the client: the same id again returns the same attempts, so a lost reply costs nothing.
+-- Order: priority, then due time, then id, over all queues and types together.
+-- The last chance is taken alone: a job with one lost worker left shares its worker with no other. An idle worker takes
+-- such a job first; a busy one reserves it, takes nothing more and so becomes idle.
+create or replace function claim(
+  p_worker uuid,
+  p_claim uuid,
+  p_want integer,
+  p_queues text[],
+  p_types text[]
+) returns json
+language plpgsql security definer set search_path from current
+as $$
+declare
+  v_now timestamptz := clock();
+  v_worker worker;
+  v_ns text;
+  v_running integer;
+  v_holds_last_chance boolean;
+  v_alone uuid;
+  v_taken uuid[] := '{}';
+  v_got uuid[];
+  v_left integer := p_want;
+  v_queue text[];
+  v_type text[];
+  v_below integer[];
+  v_priority integer[];
+  v_at timestamptz[];
+  v_due timestamptz;
+  v_next_due timestamptz;
+  v_best integer;
+begin
+  perform guard();
+  perform touch_tick(2 * sweep_every_ms());
+  select * into v_worker from worker where incarnation = p_worker for no key update;
+  if not found or v_worker.ended_at is not null or v_worker.epoch <> database_epoch() then
+    return lease_lost_answer(p_worker);
+  end if;
+  v_ns := v_worker.namespace;
+
+  if v_worker.last_claim = p_claim then
+    v_taken := array(
+      select id from job
+      where namespace = v_ns and worker = p_worker and status = 'running' and claim_number = v_worker.claim_number
+    );
+    v_left := 0;
+  elsif v_worker.drain_requested_at is not null or v_worker.draining_at is not null then
+    v_left := 0;
+  end if;
+
+  select count(*), coalesce(bool_or(j.lost >= j.max_lost - 1 and not has_progressed(j.id, j.attempt)), false)
+  into v_running, v_holds_last_chance
+  from job j
+  where j.namespace = v_ns and j.worker = p_worker and j.status = 'running';
+
+  if v_left > 0 then
+    if v_holds_last_chance then
+      v_left := 0;
+    else
+      v_alone := last_chance(v_ns, p_worker, v_worker.alone_for, v_running > 0, p_queues, p_types);
+      if v_alone is not null then
+        if v_running = 0 then
+          v_taken := take(array[v_alone], p_worker, v_worker.claim_number + 1);
+          v_alone := null;
+        end if;
+        v_left := 0;
+      end if;
+    end if;
+  end if;
+
+  if v_left > 0 then
+    select array_agg(q), array_agg(t), array_agg(32768)
+    into v_queue, v_type, v_below
+    from unnest(p_queues) as q cross join unnest(p_types) as t;
+    for i in 1 .. coalesce(cardinality(v_queue), 0) loop
+      select head_priority, head_at, next_due_at
+      into v_priority[i], v_at[i], v_due
+      from claimable_head(v_ns, v_queue[i], v_type[i], v_below[i]);
+      v_next_due := least(v_next_due, v_due);
+    end loop;
+
+    -- Ends: every turn either fills what is wanted or lowers one lane's bound below a priority that exists.
+    while v_left > 0 loop
+      v_best := null;
+      for i in 1 .. coalesce(cardinality(v_queue), 0) loop
+        if v_priority[i] is not null and (
+          v_best is null
+          or v_priority[i] > v_priority[v_best]
+          or (v_priority[i] = v_priority[v_best] and v_at[i] < v_at[v_best])
+        ) then
+          v_best := i;
+        end if;
+      end loop;
+      exit when v_best is null;
+
+      v_got := take(array(
+        select j.id
+        from job j
+        where j.namespace = v_ns and j.queue = v_queue[v_best] and j.type = v_type[v_best]
+          and j.status = 'pending' and j.priority = v_priority[v_best] and j.run_at <= v_now
+          and j.lost < j.max_lost - 1
+        order by j.run_at, j.id
+        limit v_left
+        for no key update skip locked
+      ), p_worker, v_worker.claim_number + 1);
+      v_taken := v_taken || v_got;
+      v_left := v_left - cardinality(v_got);
+      if v_left > 0 then
+        v_below[v_best] := v_priority[v_best];
+        select head_priority, head_at, next_due_at
+        into v_priority[v_best], v_at[v_best], v_due
+        from claimable_head(v_ns, v_queue[v_best], v_type[v_best], v_below[v_best]);
+        v_next_due := least(v_next_due, v_due);
+      end if;
+    end loop;
+  end if;
+
+  -- An idle worker's lease starts anew (its long idle deadline must not protect a job); a busy one's never shrinks.
+  v_running := v_running + case when v_worker.last_claim = p_claim then 0 else cardinality(v_taken) end;
+  update worker
+  set seen_at = v_now,
+      span_ms = case when v_running > 0 then lease_ms else span_ms end,
+      beat_ms = case when v_running > 0 then renew_ms else beat_ms end,
+      until = case
+        when v_running = 0 then greatest(until, v_now + milliseconds(span_ms))
+        when v_running = cardinality(v_taken) then v_now + milliseconds(lease_ms)
+        else greatest(until, v_now + milliseconds(lease_ms))
+      end,
+      writable_mark_ms = (select writable_total_ms from tick),
+      claim_number = v_worker.claim_number + case when last_claim = p_claim then 0 else 1 end,
+      last_claim = p_claim,
+      alone_for = v_alone
+  where incarnation = p_worker;
+
+  if cardinality(v_taken) > 0 then
+    if v_worker.last_claim is distinct from p_claim then
+      perform record_event(v_ns, 'job.picked_up', v_taken, p_worker);
+    end if;
+    if not exists (select from sweeper where namespace = v_ns and leader_at > v_now - milliseconds(2.5 * sweep_every_ms())) then
+      perform hint(v_ns, 'watch');
+    end if;
+  end if;
+
+  return json_build_object(
+    'outcome', 'claimed',
+    'drain', v_worker.drain_requested_at is not null,
+    'alone', v_holds_last_chance or v_alone is not null,
+    'running', v_running > 0 or leases_exist(v_ns),
+    'nextDueMs', milliseconds_between(v_now, v_next_due),
+    'jobs', claimed_jobs(v_taken)
+  );
+end
+$$;

@@ -1,0 +1,6 @@
+-- Completes attempts; p_values are the results. See settle for the answers.
+create or replace function complete(p_jobs uuid[], p_tokens uuid[], p_values text[] default null) returns text[]
+language sql security definer set search_path from current
+as $$
+  select settle(p_jobs, p_tokens, array_fill('completed'::text, array[cardinality(p_jobs)]), p_values)
+$$;

@@ -1,0 +1,18 @@
+-- The protocol's numbers, each once. sweep_every_ms: one pass a second bounds what a lease adds to its own length.
+-- gap_ms: a pause in the tick that counts as an outage, max(3 S, 5 s); the takeover of a dead sweeper (at most 3 S) must
+-- be shorter, or killing the sweeper would look like one. connection_grace_ms: what a lost reserved connection has to
+-- come back. interruptions_max: a job moved a hundred times by deploys needs a person. input_bytes_max: 1 MiB.
+create or replace function sweep_every_ms() returns integer language sql immutable parallel safe as 'select 1000';
+create or replace function gap_ms() returns integer language sql immutable parallel safe as 'select 5000';
+create or replace function connection_grace_ms() returns integer language sql immutable parallel safe as 'select 2000';
+create or replace function interruptions_max() returns integer language sql immutable parallel safe as 'select 100';
+create or replace function input_bytes_max() returns integer language sql immutable parallel safe as 'select 1048576';
+create or replace function value_bytes_max() returns integer language sql immutable parallel safe as 'select 1048576';
+create or replace function milliseconds(p_ms double precision) returns interval
+  language sql immutable parallel safe as $$ select p_ms * interval '1 millisecond' $$;
+create or replace function milliseconds_between(p_from timestamptz, p_to timestamptz) returns bigint
+  language sql immutable parallel safe as 'select (extract(epoch from p_to - p_from) * 1000)::bigint';
+create or replace function iso(p_at timestamptz) returns text
+  language sql stable parallel safe as $$ select to_char(p_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') $$;
+create or replace function channel(p_namespace text) returns text
+  language sql stable parallel safe as $$ select 'leasehold_' || left(md5(current_schema() || '/' || p_namespace), 16) $$;

@@ -1,0 +1,30 @@
+-- Which part a worker has in sweeping its namespace: leader, deputy or none. A leader or deputy that has been silent for
+-- two sweeps has lost its place; the deputy comes before others. Locks the namespace's row until the commit.
+create or replace function elect_sweeper(p_namespace text, p_worker uuid) returns text
+language plpgsql
+as $$
+declare
+  v_now timestamptz := clock();
+  v_row sweeper;
+  v_silence interval := milliseconds(2 * sweep_every_ms());
+begin
+  insert into sweeper (namespace) values (p_namespace) on conflict do nothing;
+  select * into v_row from sweeper where namespace = p_namespace for no key update;
+  if v_row.leader = p_worker
+    or (v_row.leader_at < v_now - v_silence
+        and (v_row.deputy = p_worker or v_row.deputy_at < v_now - v_silence))
+    or v_row.leader_at > v_now + v_silence then
+    update sweeper
+    set leader = p_worker, leader_at = v_now,
+        deputy = case when deputy = p_worker then null else deputy end,
+        deputy_at = case when deputy = p_worker then '-infinity' else deputy_at end
+    where namespace = p_namespace;
+    return 'leader';
+  end if;
+  if v_row.deputy = p_worker or v_row.deputy_at < v_now - v_silence or v_row.deputy_at > v_now + v_silence then
+    update sweeper set deputy = p_worker, deputy_at = v_now where namespace = p_namespace;
+    return 'deputy';
+  end if;
+  return 'none';
+end
+$$;

@@ -1,0 +1,39 @@
+-- Ends worker rows for good and says why. The caller judged them; whoever is ended already is left alone. Their jobs are
+-- taken back by take_back in a LATER statement, which then sees everything they claimed until now.
+-- p_charge: lost | uncharged (the worker fenced itself) | interrupted (ordered from outside) | released.
+create or replace function end_workers(
+  p_namespace text,
+  p_workers uuid[],
+  p_charge text,
+  p_layer smallint,
+  p_reason jsonb
+) returns uuid[]
+language plpgsql
+as $$
+declare
+  v_ended uuid[];
+begin
+  perform 1 from worker where incarnation = any (p_workers) order by incarnation for no key update;
+  with ended as (
+    update worker
+    set ended_at = clock(), end_charge = p_charge, end_layer = p_layer, alone_for = null
+    where incarnation = any (p_workers) and namespace = p_namespace and ended_at is null
+    returning incarnation, seen_at
+  ),
+  explained as (
+    update worker_detail d
+    set end_reason = jsonb_build_object('layer', p_layer, 'lastSeenAt', iso(e.seen_at), 'detectedAfterMs', milliseconds_between(e.seen_at, clock()))
+      || jsonb_strip_nulls(p_reason)
+    from ended e
+    where d.incarnation = e.incarnation
+    returning d.incarnation, d.id, d.end_reason
+  ),
+  recorded as (
+    insert into event (at, namespace, kind, worker, data)
+    select clock(), p_namespace, 'worker.offline', incarnation, end_reason || jsonb_build_object('workerId', id)
+    from explained
+  )
+  select coalesce(array_agg(incarnation), '{}') into v_ended from ended;
+  return v_ended;
+end
+$$;

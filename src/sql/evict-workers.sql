@@ -1,0 +1,19 @@
+-- Ends workers from outside: fenced first, then their jobs go back as interrupted, not charged. A living one is told at once and
+-- stops. Returns what became of the jobs; workers that had ended or are unknown are listed apart.
+create or replace function evict_workers(p_namespace text, p_workers uuid[], p_reason jsonb default '{}') returns json
+language plpgsql security definer set search_path from current
+as $$
+declare
+  v_ended uuid[];
+  v_back json;
+begin
+  perform guard();
+  v_ended := end_workers(p_namespace, p_workers, 'interrupted', null,
+    jsonb_build_object('code', 'evicted', 'message', 'an operator evicted it') || p_reason);
+  select coalesce(json_agg(json_build_object('job', t.job_id, 'status', t.job_status)), '[]')
+  into v_back
+  from take_back(p_namespace, v_ended, null) t;
+  perform hint(p_namespace, 'renew:' || w) from unnest(v_ended) as w;
+  return json_build_object('evicted', v_ended, 'released', v_back);
+end
+$$;

@@ -1,0 +1,11 @@
+-- The ids that end like this, at most three (UUIDv7 ids made together begin alike, so people give the end).
+create or replace function find_jobs(p_namespace text, p_ending text) returns uuid[]
+language sql stable security definer set search_path from current
+as $$
+  select array(
+    select id from job
+    where namespace = p_namespace and right(id::text, length(p_ending)) = lower(p_ending)
+    order by id desc
+    limit 3
+  )
+$$;

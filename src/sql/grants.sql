@@ -1,0 +1,37 @@
+-- Three roles with grants on functions alone; no role but the owner touches a table. A server on which this role may not create
+-- roles works without them: then only the owner can connect, and migrate says so.
+do $$
+declare
+  r text;
+  f regprocedure;
+  v_client text[] := '{enqueue,cancel,retry,get_jobs,list_jobs,find_jobs,job_logs,list_workers,find_workers,list_machines,stats,read_events,events_end,known_types,channel}';
+  v_worker text[] := '{register,claim,renew,settle,complete,fail,release,interrupt,acknowledge_cancel,checkpoint,progress,log,sweep,report_death,end_worker,enqueue,get_jobs,read_events,events_end,channel}';
+begin
+  execute format('revoke all on all functions in schema %I from public', current_schema());
+  foreach r in array '{leasehold_client,leasehold_worker,leasehold_admin}'::text[] loop
+    begin
+      if not exists (select from pg_roles where rolname = r) then
+        execute format('create role %I nologin', r);
+      end if;
+    exception when duplicate_object or unique_violation then null;
+    when insufficient_privilege then
+      raise notice 'role % is missing and may not be created by %', r, current_user;
+      return;
+    end;
+    execute format('grant usage on schema %I to %I', current_schema(), r);
+  end loop;
+  for f in
+    select p.oid::regprocedure from pg_proc p where p.pronamespace = current_schema()::regnamespace
+  loop
+    if (select proname from pg_proc where oid = f) = any (v_client) then
+      execute format('grant execute on function %s to leasehold_client', f);
+    end if;
+    if (select proname from pg_proc where oid = f) = any (v_worker) then
+      execute format('grant execute on function %s to leasehold_worker', f);
+    end if;
+    if (select prosecdef from pg_proc where oid = f) then
+      execute format('grant execute on function %s to leasehold_admin', f);
+    end if;
+  end loop;
+end
+$$;

@@ -1,0 +1,34 @@
+-- A worker that was ended is heard: early evidence against it was wrong, or it slept. What early evidence alone charged
+-- (layer 3) is refunded; that layer is silent about the machine for a while; a death report by layer 2 that is
+-- contradicted switches the layer off for the machine, as its pids can't be trusted. The caller holds the worker row.
+create or replace function heard_again(p_worker worker) returns void
+language plpgsql
+as $$
+declare
+  v_jobs uuid[];
+begin
+  update worker_detail
+  set end_reason = end_reason || jsonb_build_object('heardAgainAt', iso(clock()))
+  where incarnation = p_worker.incarnation and not end_reason ? 'heardAgainAt';
+  if not found then
+    return;
+  end if;
+  if p_worker.end_layer = 3 then
+    update machine set connection_false_alarm_at = clock()
+    where namespace = p_worker.namespace and id = p_worker.machine_id;
+    v_jobs := array(select job_id from attempt where worker = p_worker.incarnation and ended_as = 'lost');
+    perform 1 from job where id = any (v_jobs) order by id for no key update;
+    update job set lost = greatest(0, lost - 1)
+    where id = any (v_jobs) and status not in ('completed', 'failed', 'cancelled');
+    update attempt set end_reason = end_reason || '{"falseAlarm": true}'
+    where worker = p_worker.incarnation and ended_as = 'lost';
+  elsif p_worker.end_layer = 2 then
+    update machine set witness_contradicted_at = clock()
+    where namespace = p_worker.namespace and id = p_worker.machine_id;
+  end if;
+  if p_worker.end_layer in (2, 3) then
+    perform record_event(p_worker.namespace, 'worker.false_alarm', coalesce(v_jobs, '{}'), p_worker.incarnation,
+      jsonb_build_object('layer', p_worker.end_layer));
+  end if;
+end
+$$;

@@ -1,0 +1,6 @@
+-- Tells whoever listens that something may have changed. Only ever a hint: everything works, slower, without it.
+-- Payloads: pending:QUEUE (* for all), renew:INCARNATION (its worker should ask), watch (something is leased again),
+-- ended (a job has ended).
+create or replace function hint(p_namespace text, p_payload text) returns void
+language sql
+as $$ select pg_notify(channel(p_namespace), p_payload) $$;

@@ -1,0 +1,25 @@
+-- Sets waiting jobs aside until a person resumes them. Answers: held | the status of a job that does not wait | not_found.
+create or replace function hold(p_namespace text, p_jobs uuid[], p_reason jsonb default '{}') returns text[]
+language plpgsql security definer set search_path from current
+as $$
+begin
+  perform guard();
+  perform 1 from job where id = any (p_jobs) and namespace = p_namespace order by id for no key update;
+  with held as (
+    update job set status = 'held'
+    where id = any (p_jobs) and namespace = p_namespace and status = 'pending'
+    returning id
+  ),
+  explained as (
+    update job_detail d set end_reason = jsonb_build_object('code', 'held', 'message', 'held by a person') || p_reason
+    from held h where d.job_id = h.id
+  )
+  insert into event (at, namespace, kind, job_ids, data) select clock(), p_namespace, 'job.held', array[id], p_reason from held;
+  return array(
+    select coalesce(j.status::text, 'not_found')
+    from unnest(p_jobs) with ordinality as p (id, n)
+    left join job j on j.id = p.id and j.namespace = p_namespace
+    order by p.n
+  );
+end
+$$;

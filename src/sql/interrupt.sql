@@ -1,0 +1,6 @@
+-- Gives jobs back because the worker was told to stop. Counted, not charged. See settle for the answers.
+create or replace function interrupt(p_jobs uuid[], p_tokens uuid[], p_values text[] default null) returns text[]
+language sql security definer set search_path from current
+as $$
+  select settle(p_jobs, p_tokens, array_fill('interrupted'::text, array[cardinality(p_jobs)]), p_values)
+$$;

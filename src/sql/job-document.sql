@@ -1,0 +1,51 @@
+-- A job as the JSON that program, client and API show.
+create or replace function job_document(t job_truth) returns jsonb
+language sql stable
+as $$
+  select jsonb_build_object(
+    'id', t.id, 'type', t.type, 'queue', t.queue, 'namespace', t.namespace, 'status', t.status, 'state', t.state,
+    'priority', t.priority, 'input', t.input,
+    'result', case when a.ended_as = 'completed' and t.status = 'completed' then a.value end,
+    'error', case when t.status in ('failed', 'pending', 'held') and a.ended_as = 'failed' then a.value end,
+    'runId', null, 'parentId', null, 'key', t.options -> 'key', 'target', null
+  ) || jsonb_build_object(
+    'attempt', t.attempt, 'failures', t.failures, 'lost', t.lost, 'interruptions', t.interruptions,
+    'maxAttempts', t.max_attempts, 'maxLost', t.max_lost,
+    'workerId', d.id, 'machineId', case when t.status = 'running' then t.machine_id else w.machine_id end,
+    'heartbeatAt', case when t.status = 'running' then iso(t.heartbeat_at) end,
+    'leaseExpiresAt', case when t.status = 'running' then iso(t.lease_expires_at) end,
+    'leaseLeftMs', case when t.status = 'running' then milliseconds_between(clock(), t.lease_expires_at) end,
+    'recoveryNotBefore', case when t.state = 'lost' then iso(t.judged_after) end,
+    'workerEndedAt', case when t.status = 'running' then iso(t.worker_ended_at) end,
+    'cancelRequestedAt', iso(t.cancel_requested_at),
+    'createdAt', iso(t.created_at), 'runAt', iso(t.run_at),
+    'startedAt', iso(t.started_at), 'finishedAt', iso(t.finished_at),
+    'progress', case when t.progress_at is not null then jsonb_build_object(
+      'done', t.progress_done, 'total', t.progress_total, 'message', t.progress_message, 'at', iso(t.progress_at)) end,
+    'checkpoint', t.checkpoint
+  ) || jsonb_build_object(
+    'endReason', coalesce(
+      t.end_reason,
+      case when t.status in ('completed', 'failed', 'cancelled', 'held') then a.end_reason end),
+    'previousEnd', case when t.attempt > 0 and t.status <> 'running' then
+      jsonb_build_object('endedAs', a.ended_as, 'endReason', a.end_reason, 'endedAt', iso(a.ended_at)) end,
+    'workersForType', case when t.status = 'pending' then workers_for(t.namespace, t.queue, t.type) end,
+    'now', iso(clock())
+  )
+  from (select) x
+  left join attempt a on a.job_id = t.id and a.attempt = t.attempt
+  left join worker_detail d on d.incarnation = t.worker
+  left join worker w on w.incarnation = t.worker
+$$;
+
+-- How many workers that could take such a job are online, draining or late, and when one was last seen.
+create or replace function workers_for(p_namespace text, p_queue text, p_type text) returns jsonb
+language sql stable
+as $$
+  select jsonb_build_object(
+    'online', count(*) filter (where status in ('online', 'late')),
+    'draining', count(*) filter (where status = 'draining'),
+    'lastSeenAt', iso(max(seen_at)))
+  from worker_truth
+  where namespace = p_namespace and p_type = any (types) and p_queue = any (queues)
+$$;

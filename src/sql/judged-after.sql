@@ -1,0 +1,24 @@
+-- When a worker that is silent may be judged lost: the one rule for the view, the sweep and release-stuck.
+--
+-- Its own deadline must have passed (one further away than its span is impossible, the clock stepped, and counts as now +
+-- span), and since then either the database has been writable without a gap for one whole span, or for three in all
+-- since the worker's last accepted renewal.
+create or replace function judged_after(
+  p_until timestamptz,
+  p_span_ms integer,
+  p_writable_mark_ms bigint,
+  p_tick tick
+) returns timestamptz
+language sql stable
+as $$
+  select greatest(
+    least(p_until, clock() + milliseconds(p_span_ms)),
+    least(
+      p_tick.writable_since + milliseconds(p_span_ms),
+      clock() + milliseconds(
+        3.0 * p_span_ms
+        - (p_tick.writable_total_ms + least(gap_ms(), greatest(0, milliseconds_between(p_tick.at, clock()))) - p_writable_mark_ms)
+      )
+    )
+  )
+$$;

@@ -1,0 +1,84 @@
+-- Makes the row of a new worker incarnation. Always an insert: nothing revives an ended row.
+--
+-- A process that has the pid of an earlier worker on this machine, boot and pid namespace, but another start time, proves
+-- that the earlier one is gone; it is ended here and now (layer 2). The answer lists the machine's other live workers,
+-- whom this one can witness.
+create or replace function register(p_namespace text, p_worker jsonb) returns json
+language plpgsql security definer set search_path from current
+as $$
+declare
+  v_now timestamptz := clock();
+  v_incarnation uuid := (p_worker ->> 'incarnation')::uuid;
+  v_machine text := p_worker ->> 'machineId';
+  v_lease_ms integer := (p_worker ->> 'leaseMs')::integer;
+  v_renew_ms integer := (p_worker ->> 'renewMs')::integer;
+  v_idle_ms integer := (p_worker ->> 'idleBeatMs')::integer;
+  v_span_ms integer := greatest(v_lease_ms, 3 * v_idle_ms);
+  v_id text := format('%s-%s-%s', p_worker ->> 'hostname', p_worker ->> 'pid', v_incarnation);
+  v_dead uuid[];
+begin
+  perform guard();
+  perform touch_tick(2 * sweep_every_ms());
+  if v_renew_ms * 3 > v_lease_ms then
+    raise exception using errcode = 'LH005',
+      message = format('a renewal every %s ms is more than a third of the lease of %s ms', v_renew_ms, v_lease_ms);
+  end if;
+
+  insert into machine (namespace, id, hostname)
+  values (p_namespace, v_machine, p_worker ->> 'hostname')
+  on conflict (namespace, id) do update set hostname = excluded.hostname
+  where machine.hostname <> excluded.hostname;
+
+  insert into worker (incarnation, namespace, machine_id, epoch, lease_ms, renew_ms, beat_ms, span_ms, until, seen_at,
+                      writable_mark_ms, backend_pid)
+  select v_incarnation, p_namespace, v_machine, database_epoch(), v_lease_ms, v_renew_ms, v_idle_ms, v_span_ms,
+         v_now + milliseconds(v_span_ms), v_now, tick.writable_total_ms,
+         case when (p_worker ->> 'direct')::boolean then pg_backend_pid() end
+  from tick;
+
+  insert into worker_detail (incarnation, id, hostname, pid, boot_id, pid_namespace, process_started, parent_pid, kind,
+                             version, command, concurrency, queues, types, labels, direct, registered_at)
+  values (v_incarnation, v_id, p_worker ->> 'hostname', (p_worker ->> 'pid')::integer, p_worker ->> 'bootId',
+          p_worker ->> 'pidNamespace', p_worker ->> 'processStarted', (p_worker ->> 'parentPid')::integer,
+          coalesce(p_worker ->> 'kind', 'node'), p_worker ->> 'version', p_worker ->> 'command',
+          (p_worker ->> 'concurrency')::integer,
+          array(select jsonb_array_elements_text(p_worker -> 'queues')),
+          array(select jsonb_array_elements_text(p_worker -> 'types')),
+          array(select jsonb_array_elements_text(coalesce(p_worker -> 'labels', '[]'))),
+          (p_worker ->> 'direct')::boolean, v_now);
+
+  v_dead := array(
+    select w.incarnation
+    from worker w
+    join worker_detail d using (incarnation)
+    where w.namespace = p_namespace
+      and w.ended_at is null
+      and w.machine_id = v_machine
+      and d.boot_id = p_worker ->> 'bootId'
+      and d.pid_namespace = p_worker ->> 'pidNamespace'
+      and d.pid = (p_worker ->> 'pid')::integer
+      and d.process_started <> p_worker ->> 'processStarted'
+  );
+  if cardinality(v_dead) > 0 then
+    perform end_workers(p_namespace, v_dead, 'lost', 2::smallint,
+      jsonb_build_object('code', 'worker_lost', 'message', 'its pid belongs to another process now', 'noticedBy', v_id));
+    perform take_back(p_namespace, v_dead, null);
+  end if;
+
+  perform record_event(p_namespace, 'worker.started', '{}', v_incarnation, jsonb_build_object('workerId', v_id));
+  return json_build_object(
+    'id', v_id,
+    'channel', channel(p_namespace),
+    'running', leases_exist(p_namespace),
+    'peers', coalesce((
+      select json_agg(json_build_object(
+        'incarnation', w.incarnation, 'pid', d.pid, 'bootId', d.boot_id,
+        'pidNamespace', d.pid_namespace, 'processStarted', d.process_started))
+      from worker w
+      join worker_detail d using (incarnation)
+      where w.namespace = p_namespace and w.ended_at is null and w.machine_id = v_machine
+        and w.incarnation <> v_incarnation
+    ), '[]')
+  );
+end
+$$;

@@ -1,0 +1,37 @@
+-- An operator takes running jobs from their workers, dead or alive: the token is void, the job is due at once, nothing is
+-- charged. A living worker is told at once and stops. Answers: pending | cancelled (cancel had been asked) | the status of a
+-- job that does not run | not_found.
+create or replace function release_jobs(p_namespace text, p_jobs uuid[], p_reason jsonb default '{}') returns text[]
+language plpgsql security definer set search_path from current
+as $$
+declare
+  v_ids uuid[];
+  v_tokens uuid[];
+  v_workers uuid[];
+  v_before text[];
+  v_after text[];
+begin
+  perform guard();
+  perform 1 from job where id = any (p_jobs) and namespace = p_namespace order by id for no key update;
+  select array_agg(id), array_agg(token), array_agg(distinct worker)
+  into v_ids, v_tokens, v_workers
+  from job
+  where id = any (p_jobs) and namespace = p_namespace and status = 'running';
+  v_before := array(
+    select coalesce(j.status::text, 'not_found')
+    from unnest(p_jobs) with ordinality as p (id, n)
+    left join job j on j.id = p.id and j.namespace = p_namespace
+    order by p.n
+  );
+  if v_ids is null then
+    return v_before;
+  end if;
+  v_after := release(v_ids, v_tokens, array_fill((jsonb_build_object('code', 'released', 'message', 'released by an operator') || p_reason)::text, array[cardinality(v_ids)]));
+  perform hint(p_namespace, 'renew:' || w) from unnest(v_workers) as w;
+  return array(
+    select case when v_before[p.n] = 'running' then (select j.status::text from job j where j.id = p.id) else v_before[p.n] end
+    from unnest(p_jobs) with ordinality as p (id, n)
+    order by p.n
+  );
+end
+$$;

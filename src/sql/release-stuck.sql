@@ -1,0 +1,43 @@
+-- Hands back every running job whose worker gave no sign of life for p_older_than_ms, or has no row at all. Safe beside live
+-- workers: it ends their worker's row first, under its lock, and obeys the amnesty after an outage unless forced.
+-- p_dry_run only says. Returns the jobs with what became of them.
+create or replace function release_stuck(
+  p_namespace text,
+  p_older_than_ms bigint,
+  p_dry_run boolean default false,
+  p_force boolean default false
+) returns json
+language plpgsql security definer set search_path from current
+as $$
+declare
+  v_stuck uuid[];
+  v_tick tick;
+  v_back json;
+begin
+  perform guard();
+  perform touch_tick(0);
+  select * into v_tick from tick;
+  v_stuck := array(
+    select w.incarnation
+    from worker w
+    where w.namespace = p_namespace and w.ended_at is null
+      and w.seen_at <= clock() - milliseconds(p_older_than_ms)
+      and (p_force or judged_after(w.until, w.span_ms, w.writable_mark_ms, v_tick) < clock())
+    order by w.incarnation
+    for no key update
+  );
+  if p_dry_run then
+    return coalesce((
+      select json_agg(json_build_object('job', j.id, 'status', j.status) order by j.id)
+      from job j
+      where j.namespace = p_namespace and j.status = 'running' and j.worker = any (v_stuck || workers_gone(p_namespace))
+    ), '[]');
+  end if;
+  perform end_workers(p_namespace, v_stuck, 'lost', 4::smallint,
+    jsonb_build_object('code', 'worker_lost', 'message', 'an operator found it silent', 'noticedBy', 'release-stuck'));
+  select coalesce(json_agg(json_build_object('job', t.job_id, 'status', t.job_status)), '[]')
+  into v_back
+  from take_back(p_namespace, workers_gone(p_namespace), null) t;
+  return v_back;
+end
+$$;

@@ -1,0 +1,68 @@
+-- Extends a worker's lease: one write, whatever the number of its jobs. The answer is what the database holds for this
+-- worker (job, token, whether cancel was asked), so that both sides can act on every difference.
+--
+-- p_send_number counts the worker's sends: one that is two behind comes from a cloned machine. An ended row is never
+-- revived; hearing a worker that was ended on early evidence takes the charge for that back.
+create or replace function renew(
+  p_worker uuid,
+  p_send_number bigint,
+  p_idle_beat_ms integer default null,
+  p_draining boolean default false,
+  p_loop_lag_ms integer default 0,
+  p_spool_depth integer default 0,
+  p_direct boolean default false
+) returns json
+language plpgsql security definer set search_path from current
+as $$
+declare
+  v_worker worker;
+  v_until timestamptz;
+begin
+  perform guard();
+  perform touch_tick(2 * sweep_every_ms());
+  select * into v_worker from worker where incarnation = p_worker for no key update;
+  if found and v_worker.ended_at is not null then
+    perform heard_again(v_worker);
+  end if;
+  if not found or v_worker.ended_at is not null or v_worker.epoch <> database_epoch() then
+    return lease_lost_answer(p_worker);
+  end if;
+  if p_send_number < v_worker.send_number - 1 then
+    perform end_workers(v_worker.namespace, array[p_worker], 'lost', 4::smallint,
+      jsonb_build_object('code', 'cloned', 'message', 'two processes renew as this worker: a cloned machine or a restored snapshot'));
+    return lease_lost_answer(p_worker);
+  end if;
+
+  update worker
+  set seen_at = clock(),
+      beat_ms = coalesce(p_idle_beat_ms, renew_ms),
+      span_ms = case when p_idle_beat_ms is null then lease_ms else greatest(lease_ms, 3 * p_idle_beat_ms) end,
+      until = greatest(
+        least(until, clock() + milliseconds(greatest(span_ms, lease_ms))),
+        clock() + milliseconds(case when p_idle_beat_ms is null then lease_ms else greatest(lease_ms, 3 * p_idle_beat_ms) end)),
+      writable_mark_ms = (select writable_total_ms from tick),
+      send_number = greatest(send_number, p_send_number),
+      draining_at = case when p_draining then coalesce(draining_at, clock()) else draining_at end,
+      loop_lag_ms = p_loop_lag_ms,
+      spool_depth = p_spool_depth,
+      backend_pid = case when p_direct then pg_backend_pid() end,
+      connection_missing_since = null
+  where incarnation = p_worker
+  returning until into v_until;
+  if v_worker.connection_missing_since is not null then
+    perform connection_came_back(v_worker);
+  end if;
+
+  return json_build_object(
+    'outcome', 'renewed',
+    'leftMs', milliseconds_between(clock() + (clock_timestamp() - statement_timestamp()), v_until),
+    'drain', v_worker.drain_requested_at is not null,
+    'running', leases_exist(v_worker.namespace),
+    'held', coalesce((
+      select json_agg(json_build_object('job', j.id, 'token', j.token, 'cancel', j.cancel_requested_at is not null))
+      from job j
+      where j.namespace = v_worker.namespace and j.worker = p_worker and j.status = 'running'
+    ), '[]')
+  );
+end
+$$;

@@ -1,0 +1,33 @@
+-- Counts and ages of a namespace. Each count stops at 10,001, which means "more than 10,000": an exact number of millions is
+-- not worth walking them.
+create or replace function stats(p_namespace text) returns jsonb
+language sql stable security definer set search_path from current
+as $$
+  select jsonb_build_object(
+    'jobs', (
+      select jsonb_object_agg(s.status, s.count)
+      from (
+        select 'pending' as status, (select count(*) from (select from job where namespace = p_namespace and status = 'pending' and run_at <= clock() and failures = 0 limit 10001) x) as count
+        union all select 'scheduled', (select count(*) from (select from job where namespace = p_namespace and status = 'pending' and run_at > clock() and failures = 0 limit 10001) x)
+        union all select 'retrying', (select count(*) from (select from job where namespace = p_namespace and status = 'pending' and failures > 0 limit 10001) x)
+        union all select 'blocked', (select count(*) from (select from job where namespace = p_namespace and status = 'blocked' limit 10001) x)
+        union all select 'held', (select count(*) from (select from job where namespace = p_namespace and status = 'held' limit 10001) x)
+        union all select r.state, (select count(*) from job_truth t where t.namespace = p_namespace and t.status = 'running' and t.state = r.state)
+          from unnest('{running,cancelling,stalled,lost}'::text[]) as r (state)
+        union all select e.status::text, (select count(*) from (select from job where namespace = p_namespace and status = e.status and finished_at is not null limit 10001) x)
+          from unnest('{completed,failed,cancelled}'::job_status[]) as e (status)
+      ) as s
+    ),
+    'oldestPendingAgeMs', (
+      select milliseconds_between(min(run_at), clock()) from (
+        select run_at from job where namespace = p_namespace and status = 'pending' and run_at <= clock() order by run_at limit 10001
+      ) x
+    ),
+    'workers', (
+      select jsonb_build_object(
+        'online', count(*) filter (where status = 'online'), 'draining', count(*) filter (where status = 'draining'),
+        'late', count(*) filter (where status = 'late'), 'offline', count(*) filter (where status = 'offline' and ended_at is null))
+      from worker_truth where namespace = p_namespace and ended_at is null
+    )
+  )
+$$;

@@ -1,0 +1,89 @@
+-- One pass of recovery: writes the tick, ends workers whose lease has lapsed (layer 4) or whose reserved connection is gone
+-- (layer 3), and takes back the jobs of every worker that has ended or is missing, at most p_limit of them.
+--
+-- p_worker asks as a candidate: the leader does the pass; a deputy only watches connections and becomes leader when the
+-- leader has been silent for two sweeps; everybody else is told so. Without p_worker (an operator, a cron) the pass is
+-- simply done: two at once only waste work, because each worker row is judged again under its lock.
+-- p_clock_stepped: the caller's monotonic clock and the database's disagree by more than a second since the last pass.
+create or replace function sweep(
+  p_namespace text,
+  p_worker uuid default null,
+  p_limit integer default 500,
+  p_clock_stepped boolean default false,
+  p_force boolean default false
+) returns json
+language plpgsql security definer set search_path from current
+as $$
+declare
+  v_now timestamptz := clock();
+  v_role text := 'leader';
+  v_by text := coalesce((select id from worker_detail where incarnation = p_worker), 'sweep');
+  v_tick tick;
+  v_lapsed uuid[];
+  v_unheard uuid[];
+  v_gone uuid[];
+  v_ended uuid[] := '{}';
+  v_back json;
+  v_count integer;
+  v_next_ms bigint;
+begin
+  perform guard();
+  if p_worker is not null then
+    perform touch_tick(sweep_every_ms() - 100, p_clock_stepped);
+    v_role := elect_sweeper(p_namespace, p_worker);
+  else
+    perform touch_tick(0, p_clock_stepped);
+  end if;
+  if v_role = 'none' then
+    return json_build_object('role', v_role, 'running', leases_exist(p_namespace));
+  end if;
+  select * into v_tick from tick;
+
+  v_unheard := unheard_connections(p_namespace);
+  if v_role = 'leader' then
+    -- A deadline further away than a span is impossible: the clock stepped back. Judged, and written back, as now + span.
+    update worker set until = v_now + milliseconds(span_ms)
+    where namespace = p_namespace and ended_at is null and until > v_now + milliseconds(span_ms) + interval '1 second';
+
+    v_lapsed := array(
+      select incarnation from worker
+      where namespace = p_namespace and ended_at is null
+        and judged_after(until, span_ms, writable_mark_ms, v_tick) < v_now
+      order by incarnation
+      limit p_limit
+      for no key update skip locked
+    );
+    -- Judged again, in a new statement, now that the rows are locked: a renewal may have come in between.
+    v_lapsed := array(
+      select incarnation from worker
+      where incarnation = any (v_lapsed) and ended_at is null
+        and judged_after(until, span_ms, writable_mark_ms, v_tick) < v_now
+    );
+    v_ended := end_workers(p_namespace, v_lapsed, 'lost', 4::smallint,
+      jsonb_build_object('code', 'worker_lost', 'message', 'its lease lapsed without a renewal', 'noticedBy', v_by));
+    v_ended := v_ended || end_workers(p_namespace, v_unheard, 'lost', 3::smallint,
+      jsonb_build_object('code', 'worker_lost', 'message', 'its connection to the database was gone and did not come back', 'noticedBy', v_by));
+
+    v_gone := workers_gone(p_namespace);
+    select coalesce(json_agg(json_build_object('job', t.job_id, 'status', t.job_status)), '[]'), count(*)
+    into v_back, v_count
+    from take_back(p_namespace, v_gone, p_limit) t;
+  end if;
+
+  select min(greatest(0, connection_grace_ms() - milliseconds_between(connection_missing_since, v_now)))
+  into v_next_ms
+  from worker
+  where namespace = p_namespace and ended_at is null and connection_missing_since is not null;
+
+  return json_build_object(
+    'role', v_role,
+    'running', leases_exist(p_namespace),
+    'ended', v_ended,
+    'machines', array(select distinct machine_id from worker where incarnation = any (v_ended)),
+    'recovered', coalesce(v_back, '[]'),
+    'more', coalesce(v_count, 0) >= p_limit,
+    'nextMs', v_next_ms,
+    'databaseMs', (extract(epoch from v_now) * 1000)::bigint
+  );
+end
+$$;

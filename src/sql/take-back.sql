@@ -1,0 +1,93 @@
+-- Ends the open attempts of workers that have ended and decides what becomes of their jobs: the only place where an
+-- attempt ends other than by its own outcome. At most p_limit jobs, in id order; null means all.
+--
+-- Cancel wins over everything. A loss counts in a row, starting anew after progress; at max_lost the job has failed as
+-- poison. What goes back keeps its due time and so stands at the front, without back-off.
+create or replace function take_back(p_namespace text, p_workers uuid[], p_limit integer)
+returns table (job_id uuid, job_status job_status, ended_worker uuid)
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+  j record;
+  v_charge text;
+  v_reason jsonb;
+  v_progressed boolean;
+  v_lost integer;
+  v_interruptions integer;
+  v_status job_status;
+  v_ended_as attempt_end;
+  v_end jsonb;
+begin
+  for j in
+    select job.*
+    from job
+    where job.namespace = p_namespace and job.status = 'running' and job.worker = any (p_workers)
+    order by job.id
+    limit p_limit
+    for no key update
+  loop
+    -- A worker row that is missing (a restore lost it) counts as lost.
+    select coalesce(w.end_charge, 'lost'),
+           jsonb_build_object('code', 'worker_lost', 'message', 'its worker is unknown to this database') || coalesce(d.end_reason, '{}')
+    into v_charge, v_reason
+    from (select j.worker as incarnation) x
+    left join worker w on w.incarnation = x.incarnation
+    left join worker_detail d on d.incarnation = x.incarnation;
+
+    v_progressed := has_progressed(j.id, j.attempt);
+    v_lost := case when v_progressed then 0 else j.lost end + case when v_charge = 'lost' then 1 else 0 end;
+    v_interruptions := j.interruptions + case when v_charge = 'interrupted' then 1 else 0 end;
+    v_ended_as := case when v_charge = 'interrupted' then 'interrupted' when v_charge = 'released' then 'released' else 'lost' end;
+    v_end := null;
+    if j.cancel_requested_at is not null then
+      v_status := 'cancelled';
+      v_end := (select end_reason from job_detail d where d.job_id = j.id);
+    elsif v_charge in ('lost', 'uncharged') and j.on_worker_lost = 'fail' then
+      v_status := 'failed';
+      v_end := v_reason || '{"code": "worker_lost"}';
+    elsif v_charge in ('lost', 'uncharged') and j.on_worker_lost = 'hold' then
+      v_status := 'held';
+      v_end := v_reason || '{"code": "worker_lost"}';
+    elsif v_charge = 'lost' and v_lost >= j.max_lost then
+      v_status := 'failed';
+      v_end := v_reason || jsonb_build_object('code', 'poison',
+        'message', format('%s workers in a row were lost while running it', v_lost));
+    elsif v_interruptions >= interruptions_max() then
+      v_status := 'held';
+      v_end := v_reason || jsonb_build_object('code', 'interrupted_too_often',
+        'message', format('it was interrupted %s times', v_interruptions));
+    else
+      v_status := 'pending';
+    end if;
+
+    update job
+    set status = v_status,
+        lost = v_lost,
+        interruptions = v_interruptions,
+        token = null,
+        finished_at = case when v_status in ('failed', 'cancelled') then clock() end
+    where id = j.id;
+    if v_end is not null then
+      update job_detail d set end_reason = v_end where d.job_id = j.id;
+    end if;
+    insert into attempt (job_id, attempt, token, worker, started_at, ended_at, ended_as, end_reason, last_checkpoint)
+    values (j.id, j.attempt, j.token, j.worker, j.started_at, clock(), v_ended_as, v_reason,
+            (select c.value from checkpoint c where c.job_id = j.id and c.attempt = j.attempt));
+    perform record_event(p_namespace,
+      case when v_end ->> 'code' = 'poison' then 'job.poisoned'
+           when v_ended_as = 'lost' then 'job.recovered'
+           else 'job.' || v_ended_as end,
+      array[j.id], j.worker,
+      v_reason || jsonb_build_object('attempt', j.attempt, 'status', v_status));
+
+    job_id := j.id;
+    job_status := v_status;
+    ended_worker := j.worker;
+    return next;
+  end loop;
+  if job_id is not null then
+    perform hint(p_namespace, 'pending:*');
+  end if;
+end
+$$;

@@ -1,0 +1,18 @@
+-- Starts an attempt for each of these jobs. The caller has locked the worker row and the jobs; a token is a random UUID,
+-- so no failover or restore can hand out the same one twice.
+create or replace function take(p_jobs uuid[], p_worker uuid, p_claim_number integer) returns uuid[]
+language sql
+as $$
+  with taken as (
+    update job
+    set status = 'running',
+        attempt = attempt + 1,
+        token = gen_random_uuid(),
+        worker = p_worker,
+        claim_number = p_claim_number,
+        started_at = clock()
+    where id = any (p_jobs) and status = 'pending'
+    returning id
+  )
+  select coalesce(array_agg(id), '{}') from taken
+$$;

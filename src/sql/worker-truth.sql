@@ -1,0 +1,40 @@
+-- The one truth about workers, computed when it is read: status from the database's clock and the last sign of life.
+--   online    seen within two of its beats            late      silent longer, its lease still holds
+--   draining  online, but takes no new jobs           offline   it ended, or its lease has lapsed
+create or replace view worker_truth as
+select
+  w.incarnation,
+  d.id,
+  w.namespace,
+  w.machine_id,
+  d.hostname,
+  d.pid,
+  d.kind,
+  d.version,
+  d.command,
+  d.concurrency,
+  d.queues,
+  d.types,
+  d.labels,
+  d.parent_pid,
+  d.registered_at,
+  w.seen_at,
+  w.lease_ms,
+  w.beat_ms,
+  w.loop_lag_ms,
+  w.spool_depth,
+  w.ended_at,
+  w.drain_requested_at,
+  d.end_reason,
+  least(w.until, clock() + milliseconds(w.span_ms)) as lease_expires_at,
+  judged_after(w.until, w.span_ms, w.writable_mark_ms, tick) as judged_after,
+  w.ended_at is null and w.until > clock() as lease_holds,
+  case
+    when w.ended_at is not null or w.until <= clock() then 'offline'
+    when clock() - w.seen_at > milliseconds(2 * w.beat_ms) then 'late'
+    when w.draining_at is not null or w.drain_requested_at is not null then 'draining'
+    else 'online'
+  end as status
+from worker w
+join worker_detail d using (incarnation)
+cross join tick;
