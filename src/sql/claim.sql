@@ -29,7 +29,7 @@ declare
   v_below integer[];
   v_priority integer[];
   v_at timestamptz[];
-  v_due timestamptz;
+  v_head record;
   v_next_due timestamptz;
   v_best integer;
 begin
@@ -76,10 +76,10 @@ begin
     into v_queue, v_type, v_below
     from unnest(p_queues) as q cross join unnest(p_types) as t;
     for i in 1 .. coalesce(cardinality(v_queue), 0) loop
-      select head_priority, head_at, next_due_at
-      into v_priority[i], v_at[i], v_due
-      from claimable_head(v_ns, v_queue[i], v_type[i], v_below[i]);
-      v_next_due := least(v_next_due, v_due);
+      select * into v_head from claimable_head(v_ns, v_queue[i], v_type[i], v_below[i]);
+      v_priority[i] := v_head.head_priority;
+      v_at[i] := v_head.head_at;
+      v_next_due := least(v_next_due, v_head.next_due_at);
     end loop;
 
     -- Ends: every turn either fills what is wanted or lowers one lane's bound below a priority that exists.
@@ -110,10 +110,10 @@ begin
       v_left := v_left - cardinality(v_got);
       if v_left > 0 then
         v_below[v_best] := v_priority[v_best];
-        select head_priority, head_at, next_due_at
-        into v_priority[v_best], v_at[v_best], v_due
-        from claimable_head(v_ns, v_queue[v_best], v_type[v_best], v_below[v_best]);
-        v_next_due := least(v_next_due, v_due);
+        select * into v_head from claimable_head(v_ns, v_queue[v_best], v_type[v_best], v_below[v_best]);
+        v_priority[v_best] := v_head.head_priority;
+        v_at[v_best] := v_head.head_at;
+        v_next_due := least(v_next_due, v_head.next_due_at);
       end if;
     end loop;
   end if;

@@ -21,7 +21,7 @@ begin
     execute format('grant usage on schema %I to %I', current_schema(), r);
   end loop;
   for f in
-    select p.oid::regprocedure from pg_proc p where p.pronamespace = current_schema()::regnamespace
+    select p.oid::regprocedure from pg_proc p where p.pronamespace = quote_ident(current_schema())::regnamespace
   loop
     if (select proname from pg_proc where oid = f) = any (v_client) then
       execute format('grant execute on function %s to leasehold_client', f);
