@@ -2,5 +2,9 @@
 -- Payloads: pending:QUEUE (* for all), renew:INCARNATION (its worker should ask), watch (something is leased again),
 -- ended (a job has ended).
 create or replace function hint(p_namespace text, p_payload text) returns void
-language sql
-as $$ select pg_notify(channel(p_namespace), p_payload) $$;
+language plpgsql
+as $$
+begin
+  perform pg_notify(channel(p_namespace), p_payload);
+end
+$$;

@@ -8,9 +8,12 @@ create or replace function last_chance(
   p_queues text[],
   p_types text[]
 ) returns uuid
-language sql
+language plpgsql
 as $$
-  select j.id
+declare
+  v_job uuid;
+begin
+  select j.id into v_job
   from job j
   where j.namespace = p_namespace and j.status = 'pending' and j.lost >= j.max_lost - 1
     and j.queue = any (p_queues) and j.type = any (p_types) and j.run_at <= clock()
@@ -25,5 +28,7 @@ as $$
     )
   order by (j.id = p_reserved) desc nulls last, j.priority desc, j.run_at, j.id
   limit 1
-  for no key update skip locked
+  for no key update skip locked;
+  return v_job;
+end
 $$;

@@ -6,8 +6,10 @@ create or replace function record_event(
   p_worker uuid,
   p_data jsonb default null
 ) returns void
-language sql
+language plpgsql
 as $$
+begin
   insert into event (at, namespace, kind, job_ids, worker, data)
-  values (clock(), p_namespace, p_kind, p_jobs, p_worker, p_data)
+  values (clock(), p_namespace, p_kind, p_jobs, p_worker, p_data);
+end
 $$;

@@ -1,8 +1,11 @@
 -- Starts an attempt for each of these jobs. The caller has locked the worker row and the jobs; a token is a random UUID,
 -- so no failover or restore can hand out the same one twice.
 create or replace function take(p_jobs uuid[], p_worker uuid, p_claim_number integer) returns uuid[]
-language sql
+language plpgsql
 as $$
+declare
+  v_taken uuid[];
+begin
   with taken as (
     update job
     set status = 'running',
@@ -14,5 +17,7 @@ as $$
     where id = any (p_jobs) and status = 'pending'
     returning id
   )
-  select coalesce(array_agg(id), '{}') from taken
+  select coalesce(array_agg(id), '{}') into v_taken from taken;
+  return v_taken;
+end
 $$;

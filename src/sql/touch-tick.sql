@@ -4,8 +4,9 @@
 -- writable_since in this same statement: no lease is judged lapsed until a whole lease has been writable again.
 -- writable_total_ms only grows while there is no gap, so that a database that blinks for ever can't put it off for ever.
 create or replace function touch_tick(p_older_than_ms integer, p_clock_stepped boolean default false) returns void
-language sql
+language plpgsql
 as $$
+begin
   update tick
   set at = clock(),
       writable_since = case
@@ -18,5 +19,6 @@ as $$
       end
   where p_clock_stepped
      or clock() - at >= milliseconds(p_older_than_ms)
-     or at - clock() > interval '1 second'
+     or at - clock() > interval '1 second';
+end
 $$;
