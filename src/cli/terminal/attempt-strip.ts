@@ -169,7 +169,7 @@ function axisLine(terminal: Terminal, axis: Axis): string {
   const put = (column: number, text: string): void => {
     const around = line.slice(Math.max(0, column - 1), column + text.length + 1)
     if (around.some((sign) => sign !== ' ')) return
-    for (const [index, sign] of [...text].entries()) line[column + index] = sign
+    for (let index = 0; index < text.length; index += 1) line[column + index] = text.charAt(index)
   }
   for (const column of axis.folds) line[column] = foldSign(terminal)
   if (axis.headFolded) put(margin, axisLabel(axis.createdMs, m))
@@ -200,8 +200,9 @@ function attemptRow(
   }
   const firstFold = axis.headFolded ? 1 : 0
   for (const column of axis.folds.slice(firstFold)) put(column, foldSign(terminal), ['dim'])
-  for (const [index, sign] of [...String(attempt.attempt)].entries())
-    put(margin + index, sign, ['dim'])
+  const number = String(attempt.attempt)
+  for (let index = 0; index < number.length; index += 1)
+    put(margin + index, number.charAt(index), ['dim'])
   if (axis.live) put(axis.end, terminal.unicode ? '│' : '|', ['dim'])
 
   const startMs = Date.parse(attempt.startedAt ?? job.createdAt)
@@ -226,11 +227,21 @@ function attemptRow(
   }
 
   const name = attempt.workerId === null ? '' : workerName(attempt.workerId)
-  const how =
-    terminal.width >= 100 && attempt.endedAs !== null
-      ? `  ${endVerbs[attempt.endedAs].replace(/^was /, '')}${reached(job, attempt)}`
-      : ''
-  return `${paintRuns(terminal, cells)} ${name}${paint(terminal, ['dim'], how)}`.trimEnd()
+  const words = terminal.width >= 100 ? endWords(job, attempt) : ''
+  // Beside the bar if that is free up to now, else behind the name.
+  const beside = stop + 3 + words.length < axis.end
+  if (beside)
+    for (let index = 0; index < words.length; index += 1)
+      put(stop + 2 + index, words.charAt(index), ['dim'])
+  const behind = beside || words === '' ? '' : paint(terminal, ['dim'], `  ${words}`)
+  return `${paintRuns(terminal, cells)} ${name}${behind}`.trimEnd()
+}
+
+/** `lost at 41`, nothing for an attempt that runs. */
+function endWords(job: JobDocument, attempt: AttemptDocument): string {
+  if (attempt.endedAs === null) return ''
+  const at = reached(job, attempt).replace(/ of \d+$/, '')
+  return `${endVerbs[attempt.endedAs].replace(/^was /, '')}${at}`
 }
 
 /** Neighbours of one colour share one code. */

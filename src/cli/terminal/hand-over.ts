@@ -49,24 +49,38 @@ function lostStory(terminal: Terminal, job: JobDocument, lost: AttemptDocument):
   if (lost.endedAt === null) return lines
   const endedMs = Date.parse(lost.endedAt)
   const detectedAfterMs = reason?.detectedAfterMs ?? null
-  const step = (atMs: number, delayMs: number | null, words: string, alarming = false): void => {
-    const delay = pad(delayMs === null ? '' : `+${formatDuration(delayMs)}`, 8, 'right')
-    const shown = alarming ? paint(terminal, ['brightRed'], delay) : delay
-    lines.push(`    ${paint(terminal, ['dim'], formatInstant(terminal, atMs))}${shown} ${words}`)
-  }
+  const steps: Step[] = []
+  const step = (atMs: number, delayMs: number | null, words: string): void =>
+    void steps.push({ atMs, delay: delayMs === null ? '' : `+${formatDuration(delayMs)}`, words })
 
   if (detectedAfterMs !== null) {
     const exit = exitWords(reason)
     step(endedMs - detectedAfterMs, null, `last sign of life${exit === null ? '' : `: ${exit}`}`)
   }
-  step(endedMs, detectedAfterMs, noticed(terminal, lost), true)
+  step(endedMs, detectedAfterMs, noticed(terminal, lost))
+  const noticedStep = steps.at(-1)
   step(endedMs, 0, `taken back, token ${lost.attempt} is void`)
   const next = job.attempts?.find(({ attempt }) => attempt > lost.attempt)
   if (next?.startedAt && next.workerId !== null) {
     const delayMs = Date.parse(next.startedAt) - endedMs
     step(endedMs + delayMs, delayMs, `claimed by ${workerName(next.workerId)}, ${resumed(next)}`)
   }
+  // One column for all delays: they are what is compared.
+  const width = Math.max(...steps.map(({ delay }) => delay.length + 1), 8)
+  for (const each of steps) {
+    const delay = pad(each.delay, width, 'right')
+    const shown = each === noticedStep ? paint(terminal, ['brightRed'], delay) : delay
+    const instant = paint(terminal, ['dim'], formatInstant(terminal, each.atMs))
+    lines.push(`    ${instant} ${shown} ${each.words}`)
+  }
   return lines
+}
+
+interface Step {
+  atMs: number
+  /** After the step before; empty for the first. */
+  delay: string
+  words: string
 }
 
 /** `render-a-4131 found pid 4127 gone  witness, layer 2` */

@@ -22,7 +22,7 @@ import {
   workerName,
 } from './format.ts'
 import { handOverStory } from './hand-over.ts'
-import { jobMarks, marked, markedText } from './marks.ts'
+import { jobMarks, markedText } from './marks.ts'
 import { paint, type Rendered, type Terminal } from './style.ts'
 import { type Column, renderTable, renderTabs, wideFrom } from './table.ts'
 import { cut, plain, wrap } from './text.ts'
@@ -199,7 +199,8 @@ function jobFacts(terminal: Terminal, job: JobDocument, now: Date): string[] {
 function progressWords(terminal: Terminal, job: JobDocument, now: Date): string {
   const { progress } = job
   if (progress === null) return dash(terminal)
-  const width = 33
+  // 33 of 80 columns, less on narrower terminals.
+  const width = Math.max(8, Math.min(33, terminal.width - 47))
   const { done, total } = progress
   const bar = total === null ? '' : `${progressBar(terminal, { done, total, width })}  `
   const age =
@@ -319,11 +320,6 @@ function eventLines(terminal: Terminal, events: readonly JobEventDocument[]): st
     plain(message ?? ''),
   ])
   return renderTable(terminal, columns, rows)
-}
-
-/** The state with its mark and colour, for a sentence of its own. */
-export function stateWord(terminal: Terminal, { state }: JobDocument): string {
-  return marked(terminal, jobMarks[state], state)
 }
 
 function text(lines: readonly string[]): string {

@@ -37,7 +37,11 @@ export type LiveHost = Pick<
   kill(pid: number, signal: string): unknown
 }
 
-type LiveStream = Pick<NodeJS.WriteStream, 'write' | 'on' | 'off' | 'rows'>
+/** What of an output stream a region uses. */
+export type LiveStream = Pick<EventEmitter, 'on' | 'off'> & {
+  rows?: number
+  write(text: string): unknown
+}
 
 const appearAfterMs = 500
 const redrawEveryMs = 100
@@ -56,7 +60,7 @@ const up = (rows: number): string => (rows > 0 ? `\u001b[${rows}A\r` : '\r')
 export function createLiveRegion(
   terminal: Terminal,
   stream: LiveStream,
-  host: LiveHost = process as unknown as LiveHost,
+  host: LiveHost = process,
 ): LiveRegion {
   if (!terminal.redraws)
     return {

@@ -7,9 +7,8 @@
  *
  * A stack trace only with LEASEHOLD_LOG_LEVEL=debug. With `--json` one document instead.
  */
-import { stripVTControlCharacters } from 'node:util'
 import { paint, type Terminal } from './style.ts'
-import { wrap } from './text.ts'
+import { plain, wrap } from './text.ts'
 
 /** An error as the program shows it; `hint` says what to do. */
 export interface ShownError {
@@ -33,7 +32,7 @@ export function renderError(
   const width = terminal.isTerminal ? Math.min(terminal.width, widthMax) : Infinity
   const sentences = [error.message, error.hint, `(${error.code}, exit ${error.exitCode})`]
   const lines = sentences.flatMap((text) =>
-    text ? wrap(stripVTControlCharacters(text).trimEnd(), width - label.length) : [],
+    text ? wrap(text.trimEnd().split('\n').map(plain).join('\n'), width - label.length) : [],
   )
   const block = lines.map((line, index) =>
     index === 0

@@ -34,7 +34,7 @@ const widthDefault = 80
 
 /** Reads what `stream` can show. */
 export function createTerminal(
-  stream: Pick<NodeJS.WriteStream, 'isTTY' | 'columns'>,
+  stream: { readonly isTTY?: boolean; readonly columns?: number },
   env: Environment,
 ): Terminal {
   const isTerminal = stream.isTTY === true
@@ -46,7 +46,7 @@ export function createTerminal(
     unicode: locale === '' || /utf-?8/i.test(locale),
     redraws: isTerminal && !dumb,
     get width() {
-      return stream.columns > 0 ? stream.columns : widthDefault
+      return stream.columns || widthDefault
     },
   }
 }

@@ -2,7 +2,7 @@
  * Tables. On a terminal: columns two spaces apart behind a margin of two, fitted to the width.
  *
  *     1. Columns with `from` appear only on terminals at least that wide.
- *     2. Too wide: the flexible column (the last, a sentence) is cut at its end, down to 12 columns.
+ *     2. Too wide: the flexible column (the last, a sentence) is cut at its end, down to 8 columns.
  *     3. Still too wide: the columns with the highest `dropAt` go, one by one.
  *     4. Still too wide: the widest other column is cut; a cell's `tail` (the end of an id) survives.
  *     Below 60 columns the flexible column moves to a line of its own.
@@ -39,7 +39,7 @@ export type Row = readonly (Cell | string)[] | string
 /** Layout from this width on has more columns. */
 export const wideFrom = 100
 const twoLinesBelow = 60
-const flexibleMin = 12
+const flexibleMin = 8
 const cellMin = 8
 const margin = '  '
 const gap = '  '
@@ -59,7 +59,7 @@ export function renderTable(
       const cell = fitCell(terminal, toCell(cells[index]), widths[index] ?? 0)
       return last ? cell : pad(cell, widths[index] ?? 0, align)
     })
-    const lines = [(margin + parts.join(gap)).trimEnd()]
+    const lines = [cut(terminal, (margin + parts.join(gap)).trimEnd(), terminal.width)]
     if (!twoLines || heading) return lines
     for (const [index, column] of columns.entries()) {
       const cell = toCell(cells[index])

@@ -4,26 +4,28 @@
  * Wide characters take two columns, SGR codes none. `plain` takes out what could steer a terminal or
  * break a row: text from jobs (types, messages, errors) is a stranger's and passes through it first.
  */
-import { stripVTControlCharacters } from 'node:util'
 import type { Terminal } from './style.ts'
 
 // oxlint-disable-next-line no-control-regex -- control characters are what this finds
 const control = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]+/g
 // oxlint-disable-next-line no-control-regex -- an SGR code begins with ESC
 const sgr = /(\u001b\[[\d;]*m)/
+// Not util.stripVTControlCharacters: it takes the text between a sequence and a later BEL along.
+// oxlint-disable-next-line no-control-regex -- a control sequence begins with ESC
+const sequence = /\u001b\[[0-?]*[ -/]*[@-~]/g
 const wide =
   /^[\p{Emoji_Presentation}\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]/u
 const graphemes = new Intl.Segmenter('en', { granularity: 'grapheme' })
 
 /** One line without control characters; each run of them becomes a space. */
 export function plain(text: string): string {
-  return stripVTControlCharacters(text).replace(control, ' ').trim()
+  return text.replace(sequence, '').replace(control, ' ').trimEnd()
 }
 
 /** Columns that `text` takes. */
 export function textWidth(text: string): number {
   let width = 0
-  for (const { segment } of graphemes.segment(stripVTControlCharacters(text)))
+  for (const { segment } of graphemes.segment(text.replace(sequence, '')))
     width += wide.test(segment) ? 2 : 1
   return width
 }
@@ -36,7 +38,7 @@ export function ellipsis(terminal: Terminal): string {
 /** Cuts `text` at the end to `width` columns; keeps its colours and closes them. */
 export function cut(terminal: Terminal, text: string, width: number): string {
   if (textWidth(text) <= width) return text
-  const sign = ellipsis(terminal)
+  const sign = ellipsis(terminal).slice(0, width)
   const room = Math.max(0, width - sign.length)
   let taken = 0
   let kept = ''
@@ -49,7 +51,7 @@ export function cut(terminal: Terminal, text: string, width: number): string {
       const columns = wide.test(segment) ? 2 : 1
       if (taken + columns > room) {
         const reset = kept.includes('\u001b[') ? '\u001b[0m' : ''
-        return (kept.trimEnd() + sign + reset).slice(0, width === 0 ? 0 : undefined)
+        return kept.trimEnd() + sign + reset
       }
       kept += segment
       taken += columns
