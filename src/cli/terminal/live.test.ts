@@ -22,6 +22,7 @@ class Screen extends EventEmitter {
 
   write = (text: string): boolean => {
     this.writes.push(text)
+    // oxlint-disable-next-line no-control-regex -- a control sequence begins with ESC
     for (const [part] of text.matchAll(/\u001b\[\??\d*[a-zA-Z]|\n|\r|[^\u001b\n\r]+/g))
       this.#take(part)
     return true
