@@ -42,7 +42,12 @@ export interface ConnectOptions {
   readonly applicationName?: string
 }
 
-export const CONNECT_DEFAULTS = Object.freeze({
+export const CONNECT_DEFAULTS: Readonly<{
+  schema: string
+  connectionsMax: number
+  callTimeoutMs: number
+  connectTimeoutMs: number
+}> = Object.freeze({
   schema: 'leasehold',
   connectionsMax: 4,
   callTimeoutMs: 30_000,
@@ -128,7 +133,9 @@ function failoverClient(hosts: HostAddress[]): typeof pg.Client {
         if (rows[0]?.read_only === true) {
           throw new DatabaseReadOnlyError(
             `the database at ${this.host}:${this.port} takes no writes: it is a standby, or read-only by its settings.`,
-            { hint: 'Name the primary, or all hosts: postgres://user@host1:5432,host2:5432/database' },
+            {
+              hint: 'Name the primary, or all hosts: postgres://user@host1:5432,host2:5432/database',
+            },
           )
         }
         return this
@@ -188,7 +195,10 @@ export function openDatabase(options: ConnectOptions): Database {
 }
 
 /** Wraps a pool, client or transaction of the caller's, whatever its library. */
-export function useExecutor(executor: Executor, schema: string = CONNECT_DEFAULTS.schema): Database {
+export function useExecutor(
+  executor: Executor,
+  schema: string = CONNECT_DEFAULTS.schema,
+): Database {
   return {
     schema: quoteIdentifier(schema),
     query: (text, values) => executor.query(text, values),
@@ -209,7 +219,8 @@ export function quoteIdentifier(name: string): string {
  */
 export function classifyFailure(error: unknown): 'unknown' | 'value' | 'other' {
   const cause = error instanceof LeaseholdError && error.cause !== undefined ? error.cause : error
-  if (cause instanceof DatabaseReadOnlyError || cause instanceof DatabaseUnreachableError) return 'unknown'
+  if (cause instanceof DatabaseReadOnlyError || cause instanceof DatabaseUnreachableError)
+    return 'unknown'
   const code = (cause as { code?: unknown } | null)?.code
   if (typeof code === 'string') {
     if (/^(08|40|53|57)/.test(code) || code === '25006' || NETWORK_CODES.has(code)) return 'unknown'
@@ -253,22 +264,32 @@ export function explainFailure(error: unknown, operation: string): Error {
     })
   }
   if (code === '42883' || code === '3F000' || code === '42P01') {
-    return new SchemaOutdatedError('this database has no Leasehold schema, or an older one than this program.', {
-      hint: 'Bring it up to date: leasehold migrate',
+    return new SchemaOutdatedError(
+      'this database has no Leasehold schema, or an older one than this program.',
+      {
+        hint: 'Bring it up to date: leasehold migrate',
+        cause: error,
+      },
+    )
+  }
+  if (code === '25006') {
+    return new DatabaseReadOnlyError(`${operation}: the database takes no writes.`, {
       cause: error,
     })
   }
-  if (code === '25006') {
-    return new DatabaseReadOnlyError(`${operation}: the database takes no writes.`, { cause: error })
-  }
   switch (classifyFailure(error)) {
     case 'unknown':
-      return new DatabaseUnreachableError(`${operation}: ${message || code || 'the database does not answer'}`, {
-        hint: 'Look at the server, or name another: --database URL',
+      return new DatabaseUnreachableError(
+        `${operation}: ${message || code || 'the database does not answer'}`,
+        {
+          hint: 'Look at the server, or name another: --database URL',
+          cause: error,
+        },
+      )
+    case 'value':
+      return new ValueUnstorableError(`${operation}: the database refuses the value: ${message}`, {
         cause: error,
       })
-    case 'value':
-      return new ValueUnstorableError(`${operation}: the database refuses the value: ${message}`, { cause: error })
     default:
       return error as Error
   }

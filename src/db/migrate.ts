@@ -10,8 +10,19 @@ import { createHash } from 'node:crypto'
 import { readFileSync, readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type pg from 'pg'
-import { PermissionDeniedError, SchemaNewerError, SchemaOutdatedError, UsageError } from '../errors.ts'
-import { CONNECT_DEFAULTS, type ConnectOptions, connectOne, explainFailure, quoteIdentifier } from './connect.ts'
+import {
+  PermissionDeniedError,
+  SchemaNewerError,
+  SchemaOutdatedError,
+  UsageError,
+} from '../errors.ts'
+import {
+  CONNECT_DEFAULTS,
+  type ConnectOptions,
+  connectOne,
+  explainFailure,
+  quoteIdentifier,
+} from './connect.ts'
 
 export type SchemaState = 'missing' | 'outdated' | 'current' | 'newer'
 
@@ -61,13 +72,17 @@ function readRelease(): Release {
 
 /** The program's version, as in package.json. */
 export const PROGRAM_VERSION: string = (
-  JSON.parse(readFileSync(fileURLToPath(new URL('../../package.json', import.meta.url)), 'utf8')) as {
+  JSON.parse(
+    readFileSync(fileURLToPath(new URL('../../package.json', import.meta.url)), 'utf8'),
+  ) as {
     version: string
   }
 ).version
 
 /** What the schema is, compared with this program. Writes nothing. */
-export async function inspectSchema(options: ConnectOptions): Promise<{ state: SchemaState; server: string }> {
+export async function inspectSchema(
+  options: ConnectOptions,
+): Promise<{ state: SchemaState; server: string }> {
   return withClient(options, async (client) => {
     const server = await serverVersion(client)
     return { state: await stateOf(client, options, readRelease()), server }
@@ -87,7 +102,9 @@ export async function migrate(options: ConnectOptions): Promise<MigrateResult> {
     const schema = quoteIdentifier(options.schema ?? CONNECT_DEFAULTS.schema)
     await client.query('begin isolation level read committed')
     try {
-      await client.query(`select pg_advisory_xact_lock(hashtextextended($1, 4711))`, [`leasehold ${schema}`])
+      await client.query(`select pg_advisory_xact_lock(hashtextextended($1, 4711))`, [
+        `leasehold ${schema}`,
+      ])
       const before = await stateOf(client, options, release)
       if (before === 'newer') throw newer()
       const applied: string[] = []
@@ -106,7 +123,10 @@ export async function migrate(options: ConnectOptions): Promise<MigrateResult> {
         const done = new Set(rows.map((row) => row.id))
         for (const migration of release.migrations) {
           if (done.has(migration.id)) continue
-          await client.query('insert into migration (id, name) values ($1, $2)', [migration.id, migration.name])
+          await client.query('insert into migration (id, name) values ($1, $2)', [
+            migration.id,
+            migration.name,
+          ])
           await client.query(migration.text)
           applied.push(migration.name)
         }
@@ -139,10 +159,13 @@ export async function ensureSchema(options: ConnectOptions): Promise<void> {
     await migrate(options)
   } catch (error) {
     if (!(error instanceof PermissionDeniedError)) throw error
-    throw new SchemaOutdatedError(`the database's Leasehold schema is ${state}, and this role may not change it.`, {
-      hint: 'Run it as the owner: leasehold migrate',
-      cause: error,
-    })
+    throw new SchemaOutdatedError(
+      `the database's Leasehold schema is ${state}, and this role may not change it.`,
+      {
+        hint: 'Run it as the owner: leasehold migrate',
+        cause: error,
+      },
+    )
   }
 }
 
@@ -153,7 +176,11 @@ function newer(): SchemaNewerError {
   )
 }
 
-async function stateOf(client: pg.Client, options: ConnectOptions, release: Release): Promise<SchemaState> {
+async function stateOf(
+  client: pg.Client,
+  options: ConnectOptions,
+  release: Release,
+): Promise<SchemaState> {
   const name = options.schema ?? CONNECT_DEFAULTS.schema
   const schema = quoteIdentifier(name)
   const { rows: tables } = await client.query<{ found: boolean }>(
@@ -161,16 +188,25 @@ async function stateOf(client: pg.Client, options: ConnectOptions, release: Rele
     [name],
   )
   if (tables[0]?.found !== true) return 'missing'
-  const { rows } = await client.query<{ id: number | null; functions: string | null; program: string | null }>(
+  const { rows } = await client.query<{
+    id: number | null
+    functions: string | null
+    program: string | null
+  }>(
     `select (select max(id) from ${schema}.migration) as id, i.functions, i.program
      from (select) x left join ${schema}.installed i on true`,
   )
   const installed = rows[0]
   const latest = release.migrations.at(-1)?.id ?? 0
-  if ((installed?.id ?? 0) > latest || compareVersions(installed?.program ?? '0', PROGRAM_VERSION) > 0) {
+  if (
+    (installed?.id ?? 0) > latest ||
+    compareVersions(installed?.program ?? '0', PROGRAM_VERSION) > 0
+  ) {
     return 'newer'
   }
-  return installed?.id === latest && installed.functions === release.fingerprint ? 'current' : 'outdated'
+  return installed?.id === latest && installed.functions === release.fingerprint
+    ? 'current'
+    : 'outdated'
 }
 
 function compareVersions(a: string, b: string): number {
@@ -189,12 +225,17 @@ async function serverVersion(client: pg.Client): Promise<string> {
   )
   const row = rows[0]
   if (row === undefined || row.number < POSTGRES_VERSION_MIN * 10_000) {
-    throw new UsageError(`the server is PostgreSQL ${row?.version}, and Leasehold needs ${POSTGRES_VERSION_MIN} or newer.`)
+    throw new UsageError(
+      `the server is PostgreSQL ${row?.version}, and Leasehold needs ${POSTGRES_VERSION_MIN} or newer.`,
+    )
   }
   return row.version.replace(/ .*/, '')
 }
 
-async function withClient<T>(options: ConnectOptions, work: (client: pg.Client) => Promise<T>): Promise<T> {
+async function withClient<T>(
+  options: ConnectOptions,
+  work: (client: pg.Client) => Promise<T>,
+): Promise<T> {
   let client: pg.Client
   try {
     client = await connectOne({ ...options, callTimeoutMs: 120_000 })

@@ -1,0 +1,169 @@
+/**
+ * A job type: its name, the schemas of its input and output, its budgets and its handler. Declared wherever it belongs;
+ * whoever imports the definition can enqueue it with a checked input, and a worker that is given it can run it.
+ */
+import type { Backoff } from '../domain/backoff.ts'
+import { BACKOFF_DEFAULTS } from '../domain/backoff.ts'
+import { InputInvalidError, UsageError } from '../errors.ts'
+import type { JobContext } from './job-context.ts'
+
+/**
+ * The part of the Standard Schema specification, version 1, that is used here (https://standardschema.dev): zod, valibot,
+ * arktype and others implement it.
+ */
+export interface StandardSchema<Input = unknown, Output = Input> {
+  readonly '~standard': {
+    readonly version: 1
+    readonly vendor: string
+    readonly validate: (value: unknown) => SchemaResult<Output> | Promise<SchemaResult<Output>>
+    readonly types?: { readonly input: Input; readonly output: Output } | undefined
+  }
+}
+
+type SchemaResult<Output> =
+  | { readonly value: Output; readonly issues?: undefined }
+  | {
+      readonly issues: readonly {
+        readonly message: string
+        readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
+      }[]
+    }
+
+export interface JobOptions<Input, Parsed, Result> {
+  /** The name that jobs carry in the database, as `video.transcode`. */
+  readonly type: string
+  readonly input: StandardSchema<Input, Parsed>
+  readonly output?: StandardSchema<Result, unknown>
+  /** Default `default`. */
+  readonly queue?: string
+  /** Failures until the job has failed for good. Default 3. */
+  readonly maxAttempts?: number
+  /** Workers lost in a row, without progress in between, until the job has failed as poison. Default 3. */
+  readonly maxLost?: number
+  /** Delay after a failure. Default 1 s, times 4, up to 10 minutes. */
+  readonly backoff?: Partial<Backoff>
+  /** Longest run of one attempt, in milliseconds; independent of the lease. Default none. */
+  readonly timeoutMs?: number
+  /** A handler that neither progresses nor checkpoints for so long is shown as stalled, in milliseconds. Default none. */
+  readonly progressDeadlineMs?: number
+  /** What becomes of the job when its worker is lost. Default `retry`. */
+  readonly onWorkerLost?: 'retry' | 'fail' | 'hold'
+  /** Whether a handler goes on past the fence while the database is positively down. Default by the database's URL. */
+  readonly onOutage?: 'continue' | 'abort'
+  /** What becomes of a worker whose handler ignores its signal. Default `report`. */
+  readonly onDeaf?: 'report' | 'exit'
+  readonly run: (ctx: JobContext<Parsed>) => Promise<Result> | Result
+}
+
+export interface JobDefinition<Input = unknown, Parsed = Input, Result = unknown> extends Readonly<
+  Omit<JobOptions<Input, Parsed, Result>, 'backoff'>
+> {
+  readonly kind: 'leasehold.job'
+  readonly queue: string
+  readonly maxAttempts: number
+  readonly maxLost: number
+  readonly onWorkerLost: 'retry' | 'fail' | 'hold'
+  readonly onDeaf: 'report' | 'exit'
+  readonly backoff: Backoff
+}
+
+/** Any definition, whatever its types. */
+// eslint-disable-next-line typescript/no-explicit-any -- a handler's parameter is contravariant: only any fits them all.
+export type AnyJobDefinition = JobDefinition<any, any, any>
+
+const KNOWN_OPTIONS = new Set([
+  'type',
+  'input',
+  'output',
+  'queue',
+  'maxAttempts',
+  'maxLost',
+  'backoff',
+  'timeoutMs',
+  'progressDeadlineMs',
+  'onWorkerLost',
+  'onOutage',
+  'onDeaf',
+  'run',
+])
+
+/** Checks and completes a definition. @throws {UsageError} naming what is wrong with it. */
+export function defineJob<Input, Parsed, Result>(
+  options: JobOptions<Input, Parsed, Result>,
+): JobDefinition<Input, Parsed, Result> {
+  const name = typeof options.type === 'string' ? `defineJob("${options.type}")` : 'defineJob'
+  const problems = [
+    ...Object.keys(options)
+      .filter((key) => !KNOWN_OPTIONS.has(key))
+      .map((key) => `there is no option \`${key}\``),
+    ...(typeof options.type === 'string' && /^[\w.:/-]{1,120}$/.test(options.type)
+      ? []
+      : ['`type` must be 1 to 120 letters, digits or any of . : / _ -']),
+    ...(isStandardSchema(options.input)
+      ? []
+      : ['`input` must be a Standard Schema (zod, valibot, arktype …)']),
+    ...(options.output === undefined || isStandardSchema(options.output)
+      ? []
+      : ['`output` must be a Standard Schema']),
+    ...(typeof options.run === 'function' ? [] : ['`run` must be a function']),
+    ...wholeNumber('maxAttempts', options.maxAttempts, 32_767),
+    ...wholeNumber('maxLost', options.maxLost, 32_767),
+    ...wholeNumber('timeoutMs', options.timeoutMs, Number.MAX_SAFE_INTEGER),
+    ...wholeNumber('progressDeadlineMs', options.progressDeadlineMs, Number.MAX_SAFE_INTEGER),
+    ...oneOf('onWorkerLost', options.onWorkerLost, ['retry', 'fail', 'hold']),
+    ...oneOf('onOutage', options.onOutage, ['continue', 'abort']),
+    ...oneOf('onDeaf', options.onDeaf, ['report', 'exit']),
+  ]
+  if (problems.length > 0) throw new UsageError(`${name}: ${problems.join('; ')}.`)
+  return Object.freeze({
+    ...options,
+    kind: 'leasehold.job' as const,
+    queue: options.queue ?? 'default',
+    maxAttempts: options.maxAttempts ?? 3,
+    maxLost: options.maxLost ?? 3,
+    onWorkerLost: options.onWorkerLost ?? 'retry',
+    onDeaf: options.onDeaf ?? 'report',
+    backoff: { ...BACKOFF_DEFAULTS, ...options.backoff },
+  })
+}
+
+export function isJobDefinition(value: unknown): value is AnyJobDefinition {
+  return (value as { kind?: unknown } | null)?.kind === 'leasehold.job'
+}
+
+/** The value as the schema sees it. @throws {InputInvalidError} with every issue and its path. */
+export async function parseWith<Output>(
+  schema: StandardSchema<unknown, Output>,
+  value: unknown,
+  what: string,
+): Promise<Output> {
+  const result = await schema['~standard'].validate(value)
+  if (result.issues === undefined) return result.value
+  const issues = result.issues.map((issue) => ({
+    path: (issue.path ?? [])
+      .map((part) => String(typeof part === 'object' ? part.key : part))
+      .join('.'),
+    message: issue.message,
+  }))
+  throw new InputInvalidError(
+    `${what} does not fit its schema:\n${issues.map((issue) => `  ${issue.path || '(whole)'}: ${issue.message}`).join('\n')}`,
+    issues,
+    { hint: 'Nothing was stored.' },
+  )
+}
+
+function isStandardSchema(value: unknown): boolean {
+  return typeof (value as StandardSchema | undefined)?.['~standard']?.validate === 'function'
+}
+
+function wholeNumber(name: string, value: number | undefined, max: number): string[] {
+  return value === undefined || (Number.isInteger(value) && value >= 1 && value <= max)
+    ? []
+    : [`\`${name}\` must be a whole number from 1, got ${value}`]
+}
+
+function oneOf(name: string, value: string | undefined, values: readonly string[]): string[] {
+  return value === undefined || values.includes(value)
+    ? []
+    : [`\`${name}\` must be one of ${values.join(', ')}, got "${value}"`]
+}

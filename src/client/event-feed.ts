@@ -1,0 +1,120 @@
+/**
+ * The feed of typed events: what happened, after it was committed, from any worker, in an order in which nothing appears behind the
+ * reader. Reads only while somebody listens: at first quickly, then, while nothing happens, at most every second.
+ */
+import { sleep } from '../clock.ts'
+import type { Database } from '../db/connect.ts'
+import { eventsEnd, type FeedEvent, readEvents } from '../sql/inspect.ts'
+
+/** Names of events, as facts in the past. `job.*` carry `jobIds`; hot ones carry a whole batch. */
+export const EVENT_NAMES = [
+  'job.picked_up',
+  'job.completed',
+  'job.failed',
+  'job.retrying',
+  'job.cancelling',
+  'job.cancelled',
+  'job.recovered',
+  'job.released',
+  'job.interrupted',
+  'job.poisoned',
+  'job.held',
+  'job.resumed',
+  'job.retried',
+  'job.stale_write',
+  'worker.started',
+  'worker.offline',
+  'worker.false_alarm',
+] as const
+export type EventName = (typeof EVENT_NAMES)[number]
+
+export interface ClientEvent<Name extends EventName = EventName> {
+  readonly kind: Name
+  readonly at: string
+  readonly jobIds: readonly string[]
+  readonly workerId: string | null
+  /** Why, who noticed, which attempt: see docs/reference/events.md. */
+  readonly data: Record<string, unknown> | null
+}
+
+export type EventListener<Name extends EventName> = (event: ClientEvent<Name>) => void
+
+const PAUSE_MS_MIN = 20
+const PAUSE_MS_MAX = 1_000
+
+export class EventFeed {
+  readonly #db: Database
+  readonly #namespace: string
+  readonly #listeners = new Set<{ names: readonly string[]; listener: EventListener<EventName> }>()
+  #stop: AbortController | null = null
+  #reading: Promise<void> = Promise.resolve()
+
+  constructor(db: Database, namespace: string) {
+    this.#db = db
+    this.#namespace = namespace
+  }
+
+  onAny(names: readonly EventName[], listener: EventListener<EventName>): () => void {
+    const entry = { names, listener }
+    this.#listeners.add(entry)
+    if (this.#stop === null) {
+      const stop = new AbortController()
+      this.#stop = stop
+      this.#reading = this.#read(stop.signal)
+    }
+    return () => {
+      this.#listeners.delete(entry)
+      if (this.#listeners.size === 0) this.#end()
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#listeners.clear()
+    this.#end()
+    await this.#reading
+  }
+
+  #end(): void {
+    this.#stop?.abort()
+    this.#stop = null
+  }
+
+  async #read(stop: AbortSignal): Promise<void> {
+    let position: string | null = null
+    let pauseMs = PAUSE_MS_MIN
+    while (!stop.aborted) {
+      let events: FeedEvent[] = []
+      try {
+        position ??= await eventsEnd(this.#db, this.#namespace)
+        events = await readEvents(this.#db, this.#namespace, position, 500)
+      } catch {
+        // The database is away; the position is kept, so nothing is skipped when it is back.
+        pauseMs = PAUSE_MS_MAX
+      }
+      for (const event of events) {
+        position = event.position
+        if (!stop.aborted) this.#deliver(event)
+      }
+      pauseMs = events.length > 0 ? PAUSE_MS_MIN : Math.min(PAUSE_MS_MAX, pauseMs * 2)
+      if (events.length < 500) await sleep(pauseMs, stop)
+    }
+  }
+
+  #deliver(event: FeedEvent): void {
+    for (const { names, listener } of this.#listeners) {
+      if (!names.includes(event.kind)) continue
+      try {
+        listener({
+          kind: event.kind as EventName,
+          at: event.at,
+          jobIds: event.jobIds,
+          workerId: event.workerId,
+          data: event.data,
+        })
+      } catch (error) {
+        // A listener is somebody else's code; its mistake must not stop the others, nor pass unseen.
+        queueMicrotask(() => process.emitWarning(error as Error))
+      }
+    }
+  }
+}

@@ -1,0 +1,133 @@
+/** The sentence of `jobs why`: what a job waits for, or why it ended. Made from the same document that everything shows. */
+
+/** What the sentence is made from: the job document as the database builds it. */
+export interface WhyFacts {
+  readonly status: string
+  readonly state: string
+  readonly type: string
+  readonly queue: string
+  readonly attempt: number
+  readonly failures: number
+  readonly maxAttempts: number
+  readonly runAt: string | null
+  readonly startedAt: string | null
+  readonly finishedAt: string | null
+  readonly workerId: string | null
+  readonly leaseLeftMs: number | null
+  readonly heartbeatAt: string | null
+  readonly recoveryNotBefore: string | null
+  readonly workerEndedAt: string | null
+  readonly cancelRequestedAt: string | null
+  readonly now: string
+  readonly error: { readonly message?: string | null } | null
+  readonly endReason: { readonly code?: string | null; readonly message?: string | null } | null
+  readonly workersForType: {
+    readonly online: number
+    readonly draining: number
+    readonly lastSeenAt: string | null
+  } | null
+}
+
+export function whySentence(job: WhyFacts): string {
+  const worker = job.workerId === null ? 'its worker' : shortWorker(job.workerId)
+  switch (job.state) {
+    case 'running':
+      return `Running on ${worker} since ${clockTime(job.startedAt)}; its lease holds for ${ago(job.leaseLeftMs ?? 0)} more.`
+    case 'stalled':
+      return `Stalled: ${worker} lives, but the handler has made no progress within its deadline.`
+    case 'cancelling':
+      return `Asked to stop ${ago(between(job.cancelRequestedAt, job.now))} ago; ${worker} has not ended it yet.`
+    case 'lost':
+      return lostSentence(job, worker)
+    case 'scheduled':
+      return `Waits for its time, ${clockTime(job.runAt)}, in ${ago(between(job.now, job.runAt))}.`
+    case 'retrying':
+      return retryingSentence(job)
+    case 'pending':
+      return pendingSentence(job)
+    case 'held':
+      return `Held for a person${reason(job)}.`
+    case 'blocked':
+      return 'Waits for other jobs.'
+    case 'completed':
+      return `Completed at ${clockTime(job.finishedAt)} on ${worker}, in ${ago(between(job.startedAt, job.finishedAt))}${job.attempt > 1 ? ` (attempt ${job.attempt})` : ''}.`
+    case 'failed':
+      return failedSentence(job)
+    case 'cancelled':
+      return `Cancelled at ${clockTime(job.finishedAt)}${job.endReason?.message == null || job.endReason.message === 'cancel was asked' ? '' : `: ${job.endReason.message}`}.`
+    default:
+      return `In state ${job.state}.`
+  }
+}
+
+function lostSentence(job: WhyFacts, worker: string): string {
+  const then = job.cancelRequestedAt === null ? 'hands the job back' : 'ends it as cancelled'
+  if (job.workerEndedAt !== null) {
+    return `Lost: ${worker} ended ${ago(between(job.workerEndedAt, job.now))} ago, and the next sweep ${then}.`
+  }
+  const silent = ago(between(job.heartbeatAt, job.now))
+  if (job.leaseLeftMs === null)
+    return `Lost: its worker is unknown here, and the next sweep ${then}.`
+  const notBefore = between(job.now, job.recoveryNotBefore)
+  const lapsed = `Lost: ${worker} has not renewed for ${silent}, so its lease lapsed ${ago(-job.leaseLeftMs)} ago`
+  return notBefore > 0
+    ? `${lapsed}; the database was away, so it is not judged before ${clockTime(job.recoveryNotBefore)}.`
+    : `${lapsed} and the next sweep ${then}.`
+}
+
+function pendingSentence(job: WhyFacts): string {
+  const workers = job.workersForType
+  if (workers === null || workers.online > 0) return 'Waits for a free slot.'
+  if (workers.draining > 0) {
+    return `Waits for a worker that runs ${job.type}; the only ones are draining and take no new jobs.`
+  }
+  return workers.lastSeenAt === null
+    ? `Waits for a worker that runs ${job.type} in queue ${job.queue}; there has been none.`
+    : `Waits for a worker that runs ${job.type} in queue ${job.queue}; none is online, the last was seen ${ago(between(workers.lastSeenAt, job.now))} ago.`
+}
+
+function retryingSentence(job: WhyFacts): string {
+  const failed = `Failed ${job.failures} of ${job.maxAttempts} times${job.error?.message == null ? '' : ` (${job.error.message})`}`
+  const wait = between(job.now, job.runAt)
+  return wait > 0 ? `${failed}; tried again in ${ago(wait)}.` : `${failed}. ${pendingSentence(job)}`
+}
+
+function failedSentence(job: WhyFacts): string {
+  if (job.endReason?.code === 'poison')
+    return `Failed as poison: ${job.endReason.message ?? 'its workers were lost'}.`
+  if (job.endReason?.code === 'worker_lost')
+    return `Failed because its worker was lost${reason(job)}.`
+  const message = job.error?.message ?? job.endReason?.message ?? 'no message was kept'
+  return `Failed at ${clockTime(job.finishedAt)} after ${job.failures} ${job.failures === 1 ? 'failure' : 'failures'}: ${message}`.replace(
+    /\.?$/,
+    '.',
+  )
+}
+
+function reason(job: WhyFacts): string {
+  return job.endReason?.message == null ? '' : `: ${job.endReason.message}`
+}
+
+function between(from: string | null, to: string | null): number {
+  return from === null || to === null ? 0 : Date.parse(to) - Date.parse(from)
+}
+
+/** `render-b-2210` of `render-b-2210-e41f6b77-…`: what people know a worker by. */
+function shortWorker(id: string): string {
+  return id.replace(/-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/, '')
+}
+
+function clockTime(at: string | null): string {
+  return at === null ? 'an unknown time' : `${at.slice(11, 19)} UTC`
+}
+
+function ago(ms: number): string {
+  const clamped = Math.max(0, ms)
+  if (clamped < 1_000) return `${Math.round(clamped)} ms`
+  if (clamped < 60_000) return `${(clamped / 1_000).toFixed(1)} s`
+  if (clamped < 3_600_000)
+    return `${Math.floor(clamped / 60_000)} m ${Math.floor((clamped % 60_000) / 1_000)} s`
+  if (clamped < 86_400_000)
+    return `${Math.floor(clamped / 3_600_000)} h ${Math.floor((clamped % 3_600_000) / 60_000)} m`
+  return `${Math.floor(clamped / 86_400_000)} d ${Math.floor((clamped % 86_400_000) / 3_600_000)} h`
+}

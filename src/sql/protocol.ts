@@ -1,0 +1,402 @@
+/**
+ * Typed wrappers of the protocol's functions, one each, thin: arrays in and out, nothing decided here. What each function
+ * guarantees is written in its .sql file.
+ */
+import type { Database } from '../db/connect.ts'
+import { call } from './call.ts'
+
+export interface EnqueueOptionsJson {
+  readonly queue?: string | undefined
+  readonly priority?: number | undefined
+  readonly delayMs?: number | undefined
+  readonly at?: string | undefined
+  readonly maxAttempts?: number | undefined
+  readonly maxLost?: number | undefined
+  readonly onWorkerLost?: string | undefined
+  readonly key?: string | undefined
+  readonly timeoutMs?: number | undefined
+  readonly progressDeadlineMs?: number | undefined
+}
+
+export interface NewJob {
+  readonly type: string
+  readonly input: unknown
+  readonly options: EnqueueOptionsJson
+}
+
+export async function enqueue(
+  db: Database,
+  namespace: string,
+  jobs: readonly NewJob[],
+  hint: boolean,
+): Promise<string[]> {
+  const options = jobs.map((job) => JSON.stringify(job.options))
+  const same = options.every((text) => text === options[0])
+  return call(db, 'enqueue', [
+    namespace,
+    jobs.map((job) => job.type),
+    jobs.map((job) => JSON.stringify(job.input ?? null)),
+    same ? options.slice(0, 1) : options,
+    hint,
+  ])
+}
+
+/** What a worker says of itself when it registers. */
+export interface WorkerIdentity {
+  readonly incarnation: string
+  readonly machineId: string
+  readonly hostname: string
+  readonly pid: number
+  readonly bootId: string | null
+  readonly pidNamespace: string | null
+  readonly processStarted: string | null
+  readonly parentPid: number
+  readonly kind: string
+  readonly version: string
+  readonly command: string
+  readonly concurrency: number
+  readonly queues: readonly string[]
+  readonly types: readonly string[]
+  readonly labels: readonly string[]
+  readonly leaseMs: number
+  readonly renewMs: number
+  readonly idleBeatMs: number
+  /** Whether the reserved connection goes to the server itself, so that its backend can be watched (layer 3). */
+  readonly direct: boolean
+}
+
+/** What tells one process from another for ever: a pid alone is reused. */
+export interface ProcessIdentity {
+  readonly incarnation: string
+  readonly pid: number
+  readonly bootId: string | null
+  readonly pidNamespace: string | null
+  readonly processStarted: string | null
+}
+
+export interface Registered {
+  readonly id: string
+  readonly channel: string
+  /** Whether anything is running in the namespace, so that somebody must sweep. */
+  readonly running: boolean
+  readonly peers: readonly ProcessIdentity[]
+}
+
+export function register(
+  db: Database,
+  namespace: string,
+  worker: WorkerIdentity,
+): Promise<Registered> {
+  return call(db, 'register', [namespace, JSON.stringify(worker)])
+}
+
+export interface LeaseLostAnswer {
+  readonly outcome: 'lease_lost'
+  readonly reason: { readonly code?: string; readonly message?: string }
+}
+
+export interface ClaimedJob {
+  readonly id: string
+  readonly token: string
+  readonly attempt: number
+  readonly queue: string
+  readonly type: string
+  readonly input: unknown
+  readonly options: {
+    readonly timeoutMs?: number
+    readonly progressDeadlineMs?: number
+    readonly key?: string
+  }
+  readonly failures: number
+  readonly lost: number
+  readonly interruptions: number
+  readonly maxAttempts: number
+  readonly maxLost: number
+  readonly resume: {
+    readonly checkpoint: unknown
+    readonly attempt: number
+    readonly previousEnd: {
+      readonly endedAs: string
+      readonly code: string | null
+      readonly message: string | null
+    }
+  } | null
+}
+
+export interface Claimed {
+  readonly outcome: 'claimed'
+  readonly drain: boolean
+  /** The worker holds, or waits for, a job whose last chance is taken alone: it gets nothing else. */
+  readonly alone: boolean
+  readonly running: boolean
+  /** Milliseconds until the next scheduled job of these types is due, or null. */
+  readonly nextDueMs: number | null
+  readonly jobs: readonly ClaimedJob[]
+}
+
+export function claim(
+  db: Database,
+  input: {
+    incarnation: string
+    claim: string
+    want: number
+    queues: readonly string[]
+    types: readonly string[]
+  },
+): Promise<Claimed | LeaseLostAnswer> {
+  return call(db, 'claim', [input.incarnation, input.claim, input.want, input.queues, input.types])
+}
+
+export interface Renewed {
+  readonly outcome: 'renewed'
+  readonly leftMs: number
+  readonly drain: boolean
+  readonly running: boolean
+  readonly held: readonly {
+    readonly job: string
+    readonly token: string
+    readonly cancel: boolean
+  }[]
+}
+
+export function renew(
+  db: Database,
+  input: {
+    incarnation: string
+    sendNumber: number
+    idleBeatMs: number | null
+    draining: boolean
+    loopLagMs: number
+    spoolDepth: number
+    direct: boolean
+  },
+): Promise<Renewed | LeaseLostAnswer> {
+  return call(db, 'renew', [
+    input.incarnation,
+    input.sendNumber,
+    input.idleBeatMs,
+    input.draining,
+    input.loopLagMs,
+    input.spoolDepth,
+    input.direct,
+  ])
+}
+
+/** How an attempt ends by its own outcome. `failed_finally` is not tried again. */
+export type Outcome =
+  'completed' | 'failed' | 'failed_finally' | 'cancelled' | 'released' | 'interrupted'
+
+export interface Settlement {
+  readonly jobId: string
+  readonly token: string
+  readonly outcome: Outcome
+  /** Result or error as JSON text. */
+  readonly value: string | null
+  /** Milliseconds until a failed job is due again. */
+  readonly delayMs: number | null
+}
+
+/** completed, failed, retrying, released, cancelled, held, `accepted before`, adopted or lease_lost, in order. */
+export function settle(
+  db: Database,
+  outcomes: readonly Settlement[],
+  hint: boolean,
+): Promise<string[]> {
+  return call(db, 'settle', [
+    outcomes.map((o) => o.jobId),
+    outcomes.map((o) => o.token),
+    outcomes.map((o) => o.outcome),
+    outcomes.map((o) => o.value),
+    outcomes.map((o) => o.delayMs),
+    hint,
+  ])
+}
+
+export type FencedAnswer = 'stored' | 'cancelling' | 'lease_lost'
+
+interface Attempt {
+  readonly jobId: string
+  readonly token: string
+}
+
+const ids = (items: readonly Attempt[]): string[] => items.map((item) => item.jobId)
+const tokens = (items: readonly Attempt[]): string[] => items.map((item) => item.token)
+
+export function checkpoint(
+  db: Database,
+  items: readonly (Attempt & { value: string })[],
+): Promise<FencedAnswer[]> {
+  return call(db, 'checkpoint', [ids(items), tokens(items), items.map((item) => item.value)])
+}
+
+export interface ProgressReport {
+  readonly done: number
+  readonly total: number | null
+  readonly message: string | null
+}
+
+export function progress(
+  db: Database,
+  items: readonly (Attempt & ProgressReport)[],
+): Promise<FencedAnswer[]> {
+  return call(db, 'progress', [
+    ids(items),
+    tokens(items),
+    items.map((item) => item.done),
+    items.map((item) => item.total),
+    items.map((item) => item.message),
+  ])
+}
+
+export interface LogLine {
+  readonly ageMs: number
+  readonly level: string
+  readonly message: string
+  readonly fields: string | null
+}
+
+export function log(db: Database, items: readonly (Attempt & LogLine)[]): Promise<FencedAnswer[]> {
+  return call(db, 'log', [
+    ids(items),
+    tokens(items),
+    items.map((item) => item.ageMs),
+    items.map((item) => item.level),
+    items.map((item) => item.message),
+    items.map((item) => item.fields),
+  ])
+}
+
+export interface Swept {
+  readonly role: 'leader' | 'deputy' | 'none'
+  readonly running: boolean
+  readonly ended: readonly string[]
+  readonly machines: readonly string[]
+  readonly recovered: readonly { readonly job: string; readonly status: string }[]
+  readonly more: boolean
+  /** When a connection that is missing now will have been away for the grace, in milliseconds from now, or null. */
+  readonly nextMs: number | null
+  readonly databaseMs: number
+}
+
+export function sweep(
+  db: Database,
+  input: { namespace: string; incarnation: string | null; limit: number; clockStepped: boolean },
+): Promise<Swept> {
+  return call(db, 'sweep', [input.namespace, input.incarnation, input.limit, input.clockStepped])
+}
+
+export interface DeathReport {
+  readonly ended: readonly string[]
+  readonly recovered: readonly { readonly job: string; readonly status: string }[]
+}
+
+export function reportDeath(
+  db: Database,
+  input: {
+    namespace: string
+    reporter: { id: string; machineId: string; bootId: string | null; pidNamespace: string | null }
+    layer: 1 | 2
+    incarnations: readonly string[]
+    evidence: Record<string, unknown>
+  },
+): Promise<DeathReport> {
+  return call(db, 'report_death', [
+    input.namespace,
+    JSON.stringify(input.reporter),
+    input.layer,
+    input.incarnations,
+    JSON.stringify(input.evidence),
+  ])
+}
+
+export type EndCharge = 'interrupted' | 'lost' | 'released' | 'uncharged'
+
+export function endWorker(
+  db: Database,
+  incarnation: string,
+  charge: EndCharge,
+  reason: { code: string; message: string } & Record<string, unknown>,
+): Promise<{ outcome: 'ended'; released: string[] } | LeaseLostAnswer> {
+  return call(db, 'end_worker', [incarnation, charge, JSON.stringify(reason)])
+}
+
+export function cancel(
+  db: Database,
+  namespace: string,
+  jobIds: readonly string[],
+  reason: Record<string, unknown>,
+): Promise<string[]> {
+  return call(db, 'cancel', [namespace, jobIds, JSON.stringify(reason)])
+}
+
+export function retry(
+  db: Database,
+  namespace: string,
+  jobIds: readonly string[],
+): Promise<string[]> {
+  return call(db, 'retry', [namespace, jobIds])
+}
+
+export function resume(
+  db: Database,
+  namespace: string,
+  jobIds: readonly string[],
+): Promise<string[]> {
+  return call(db, 'resume', [namespace, jobIds])
+}
+
+export function hold(
+  db: Database,
+  namespace: string,
+  jobIds: readonly string[],
+): Promise<string[]> {
+  return call(db, 'hold', [namespace, jobIds])
+}
+
+export function releaseJobs(
+  db: Database,
+  namespace: string,
+  jobIds: readonly string[],
+): Promise<string[]> {
+  return call(db, 'release_jobs', [namespace, jobIds])
+}
+
+export function releaseStuck(
+  db: Database,
+  namespace: string,
+  input: { olderThanMs: number; dryRun: boolean; force: boolean },
+): Promise<{ job: string; status: string }[]> {
+  return call(db, 'release_stuck', [namespace, input.olderThanMs, input.dryRun, input.force])
+}
+
+export function drainWorkers(
+  db: Database,
+  namespace: string,
+  incarnations: readonly string[],
+  drain: boolean,
+): Promise<string[]> {
+  return call(db, 'drain_workers', [namespace, incarnations, drain])
+}
+
+export function evictWorkers(
+  db: Database,
+  namespace: string,
+  incarnations: readonly string[],
+): Promise<{ evicted: string[]; released: { job: string; status: string }[] }> {
+  return call(db, 'evict_workers', [namespace, incarnations])
+}
+
+/** Ids of the stored jobs, or null when the attempt has lost its lease. */
+export function enqueueChild(
+  db: Database,
+  attempt: { jobId: string; token: string },
+  job: NewJob,
+): Promise<string[] | null> {
+  return call(db, 'enqueue_child', [
+    attempt.jobId,
+    attempt.token,
+    [job.type],
+    [JSON.stringify(job.input ?? null)],
+    [JSON.stringify(job.options)],
+  ])
+}

@@ -1,0 +1,77 @@
+/**
+ * Who a process is, so that it is never taken for another: boot id, pid namespace, pid and start time together. A pid alone is
+ * reused within minutes, and means nothing in another container; what can't be read is null and proves nothing.
+ */
+import { createHash } from 'node:crypto'
+import { readFileSync, readlinkSync } from 'node:fs'
+import { hostname } from 'node:os'
+import type { ProcessIdentity } from '../sql/protocol.ts'
+
+/** The machine's own id: its name and a digest of what the system keeps across restarts. */
+export function ownMachineId(): string {
+  const kept = readOrNull('/etc/machine-id') ?? readOrNull('/var/lib/dbus/machine-id')
+  if (kept === null || kept === '') return hostname()
+  return `${hostname()}-${createHash('sha256').update(kept).digest('hex').slice(0, 6)}`
+}
+
+export function ownIdentity(incarnation: string): ProcessIdentity {
+  return {
+    incarnation,
+    pid: process.pid,
+    bootId: bootId(),
+    pidNamespace: pidNamespace(),
+    processStarted: processStarted(process.pid),
+  }
+}
+
+export function bootId(): string | null {
+  return readOrNull('/proc/sys/kernel/random/boot_id')
+}
+
+export function pidNamespace(): string | null {
+  try {
+    return readlinkSync('/proc/self/ns/pid')
+  } catch {
+    return null // Not Linux, or hidden: layer 2 is then silent.
+  }
+}
+
+/** Start time of a process in ticks since boot (field 22 of its stat), or null when it can't be read. */
+export function processStarted(pid: number): string | null {
+  const fields = statFields(pid)
+  return fields === null || fields[0] === 'Z' ? null : (fields[19] ?? null)
+}
+
+/**
+ * Whether a process of this machine, boot and pid namespace certainly no longer exists: its pid is free, is a zombie that only
+ * waits to be reaped, or belongs to a process with another start time. Unreadable is no proof.
+ */
+export function isGone(identity: ProcessIdentity): boolean {
+  try {
+    process.kill(identity.pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ESRCH'
+  }
+  const fields = statFields(identity.pid)
+  if (fields === null) return false
+  if (fields[0] === 'Z' || fields[0] === 'X') return true
+  return (
+    identity.processStarted !== null &&
+    fields[19] !== undefined &&
+    fields[19] !== identity.processStarted
+  )
+}
+
+/** The fields of /proc/PID/stat from the third on (the second, the name, may contain anything). */
+function statFields(pid: number): string[] | null {
+  const stat = readOrNull(`/proc/${pid}/stat`)
+  return stat === null ? null : stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+}
+
+function readOrNull(file: string): string | null {
+  try {
+    return readFileSync(file, 'utf8').trim()
+  } catch {
+    return null // Missing or hidden; callers treat both as unknown.
+  }
+}

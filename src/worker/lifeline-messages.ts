@@ -1,0 +1,92 @@
+/** What the main thread and the lifeline thread say to each other. */
+import type { ConnectOptions } from '../db/connect.ts'
+import type { WorkerSettings } from '../config.ts'
+import type { EndCharge, Renewed, WorkerIdentity } from '../sql/protocol.ts'
+
+export interface LifelineData {
+  readonly connect: ConnectOptions
+  readonly namespace: string
+  readonly identity: Omit<WorkerIdentity, 'incarnation' | 'direct'>
+  readonly settings: WorkerSettings
+  readonly onOutage: 'continue' | 'abort'
+  readonly shared: SharedArrayBuffer
+}
+
+/**
+ * Numbers that both threads read and write without asking each other, so that neither can hold the other up. All times are
+ * `elapsedMs` readings, rounded.
+ */
+export const SHARED = Object.freeze({
+  /** When the last accepted renewal or claim was sent: the lease is counted from here. */
+  proofSentMs: 0,
+  /** Last sign of life of the main thread's event loop. */
+  mainBeatMs: 1,
+  /** Handlers that have not settled. While there is one, the process may not outlive the lease. */
+  handlers: 2,
+  /** 1 once this incarnation has fenced itself. */
+  fenced: 3,
+  spoolDepth: 4,
+  draining: 5,
+  /** Time during which this process was not frozen, in milliseconds. */
+  awakeMs: 6,
+  /** 1 while the database is positively down and handlers may go on past the fence. */
+  outage: 7,
+  /** Claims in flight: an incarnation with one is not idle. */
+  claiming: 8,
+  /** 1 when the reserved connection is up: without it nothing is claimed. */
+  connected: 9,
+  slots: 10,
+})
+
+export type ToLifeline =
+  | { readonly type: 'renew' }
+  | { readonly type: 'watch' }
+  /** All handlers of the ended incarnation have settled: begin a fresh one. */
+  | { readonly type: 'reincarnate' }
+  | {
+      readonly type: 'end'
+      readonly charge: EndCharge
+      readonly reason: { readonly code: string; readonly message: string }
+      readonly limitMs: number
+    }
+
+export type FromLifeline =
+  | {
+      readonly type: 'registered'
+      readonly incarnation: string
+      readonly id: string
+      readonly direct: boolean
+      readonly listening: boolean
+    }
+  | {
+      readonly type: 'connection'
+      readonly up: boolean
+      readonly listening: boolean
+      readonly error: string | null
+    }
+  | { readonly type: 'renewed'; readonly sentMs: number; readonly answer: Renewed }
+  | { readonly type: 'renewal_failed'; readonly error: string; readonly trustedForMs: number }
+  | { readonly type: 'hint'; readonly queue: string }
+  | { readonly type: 'job_ended' }
+  /** This incarnation is over: abort everything. */
+  | { readonly type: 'over'; readonly code: 'lease_lost' | 'self_fenced'; readonly message: string }
+  /** The database is down past the fence: handlers that may not go on in an outage have to stop. */
+  | { readonly type: 'outage' }
+  | { readonly type: 'event_loop_blocked'; readonly forMs: number }
+  | {
+      readonly type: 'recovered'
+      readonly layer: number | null
+      readonly workers: readonly string[]
+      readonly jobs: readonly { readonly job: string; readonly status: string }[]
+    }
+  | {
+      readonly type: 'refused'
+      readonly error: {
+        name: string
+        message: string
+        hint: string | undefined
+        code: string
+        exitCode: number
+      }
+    }
+  | { readonly type: 'ended'; readonly released: readonly string[]; readonly error: string | null }
