@@ -172,3 +172,9 @@ export class WaitTimeoutError extends LeaseholdError {
   readonly code = 'ERR_WAIT_TIMEOUT'
   readonly exitCode = 1
 }
+
+/** Thrown by a handler to fail its job for good: it is not tried again. */
+export class FinalError extends LeaseholdError {
+  readonly code = 'ERR_FINAL'
+  readonly exitCode = 1
+}

@@ -1,0 +1,14 @@
+import type { Database } from '../db/connect.ts'
+import { quoteIdentifier } from '../db/connect.ts'
+import { channel } from './inspect.ts'
+
+/** Subscribes this connection to the hints of a namespace. Needs a session of its own, not one shared by a pooler. */
+export async function listenTo(db: Database, namespace: string): Promise<void> {
+  await db.query(`listen ${quoteIdentifier(await channel(db, namespace))}`, [])
+}
+
+/** The server process that answers on this connection. Behind a pooler it is not the one that the start-up named. */
+export async function backendPid(db: Database): Promise<number> {
+  const { rows } = await db.query('select pg_backend_pid() as pid', [])
+  return rows[0]?.['pid'] as number
+}

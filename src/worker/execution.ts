@@ -1,0 +1,296 @@
+/**
+ * One attempt in this process: the handler, its `ctx`, and what its end means.
+ *
+ *     started ── handler returns ─▶ completed            (its schema refuses the result: failed)
+ *        ├────── handler throws ──▶ failed               FinalError: for good
+ *        └────── aborted, then it settles:
+ *                  cancelled ─▶ cancelled   shutdown ─▶ interrupted   timeout, stalled ─▶ failed
+ *                  lease_lost ─▶ nothing to say, but a result that came all the same is offered as late
+ *
+ * Every call of `ctx` first looks whether the lease can still be trusted, so a process that was frozen learns it from the first thing
+ * that its handler does, before any timer of ours has run.
+ */
+import { AsyncLocalStorage } from 'node:async_hooks'
+import type { AnyJobDefinition } from '../client/define-job.ts'
+import { parseWith, type StandardSchema } from '../client/define-job.ts'
+import type { JobContext, JobLog } from '../client/job-context.ts'
+import { definitionOptions, newJob } from '../client/client.ts'
+import { VALUE_BYTES_MAX } from '../config.ts'
+import { backoffMs } from '../domain/backoff.ts'
+import type { AbortReason } from '../domain/states.ts'
+import {
+  AttemptAbortedError,
+  FinalError,
+  InputInvalidError,
+  LeaseholdError,
+  LeaseLostError,
+  UsageError,
+  ValueUnstorableError,
+} from '../errors.ts'
+import type { Database } from '../db/connect.ts'
+import { type ClaimedJob, enqueueChild, type Outcome } from '../sql/protocol.ts'
+import type { FencedWrites } from './fenced-writes.ts'
+
+/** Which attempt the code that is running belongs to, so that an error outside its promise can be attributed. */
+export const currentExecution: AsyncLocalStorage<Execution> = new AsyncLocalStorage()
+
+/** `signal.reason`: an error, so that it can be thrown on, whose `code` is the reason. */
+export class AbortError extends Error {
+  override readonly name = 'AbortError'
+  readonly code: AbortReason
+
+  constructor(code: AbortReason, message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+export interface ExecutionHost {
+  readonly db: Database
+  readonly writes: FencedWrites
+  /** Throws the attempt's lease away if it can't be trusted any more. */
+  checkFence(execution: Execution): void
+  shutdownDeadline(): Date | null
+}
+
+export interface Ending {
+  readonly outcome: Outcome
+  readonly value: string | null
+  readonly delayMs: number | null
+}
+
+export class Execution {
+  readonly job: ClaimedJob
+  readonly definition: AnyJobDefinition
+  /** When this process learned of the attempt, as an `elapsedMs` reading. */
+  readonly knownSinceMs: number
+  readonly startedAwakeMs: number
+  readonly #host: ExecutionHost
+  readonly #abort = new AbortController()
+  /** The handler has returned or thrown. */
+  settled = false
+  /** An error outside its promise was attributed to this attempt: it has failed, whatever its handler still returns. */
+  strayError: Error | null = null
+  #endStray: (() => void) | null = null
+
+  constructor(
+    job: ClaimedJob,
+    definition: AnyJobDefinition,
+    host: ExecutionHost,
+    times: { knownSinceMs: number; awakeMs: number },
+  ) {
+    this.job = job
+    this.definition = definition
+    this.#host = host
+    this.knownSinceMs = times.knownSinceMs
+    this.startedAwakeMs = times.awakeMs
+  }
+
+  get aborted(): AbortReason | null {
+    return this.#abort.signal.aborted ? (this.#abort.signal.reason as AbortError).code : null
+  }
+
+  abort(code: AbortReason, message: string): void {
+    if (!this.#abort.signal.aborted) this.#abort.abort(new AbortError(code, message))
+  }
+
+  /** Fails this attempt because of an error that its promise did not carry. */
+  blame(error: Error): void {
+    this.strayError ??= error
+    this.abort('shutdown', 'an error of this handler was not caught, and its process ends')
+    this.#endStray?.()
+  }
+
+  /** Runs the handler to its end. Never rejects. Null: there is nothing to say, as the lease was lost. */
+  async run(): Promise<Ending | null> {
+    const stray = new Promise<never>((_, reject) => {
+      this.#endStray = () => reject(this.strayError as Error)
+    })
+    stray.catch(() => undefined)
+    let ending: Ending | null
+    try {
+      const input = await this.#input()
+      const value = await Promise.race([
+        currentExecution.run(this, async () => this.definition.run(this.#context(input))),
+        stray,
+      ])
+      ending = this.aborted === 'lease_lost' ? late(value) : await this.#completed(value)
+    } catch (error) {
+      ending = this.#failed(error)
+    }
+    this.settled = true
+    return ending
+  }
+
+  async #input(): Promise<unknown> {
+    try {
+      return await parseWith(this.definition.input as StandardSchema, this.job.input, `the input of ${this.job.type}`)
+    } catch (error) {
+      if (!(error instanceof InputInvalidError)) throw error
+      throw new FinalError(error.message, { cause: error })
+    }
+  }
+
+  async #completed(value: unknown): Promise<Ending> {
+    const { output } = this.definition
+    const checked =
+      output === undefined ? value : await parseWith(output as StandardSchema, value, `the result of ${this.job.type}`)
+    return { outcome: 'completed', value: toJson(checked, 'result'), delayMs: null }
+  }
+
+  #failed(error: unknown): Ending | null {
+    switch (this.strayError === null ? this.aborted : null) {
+      case 'lease_lost':
+        return null
+      case 'cancelled':
+        return { outcome: 'cancelled', value: null, delayMs: null }
+      case 'shutdown':
+        return {
+          outcome: 'interrupted',
+          value: JSON.stringify({ code: 'shutdown', message: 'its worker was told to stop' }),
+          delayMs: null,
+        }
+      case 'timeout':
+        return this.#failure('timeout', `it ran longer than ${this.job.options.timeoutMs} ms`, undefined, false)
+      case 'stalled':
+        return this.#failure('stalled', 'it made no progress within its deadline', undefined, false)
+      default: {
+        const known = error instanceof Error ? error : new Error(`a handler threw ${String(error)}`)
+        const code = (known as { code?: unknown }).code
+        return this.#failure(
+          typeof code === 'string' ? code : known.name,
+          known.message,
+          known.stack,
+          known instanceof FinalError || known instanceof ValueUnstorableError,
+        )
+      }
+    }
+  }
+
+  #failure(code: string, message: string, stack: string | undefined, finally_: boolean): Ending {
+    const failures = this.job.failures + 1
+    return {
+      outcome: finally_ ? 'failed_finally' : 'failed',
+      value: JSON.stringify({
+        code: clean(code, 200),
+        message: clean(message, 10_000),
+        ...(stack === undefined ? {} : { stack: clean(stack, 20_000) }),
+      }),
+      delayMs: backoffMs(this.definition.backoff, failures, this.job.id),
+    }
+  }
+
+  #guard(what: string): void {
+    this.#host.checkFence(this)
+    if (this.settled) throw new UsageError(`${what} was called after the handler of ${this.job.type} had ended.`)
+    if (this.aborted === 'lease_lost') {
+      throw new LeaseLostError(`attempt ${this.job.attempt} no longer holds job ${this.job.id}; ${what} wrote nothing.`)
+    }
+  }
+
+  #context(input: unknown): JobContext<unknown> {
+    const { job } = this
+    const execution = this
+    const host = this.#host
+    const line = (level: string) => (message: string, fields?: Record<string, unknown>) => {
+      this.#guard('ctx.log')
+      host.writes.log(this.#fence(), {
+        level,
+        message: clean(String(message), 10_000),
+        fields: fields === undefined ? null : toJson(fields, 'log fields'),
+      })
+    }
+    const log: JobLog = { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') }
+    return {
+      input,
+      jobId: job.id,
+      type: job.type,
+      attempt: job.attempt,
+      resume: job.resume,
+      idempotencyKey: job.id,
+      log,
+      get signal() {
+        host.checkFence(execution)
+        return execution.#abort.signal
+      },
+      get shutdownDeadline() {
+        return host.shutdownDeadline()
+      },
+      checkpoint: async (value) => {
+        this.#guard('ctx.checkpoint')
+        const answer = await host.writes.checkpoint(this.#fence(), toJson(value, 'checkpoint') ?? 'null')
+        if (answer === 'lease_lost') {
+          this.abort('lease_lost', 'the database has given the job to somebody else')
+          throw new LeaseLostError(`attempt ${job.attempt} no longer holds job ${job.id}; the checkpoint was refused.`)
+        }
+        if (answer === 'cancelling') this.abort('cancelled', 'cancel was asked')
+        if (this.aborted !== null) {
+          throw new AttemptAbortedError(this.aborted, `attempt ${job.attempt} was told to stop: ${this.aborted}.`, {
+            hint: 'The checkpoint was kept.',
+          })
+        }
+      },
+      progress: (done, total, message) => {
+        this.#guard('ctx.progress')
+        if (!Number.isFinite(done)) throw new UsageError(`ctx.progress needs a number, got ${String(done)}.`)
+        host.writes.progress(this.#fence(), {
+          done,
+          total: total ?? null,
+          message: message === undefined ? null : clean(message, 1_000),
+        })
+      },
+      enqueue: async (child, childInput, options = {}) => {
+        this.#guard('ctx.enqueue')
+        await parseWith(child.input as StandardSchema, childInput, `the input of ${child.type}`)
+        const stored = await enqueueChild(
+          host.db,
+          this.#fence(),
+          newJob(child.type, childInput, { ...definitionOptions(child), ...options }),
+        )
+        if (stored?.[0] === undefined) {
+          this.abort('lease_lost', 'the database has given the job to somebody else')
+          throw new LeaseLostError(`attempt ${job.attempt} no longer holds job ${job.id}; no child was stored.`)
+        }
+        return stored[0]
+      },
+    }
+  }
+
+  #fence(): { jobId: string; token: string } {
+    return { jobId: this.job.id, token: this.job.token }
+  }
+}
+
+/** A result that came after the lease was lost: offered all the same, as it may still be adopted, and is kept in any case. */
+function late(value: unknown): Ending | null {
+  try {
+    return { outcome: 'completed', value: toJson(value, 'result'), delayMs: null }
+  } catch (error) {
+    if (error instanceof LeaseholdError) return null
+    throw error
+  }
+}
+
+/** JSON text of a value, or null for undefined. @throws {ValueUnstorableError} when PostgreSQL could not store it. */
+function toJson(value: unknown, what: string): string | null {
+  let text: string | undefined
+  try {
+    text = JSON.stringify(value)
+  } catch (cause) {
+    throw new ValueUnstorableError(`the ${what} is not JSON: ${(cause as Error).message}`, { cause })
+  }
+  if (text === undefined) return null
+  if (text.includes('\\u0000')) throw new ValueUnstorableError(`the ${what} contains NUL (\\u0000), which PostgreSQL can't store.`)
+  const bytes = Buffer.byteLength(text)
+  if (bytes > VALUE_BYTES_MAX) {
+    throw new ValueUnstorableError(`the ${what} is ${bytes} bytes, and at most ${VALUE_BYTES_MAX} are stored.`, {
+      hint: 'Put the data where both sides can reach it, and keep its address.',
+    })
+  }
+  return text
+}
+
+/** Text that PostgreSQL takes, not longer than is useful. */
+function clean(text: string, lengthMax: number): string {
+  return text.replaceAll('\0', '').slice(0, lengthMax)
+}

@@ -1,0 +1,403 @@
+/**
+ * The lifeline: a thread that proves to the database that this worker lives, and ends the worker when it can't.
+ *
+ * It owns the reserved connection. It registers the worker, renews its lease, listens for hints, watches neighbours (layer 2),
+ * sweeps (layers 3 and 4), and measures the main thread's event loop, and it asks the main thread for nothing, so a busy event loop
+ * loses no lease and a frozen one can't outlive it:
+ *
+ *     registered ── renewal accepted ──▶ registered          trust counts from when the renewal or claim was SENT
+ *         ├── answered lease_lost ─────▶ over                another owns the jobs: abort at once
+ *         ├── send + L − m passed ─────▶ over (self-fenced)  final: it ends its own row when the database is back
+ *         └── send + L passed and a handler has not settled: SIGKILL to this very process
+ *     over ── main: all settled ──▶ a fresh incarnation registers
+ *
+ * A renewal that fails is *unknown*: neither lost nor fine. The one exception to the fence is a database that is positively down:
+ * every answer, at most a renewal interval old, says refused, shutting down or starting up; then handlers that may go on do, for
+ * ten minutes at most; a time-out ends it at once.
+ */
+import { randomUUID } from 'node:crypto'
+import { parentPort, workerData } from 'node:worker_threads'
+import type pg from 'pg'
+import { elapsedMs } from '../clock.ts'
+import { fenceMarginMs } from '../config.ts'
+import {
+  CONNECT_DEFAULTS,
+  classifyFailure,
+  connectOne,
+  type Database,
+  explainFailure,
+  parseDatabaseUrl,
+  provesDown,
+  quoteIdentifier,
+} from '../db/connect.ts'
+import { LeaseholdError } from '../errors.ts'
+import { endWorker, type LeaseLostAnswer, register, renew, reportDeath } from '../sql/protocol.ts'
+import { backendPid, listenTo } from '../sql/listen.ts'
+import { Sweeper } from '../sweep/sweeper.ts'
+import { Witness, WITNESS_EVERY_MS } from '../sweep/witness.ts'
+import { ownIdentity } from './identity.ts'
+import { type FromLifeline, type LifelineData, SHARED, type ToLifeline } from './lifeline-messages.ts'
+
+const TICK_MS = 100
+const OUTAGE_MS_MAX = 600_000
+const LOOP_BLOCKED_MS = 1_000
+
+const data = workerData as LifelineData
+const shared = new BigInt64Array(data.shared)
+const port = parentPort
+if (port === null) throw new Error('lifeline-thread is started by Lifeline, as a worker thread')
+
+const { settings, namespace } = data
+const marginMs = fenceMarginMs(settings.leaseMs)
+const say = (message: FromLifeline): void => port.postMessage(message)
+const read = (slot: number): number => Number(Atomics.load(shared, slot))
+const write = (slot: number, value: number): void => {
+  Atomics.store(shared, slot, BigInt(Math.round(value)))
+}
+
+interface Reserved {
+  readonly client: pg.Client
+  readonly db: Database
+  readonly direct: boolean
+}
+
+/** `none` before the first registration, `live`, or `over`: waiting for the main thread to settle. */
+let phase: 'none' | 'live' | 'over' = 'none'
+let incarnation = ''
+let workerId = ''
+let sendNumber = 0
+let reserved: Reserved | null = null
+/** An incarnation that fenced itself and whose row may still be open. */
+let owesEnd: string | null = null
+let renewNow = false
+let reincarnate = false
+let stopping = false
+let fencedAtMs = 0
+let lastDownMs = -Infinity
+let outageSinceMs: number | null = null
+let loopLagMs = 0
+let loopReportedMs = 0
+let lastTickMs = elapsedMs()
+let wake: () => void = () => undefined
+
+const witness = new Witness([
+  JSON.stringify(parseDatabaseUrl(data.connect.databaseUrl).hosts),
+  data.connect.schema ?? CONNECT_DEFAULTS.schema,
+  namespace,
+  data.identity.machineId,
+])
+const sweeper = new Sweeper({ connect: data.connect, namespace }, (recovered) => say({ type: 'recovered', ...recovered }))
+
+const busy = (): boolean => read(SHARED.handlers) > 0 || read(SHARED.claiming) > 0 || read(SHARED.spoolDepth) > 0
+
+/** When the next renewal is due, as an `elapsedMs` reading. An idle worker's claims are its beats; this is the safety net. */
+function renewalDueMs(): number {
+  const pause = busy() ? settings.renewMs : Math.round(settings.idleBeatMs * 1.5)
+  return read(SHARED.proofSentMs) + pause
+}
+
+async function run(): Promise<void> {
+  let retryMs = 50
+  while (!stopping) {
+    try {
+      if (reserved === null) await connect()
+      if (phase === 'over' && reincarnate) await settleDebt()
+      if (phase === 'none') await registerIncarnation()
+      if (phase === 'live' && (renewNow || elapsedMs() >= renewalDueMs())) await renewLease()
+      retryMs = 50
+      await pauseUntil(phase === 'live' ? renewalDueMs() : elapsedMs() + settings.renewMs)
+    } catch (error) {
+      noteFailure(error)
+      if (phase === 'none' && !(classifyFailure(error) === 'unknown')) {
+        refuse(error)
+        return
+      }
+      // At most a sixth of the lease, so that a worker tries several times before it has to fence itself.
+      retryMs = Math.min(retryMs * 2, settings.leaseMs / 6, 2_000)
+      await pauseUntil(elapsedMs() + retryMs * (0.75 + Math.random() / 2))
+    }
+  }
+}
+
+async function connect(): Promise<void> {
+  const client = await connectOne({
+    ...data.connect,
+    // A renewal that is not answered within an interval is unknown; the next one asks again.
+    callTimeoutMs: Math.min(settings.renewMs, 10_000),
+    applicationName: 'leasehold lifeline',
+  })
+  const db: Database = {
+    schema: quoteIdentifier(data.connect.schema ?? CONNECT_DEFAULTS.schema),
+    query: (text, values) => client.query(text, values),
+    close: () => client.end(),
+  }
+  client.on('error', () => dropConnection(client))
+  client.on('end', () => dropConnection(client))
+  client.on('notification', (notice) => onHint(notice.payload ?? ''))
+  // A pooler shows a process id of its own in the start-up, so it differs from the backend that answers.
+  const direct = (await backendPid(db)) === (client as unknown as { processID: number }).processID
+  reserved = { client, db, direct }
+  write(SHARED.connected, 1)
+  outageSinceMs = null
+  write(SHARED.outage, 0)
+  const listening = settings.listen && direct
+  if (listening) await listenTo(db, namespace)
+  say({ type: 'connection', up: true, listening, error: null })
+  renewNow = phase === 'live'
+}
+
+function dropConnection(client: pg.Client): void {
+  if (reserved?.client !== client) return
+  reserved = null
+  write(SHARED.connected, 0)
+  say({ type: 'connection', up: false, listening: false, error: 'the reserved connection was lost' })
+  wake()
+}
+
+async function registerIncarnation(): Promise<void> {
+  if (reserved === null) return
+  const { db, direct } = reserved
+  incarnation = randomUUID()
+  sendNumber = 0
+  const sentMs = elapsedMs()
+  const own = ownIdentity(incarnation)
+  const answer = await register(db, namespace, { ...data.identity, ...own, direct })
+  workerId = answer.id
+  write(SHARED.fenced, 0)
+  write(SHARED.proofSentMs, sentMs)
+  phase = 'live'
+  witness.join(own, answer.peers)
+  sweeper.join(incarnation)
+  if (answer.running) sweeper.watch()
+  say({ type: 'registered', incarnation, id: workerId, direct, listening: settings.listen && direct })
+}
+
+async function renewLease(): Promise<void> {
+  if (reserved === null) return
+  renewNow = false
+  sendNumber += 1
+  const sentMs = elapsedMs()
+  const asked = incarnation
+  const answer = await renew(reserved.db, {
+    incarnation,
+    sendNumber,
+    idleBeatMs: busy() ? null : settings.idleBeatMs,
+    draining: read(SHARED.draining) === 1,
+    loopLagMs: Math.round(loopLagMs),
+    spoolDepth: read(SHARED.spoolDepth),
+    direct: reserved.direct,
+  })
+  if (asked !== incarnation || phase !== 'live') return
+  if (answer.outcome === 'lease_lost') {
+    leaseLost(answer)
+    return
+  }
+  write(SHARED.proofSentMs, Math.max(read(SHARED.proofSentMs), sentMs))
+  if (answer.running) sweeper.watch()
+  say({ type: 'renewed', sentMs, answer })
+  if (answer.leftMs < settings.leaseMs / 2) renewNow = true
+}
+
+function leaseLost(answer: LeaseLostAnswer): void {
+  over('lease_lost', answer.reason.message ?? 'the database no longer knows this worker')
+}
+
+/** Ends this incarnation on our side. Whatever it still holds is not ours any more. */
+function over(code: 'lease_lost' | 'self_fenced', message: string): void {
+  if (phase !== 'live') return
+  phase = 'over'
+  fencedAtMs = elapsedMs()
+  owesEnd = code === 'self_fenced' ? incarnation : null
+  write(SHARED.fenced, 1)
+  witness.leave()
+  sweeper.leave()
+  say({ type: 'over', code, message })
+}
+
+/** All handlers have settled: the old row is ended, if it may still be open, and a fresh incarnation may begin. */
+async function settleDebt(): Promise<void> {
+  if (reserved === null) return
+  if (owesEnd !== null) {
+    await endWorker(reserved.db, owesEnd, 'uncharged', {
+      code: 'self_fenced',
+      message: 'it could not renew in time and fenced itself',
+    })
+    owesEnd = null
+  }
+  reincarnate = false
+  phase = 'none'
+}
+
+function noteFailure(error: unknown): void {
+  if (provesDown(error)) {
+    lastDownMs = elapsedMs()
+  } else {
+    lastDownMs = -Infinity
+  }
+  const trustedForMs = read(SHARED.proofSentMs) + settings.leaseMs - marginMs - elapsedMs()
+  say({ type: 'renewal_failed', error: (error as Error).message, trustedForMs: Math.round(trustedForMs) })
+}
+
+function refuse(error: unknown): void {
+  const known = explainFailure(error, 'start')
+  const shown =
+    known instanceof LeaseholdError
+      ? { name: known.name, message: known.message, hint: known.hint, code: known.code, exitCode: known.exitCode }
+      : { name: known.name, message: known.message, hint: undefined, code: 'ERR_START', exitCode: 1 }
+  say({ type: 'refused', error: shown })
+}
+
+function onHint(payload: string): void {
+  const [kind, detail = ''] = payload.split(/:(.*)/s)
+  if (kind === 'pending') say({ type: 'hint', queue: detail })
+  else if (kind === 'ended') say({ type: 'job_ended' })
+  else if (kind === 'watch') sweeper.watch()
+  else if (kind === 'renew' && detail === incarnation) {
+    renewNow = true
+    wake()
+  }
+}
+
+/** Ten times a second: the fence, and what the event loop of the main thread does. */
+function tick(): void {
+  const nowMs = elapsedMs()
+  // A process that was frozen did not run: that time counts against no handler.
+  write(SHARED.awakeMs, read(SHARED.awakeMs) + Math.min(nowMs - lastTickMs, 5 * TICK_MS))
+  const thawed = nowMs - lastTickMs > 10 * TICK_MS
+  lastTickMs = nowMs
+  if (thawed) renewNow = phase === 'live'
+  measureLoop(nowMs)
+  fence(nowMs)
+  if (thawed) wake()
+}
+
+function measureLoop(nowMs: number): void {
+  const silentMs = nowMs - read(SHARED.mainBeatMs)
+  loopLagMs = Math.max(0, silentMs - 2 * TICK_MS)
+  if (loopLagMs < LOOP_BLOCKED_MS) {
+    if (loopReportedMs > 0) say({ type: 'event_loop_blocked', forMs: Math.round(loopReportedMs) })
+    loopReportedMs = 0
+  } else {
+    loopReportedMs = loopLagMs
+  }
+}
+
+function fence(nowMs: number): void {
+  const handlers = read(SHARED.handlers)
+  if (handlers === 0) return
+  const sentMs = read(SHARED.proofSentMs)
+  if (phase === 'live' && nowMs >= sentMs + settings.leaseMs - marginMs) {
+    if (mayGoOn(nowMs)) return
+    over('self_fenced', `no renewal was accepted for ${Math.round((nowMs - sentMs) / 100) / 10} s`)
+  }
+  const killAtMs = Math.max(sentMs + settings.leaseMs, fencedAtMs + Math.min(marginMs, 2_000))
+  if (phase === 'over' && nowMs >= killAtMs) {
+    // The main thread may be spinning, so nobody else can do it. Exit handlers would run on that thread.
+    process.kill(process.pid, 'SIGKILL')
+  }
+}
+
+/** The one exception to the fence, while the database is positively down. */
+function mayGoOn(nowMs: number): boolean {
+  const down = data.onOutage === 'continue' && nowMs - lastDownMs <= settings.renewMs
+  if (!down) {
+    outageSinceMs = null
+    write(SHARED.outage, 0)
+    return false
+  }
+  if (outageSinceMs === null) {
+    outageSinceMs = nowMs
+    write(SHARED.outage, 1)
+    say({ type: 'outage' })
+  }
+  return nowMs - outageSinceMs <= OUTAGE_MS_MAX
+}
+
+/** Layer 2. Costs the database nothing until a neighbour is gone. */
+async function lookAround(): Promise<void> {
+  if (phase !== 'live' || reserved === null) return
+  const gone = witness.look()
+  if (gone.length === 0) return
+  const own = ownIdentity(incarnation)
+  const report = await reportDeath(reserved.db, {
+    namespace,
+    reporter: { id: workerId, machineId: data.identity.machineId, bootId: own.bootId, pidNamespace: own.pidNamespace },
+    layer: 2,
+    incarnations: gone,
+    evidence: { detectedAfterMs: WITNESS_EVERY_MS, message: 'its process no longer exists' },
+  })
+  witness.forget(gone)
+  if (report.ended.length > 0) say({ type: 'recovered', layer: 2, workers: report.ended, jobs: report.recovered })
+}
+
+function pauseUntil(untilMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    if (renewNow && phase === 'live' && reserved !== null) {
+      resolve()
+      return
+    }
+    const timer = setTimeout(done, Math.max(0, Math.min(untilMs - elapsedMs(), 2_000_000_000)))
+    function done(): void {
+      clearTimeout(timer)
+      wake = () => undefined
+      resolve()
+    }
+    wake = done
+  })
+}
+
+async function end(message: Extract<ToLifeline, { type: 'end' }>): Promise<void> {
+  stopping = true
+  wake()
+  clearInterval(watching)
+  await sweeper.close()
+  let released: readonly string[] = []
+  let failure: string | null = null
+  const current = phase === 'live' ? incarnation : owesEnd
+  if (current !== null && current !== '') {
+    try {
+      const db = reserved?.db
+      if (db === undefined) throw new Error('the database was not connected')
+      const ended = endWorker(db, current, message.charge, message.reason)
+      const answer = await within(ended, message.limitMs)
+      if (answer.outcome === 'ended') released = answer.released
+    } catch (error) {
+      failure = (error as Error).message
+    }
+  }
+  // The file goes last: had the row not ended, a witness would still notice that this process is gone.
+  if (failure === null) witness.leave()
+  say({ type: 'ended', released, error: failure })
+  clearInterval(ticking)
+  const client = reserved?.client
+  reserved = null
+  await client?.end().catch(() => undefined)
+  port?.close()
+}
+
+function within<T>(work: Promise<T>, limitMs: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`no answer within ${limitMs} ms`)), limitMs)
+    work.then(resolve, reject).finally(() => clearTimeout(timer))
+  })
+}
+
+port.on('message', (message: ToLifeline) => {
+  if (message.type === 'renew') {
+    renewNow = true
+    wake()
+  } else if (message.type === 'watch') {
+    sweeper.watch()
+  } else if (message.type === 'reincarnate') {
+    reincarnate = true
+    wake()
+  } else {
+    void end(message)
+  }
+})
+
+const ticking = setInterval(tick, TICK_MS)
+const watching = setInterval(() => {
+  lookAround().catch(noteFailure)
+}, WITNESS_EVERY_MS)
+void run()
