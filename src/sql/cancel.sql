@@ -45,6 +45,6 @@ begin
   into v_answers, v_workers
   from answer;
   perform hint(p_namespace, 'renew:' || w) from unnest(v_workers) as w;
-  return v_answers;
+  return coalesce(v_answers, '{}');
 end
 $$;

@@ -88,6 +88,6 @@ begin
       from unnest(coalesce(p_options, '{"{}"}'::text[])) as o
     ) as q;
   end if;
-  return v_ids;
+  return coalesce(v_ids, '{}');
 end
 $$;

@@ -25,6 +25,6 @@ begin
     order by f.n
   )
   select array_agg(case when attempt is null then 'lease_lost' else 'stored' end order by n) into v_answers from fence;
-  return v_answers;
+  return coalesce(v_answers, '{}');
 end
 $$;

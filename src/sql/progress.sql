@@ -27,6 +27,6 @@ begin
   select array_agg(case when attempt is null then 'lease_lost' when cancelling then 'cancelling' else 'stored' end order by n)
   into v_answers
   from fence;
-  return v_answers;
+  return coalesce(v_answers, '{}');
 end
 $$;

@@ -30,6 +30,6 @@ begin
   from unnest(p_jobs) with ordinality as p (id, n)
   left join target t on t.id = p.id;
   perform hint(p_namespace, 'pending:*');
-  return v_answers;
+  return coalesce(v_answers, '{}');
 end
 $$;
