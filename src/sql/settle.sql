@@ -42,7 +42,7 @@ begin
           else 'pending'
         end::job_status,
         failures = j.failures + case when o.outcome in ('failed', 'failed_finally') and j.cancel_requested_at is null then 1 else 0 end,
-        lost = case when o.outcome in ('released', 'interrupted') then j.lost else 0 end,
+        lost = case when o.outcome in ('released', 'interrupted') and not has_progressed(j.id, j.attempt) then j.lost else 0 end,
         interruptions = j.interruptions + case when o.outcome = 'interrupted' then 1 else 0 end,
         run_at = case
           when o.outcome = 'failed' and j.cancel_requested_at is null and j.failures + 1 < j.max_attempts
