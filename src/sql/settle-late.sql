@@ -15,6 +15,7 @@ begin
   select * into j from job where id = p_job;
   if (a.ended_as::text = p_outcome or (a.ended_as = 'failed' and p_outcome = 'failed_finally'))
     and a.value is not distinct from p_value
+    or (a.ended_as = 'cancelled' and a.late_result is null and p_outcome <> 'completed' and a.value is not distinct from p_value)
     or (a.late_result ->> 'outcome' = p_outcome and a.late_result -> 'value' is not distinct from coalesce(p_value, 'null') and a.ended_as = 'cancelled') then
     return 'accepted before';
   end if;
