@@ -45,7 +45,7 @@ begin
           array(select jsonb_array_elements_text(p_worker -> 'queues')),
           array(select jsonb_array_elements_text(p_worker -> 'types')),
           array(select jsonb_array_elements_text(coalesce(p_worker -> 'labels', '[]'))),
-          (p_worker ->> 'direct')::boolean, v_now);
+          coalesce((p_worker ->> 'direct')::boolean, false), v_now);
 
   v_dead := array(
     select w.incarnation
