@@ -14,5 +14,3 @@ create or replace function milliseconds_between(p_from timestamptz, p_to timesta
   language sql immutable parallel safe as 'select (extract(epoch from p_to - p_from) * 1000)::bigint';
 create or replace function iso(p_at timestamptz) returns text
   language sql stable parallel safe as $$ select to_char(p_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') $$;
-create or replace function channel(p_namespace text) returns text
-  language sql stable parallel safe as $$ select 'leasehold_' || left(md5(current_schema() || '/' || p_namespace), 16) $$;

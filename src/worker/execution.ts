@@ -27,8 +27,9 @@ import {
   UsageError,
   ValueUnstorableError,
 } from '../errors.ts'
-import type { Database } from '../db/connect.ts'
-import { type ClaimedJob, enqueueChild, type Outcome } from '../sql/protocol.ts'
+import { sleep } from '../clock.ts'
+import { classifyFailure, type Database } from '../db/connect.ts'
+import { type ClaimedJob, enqueueChild, type FencedAnswer, type Outcome } from '../sql/protocol.ts'
 import type { FencedWrites } from './fenced-writes.ts'
 
 /** Which attempt the code that is running belongs to, so that an error outside its promise can be attributed. */
@@ -72,6 +73,9 @@ export class Execution {
   /** An error outside its promise was attributed to this attempt: it has failed, whatever its handler still returns. */
   strayError: Error | null = null
   #endStray: (() => void) | null = null
+  /** Resolves when the attempt is out of its worker's hands: its outcome is on its way. */
+  readonly left: Promise<void>
+  leave: () => void = () => undefined
 
   constructor(
     job: ClaimedJob,
@@ -84,6 +88,9 @@ export class Execution {
     this.#host = host
     this.knownSinceMs = times.knownSinceMs
     this.startedAwakeMs = times.awakeMs
+    this.left = new Promise((resolve) => {
+      this.leave = resolve
+    })
   }
 
   get aborted(): AbortReason | null {
@@ -124,7 +131,11 @@ export class Execution {
 
   async #input(): Promise<unknown> {
     try {
-      return await parseWith(this.definition.input as StandardSchema, this.job.input, `the input of ${this.job.type}`)
+      return await parseWith(
+        this.definition.input as StandardSchema,
+        this.job.input,
+        `the input of ${this.job.type}`,
+      )
     } catch (error) {
       if (!(error instanceof InputInvalidError)) throw error
       throw new FinalError(error.message, { cause: error })
@@ -134,7 +145,9 @@ export class Execution {
   async #completed(value: unknown): Promise<Ending> {
     const { output } = this.definition
     const checked =
-      output === undefined ? value : await parseWith(output as StandardSchema, value, `the result of ${this.job.type}`)
+      output === undefined
+        ? value
+        : await parseWith(output as StandardSchema, value, `the result of ${this.job.type}`)
     return { outcome: 'completed', value: toJson(checked, 'result'), delayMs: null }
   }
 
@@ -151,7 +164,12 @@ export class Execution {
           delayMs: null,
         }
       case 'timeout':
-        return this.#failure('timeout', `it ran longer than ${this.job.options.timeoutMs} ms`, undefined, false)
+        return this.#failure(
+          'timeout',
+          `it ran longer than ${this.job.options.timeoutMs} ms`,
+          undefined,
+          false,
+        )
       case 'stalled':
         return this.#failure('stalled', 'it made no progress within its deadline', undefined, false)
       default: {
@@ -182,9 +200,12 @@ export class Execution {
 
   #guard(what: string): void {
     this.#host.checkFence(this)
-    if (this.settled) throw new UsageError(`${what} was called after the handler of ${this.job.type} had ended.`)
+    if (this.settled)
+      throw new UsageError(`${what} was called after the handler of ${this.job.type} had ended.`)
     if (this.aborted === 'lease_lost') {
-      throw new LeaseLostError(`attempt ${this.job.attempt} no longer holds job ${this.job.id}; ${what} wrote nothing.`)
+      throw new LeaseLostError(
+        `attempt ${this.job.attempt} no longer holds job ${this.job.id}; ${what} wrote nothing.`,
+      )
     }
   }
 
@@ -200,7 +221,12 @@ export class Execution {
         fields: fields === undefined ? null : toJson(fields, 'log fields'),
       })
     }
-    const log: JobLog = { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') }
+    const log: JobLog = {
+      debug: line('debug'),
+      info: line('info'),
+      warn: line('warn'),
+      error: line('error'),
+    }
     return {
       input,
       jobId: job.id,
@@ -218,21 +244,28 @@ export class Execution {
       },
       checkpoint: async (value) => {
         this.#guard('ctx.checkpoint')
-        const answer = await host.writes.checkpoint(this.#fence(), toJson(value, 'checkpoint') ?? 'null')
+        const answer = await this.#checkpoint(toJson(value, 'checkpoint') ?? 'null')
         if (answer === 'lease_lost') {
           this.abort('lease_lost', 'the database has given the job to somebody else')
-          throw new LeaseLostError(`attempt ${job.attempt} no longer holds job ${job.id}; the checkpoint was refused.`)
+          throw new LeaseLostError(
+            `attempt ${job.attempt} no longer holds job ${job.id}; the checkpoint was refused.`,
+          )
         }
         if (answer === 'cancelling') this.abort('cancelled', 'cancel was asked')
         if (this.aborted !== null) {
-          throw new AttemptAbortedError(this.aborted, `attempt ${job.attempt} was told to stop: ${this.aborted}.`, {
-            hint: 'The checkpoint was kept.',
-          })
+          throw new AttemptAbortedError(
+            this.aborted,
+            `attempt ${job.attempt} was told to stop: ${this.aborted}.`,
+            {
+              hint: 'The checkpoint was kept.',
+            },
+          )
         }
       },
       progress: (done, total, message) => {
         this.#guard('ctx.progress')
-        if (!Number.isFinite(done)) throw new UsageError(`ctx.progress needs a number, got ${String(done)}.`)
+        if (!Number.isFinite(done))
+          throw new UsageError(`ctx.progress needs a number, got ${String(done)}.`)
         host.writes.progress(this.#fence(), {
           done,
           total: total ?? null,
@@ -249,10 +282,26 @@ export class Execution {
         )
         if (stored?.[0] === undefined) {
           this.abort('lease_lost', 'the database has given the job to somebody else')
-          throw new LeaseLostError(`attempt ${job.attempt} no longer holds job ${job.id}; no child was stored.`)
+          throw new LeaseLostError(
+            `attempt ${job.attempt} no longer holds job ${job.id}; no child was stored.`,
+          )
         }
         return stored[0]
       },
+    }
+  }
+
+  /** A checkpoint whose fate is unknown is written again: it is the same value under the same token. */
+  async #checkpoint(value: string): Promise<FencedAnswer> {
+    for (let pauseMs = 100; ; pauseMs = Math.min(2_000, pauseMs * 2)) {
+      try {
+        return await this.#host.writes.checkpoint(this.#fence(), value)
+      } catch (error) {
+        if (classifyFailure(error) !== 'unknown') throw error
+        await sleep(pauseMs, this.#abort.signal)
+        this.#host.checkFence(this)
+        if (this.#abort.signal.aborted) throw this.#abort.signal.reason
+      }
     }
   }
 
@@ -277,15 +326,23 @@ function toJson(value: unknown, what: string): string | null {
   try {
     text = JSON.stringify(value)
   } catch (cause) {
-    throw new ValueUnstorableError(`the ${what} is not JSON: ${(cause as Error).message}`, { cause })
+    throw new ValueUnstorableError(`the ${what} is not JSON: ${(cause as Error).message}`, {
+      cause,
+    })
   }
   if (text === undefined) return null
-  if (text.includes('\\u0000')) throw new ValueUnstorableError(`the ${what} contains NUL (\\u0000), which PostgreSQL can't store.`)
+  if (text.includes('\\u0000'))
+    throw new ValueUnstorableError(
+      `the ${what} contains NUL (\\u0000), which PostgreSQL can't store.`,
+    )
   const bytes = Buffer.byteLength(text)
   if (bytes > VALUE_BYTES_MAX) {
-    throw new ValueUnstorableError(`the ${what} is ${bytes} bytes, and at most ${VALUE_BYTES_MAX} are stored.`, {
-      hint: 'Put the data where both sides can reach it, and keep its address.',
-    })
+    throw new ValueUnstorableError(
+      `the ${what} is ${bytes} bytes, and at most ${VALUE_BYTES_MAX} are stored.`,
+      {
+        hint: 'Put the data where both sides can reach it, and keep its address.',
+      },
+    )
   }
   return text
 }

@@ -5,7 +5,14 @@
  */
 import { elapsedMs } from '../clock.ts'
 import { classifyFailure, type Database } from '../db/connect.ts'
-import { checkpoint, type FencedAnswer, log, type LogLine, progress, type ProgressReport } from '../sql/protocol.ts'
+import {
+  checkpoint,
+  type FencedAnswer,
+  log,
+  type LogLine,
+  progress,
+  type ProgressReport,
+} from '../sql/protocol.ts'
 
 /** A person's eye follows a bar at once a second; a database should not be asked more often. */
 const REPORT_EVERY_MS = 1_000
@@ -130,7 +137,8 @@ export class FencedWrites {
     } catch (error) {
       if (classifyFailure(error) !== 'unknown') return
       // Newer progress wins; log lines keep their order and their time.
-      for (const report of reports) if (!this.#progress.has(report.token)) this.#progress.set(report.token, report)
+      for (const report of reports)
+        if (!this.#progress.has(report.token)) this.#progress.set(report.token, report)
       this.#logs = [...lines, ...this.#logs].slice(-LOG_LINES_MAX)
       this.#schedule()
     }

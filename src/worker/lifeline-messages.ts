@@ -12,11 +12,24 @@ export interface LifelineData {
   readonly shared: SharedArrayBuffer
 }
 
+export type SharedSlot =
+  | 'proofSentMs'
+  | 'mainBeatMs'
+  | 'handlers'
+  | 'fenced'
+  | 'spoolDepth'
+  | 'draining'
+  | 'awakeMs'
+  | 'outage'
+  | 'claiming'
+  | 'connected'
+  | 'slots'
+
 /**
  * Numbers that both threads read and write without asking each other, so that neither can hold the other up. All times are
  * `elapsedMs` readings, rounded.
  */
-export const SHARED = Object.freeze({
+export const SHARED: Readonly<Record<SharedSlot, number>> = Object.freeze({
   /** When the last accepted renewal or claim was sent: the lease is counted from here. */
   proofSentMs: 0,
   /** Last sign of life of the main thread's event loop. */

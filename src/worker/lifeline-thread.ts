@@ -36,7 +36,12 @@ import { backendPid, listenTo } from '../sql/listen.ts'
 import { Sweeper } from '../sweep/sweeper.ts'
 import { Witness, WITNESS_EVERY_MS } from '../sweep/witness.ts'
 import { ownIdentity } from './identity.ts'
-import { type FromLifeline, type LifelineData, SHARED, type ToLifeline } from './lifeline-messages.ts'
+import {
+  type FromLifeline,
+  type LifelineData,
+  SHARED,
+  type ToLifeline,
+} from './lifeline-messages.ts'
 
 const TICK_MS = 100
 const OUTAGE_MS_MAX = 600_000
@@ -86,9 +91,12 @@ const witness = new Witness([
   namespace,
   data.identity.machineId,
 ])
-const sweeper = new Sweeper({ connect: data.connect, namespace }, (recovered) => say({ type: 'recovered', ...recovered }))
+const sweeper = new Sweeper({ connect: data.connect, namespace }, (recovered) =>
+  say({ type: 'recovered', ...recovered }),
+)
 
-const busy = (): boolean => read(SHARED.handlers) > 0 || read(SHARED.claiming) > 0 || read(SHARED.spoolDepth) > 0
+const busy = (): boolean =>
+  read(SHARED.handlers) > 0 || read(SHARED.claiming) > 0 || read(SHARED.spoolDepth) > 0
 
 /** When the next renewal is due, as an `elapsedMs` reading. An idle worker's claims are its beats; this is the safety net. */
 function renewalDueMs(): number {
@@ -150,7 +158,12 @@ function dropConnection(client: pg.Client): void {
   if (reserved?.client !== client) return
   reserved = null
   write(SHARED.connected, 0)
-  say({ type: 'connection', up: false, listening: false, error: 'the reserved connection was lost' })
+  say({
+    type: 'connection',
+    up: false,
+    listening: false,
+    error: 'the reserved connection was lost',
+  })
   wake()
 }
 
@@ -169,7 +182,13 @@ async function registerIncarnation(): Promise<void> {
   witness.join(own, answer.peers)
   sweeper.join(incarnation)
   if (answer.running) sweeper.watch()
-  say({ type: 'registered', incarnation, id: workerId, direct, listening: settings.listen && direct })
+  say({
+    type: 'registered',
+    incarnation,
+    id: workerId,
+    direct,
+    listening: settings.listen && direct,
+  })
 }
 
 async function renewLease(): Promise<void> {
@@ -235,15 +254,31 @@ function noteFailure(error: unknown): void {
     lastDownMs = -Infinity
   }
   const trustedForMs = read(SHARED.proofSentMs) + settings.leaseMs - marginMs - elapsedMs()
-  say({ type: 'renewal_failed', error: (error as Error).message, trustedForMs: Math.round(trustedForMs) })
+  say({
+    type: 'renewal_failed',
+    error: (error as Error).message,
+    trustedForMs: Math.round(trustedForMs),
+  })
 }
 
 function refuse(error: unknown): void {
   const known = explainFailure(error, 'start')
   const shown =
     known instanceof LeaseholdError
-      ? { name: known.name, message: known.message, hint: known.hint, code: known.code, exitCode: known.exitCode }
-      : { name: known.name, message: known.message, hint: undefined, code: 'ERR_START', exitCode: 1 }
+      ? {
+          name: known.name,
+          message: known.message,
+          hint: known.hint,
+          code: known.code,
+          exitCode: known.exitCode,
+        }
+      : {
+          name: known.name,
+          message: known.message,
+          hint: undefined,
+          code: 'ERR_START',
+          exitCode: 1,
+        }
   say({ type: 'refused', error: shown })
 }
 
@@ -321,13 +356,19 @@ async function lookAround(): Promise<void> {
   const own = ownIdentity(incarnation)
   const report = await reportDeath(reserved.db, {
     namespace,
-    reporter: { id: workerId, machineId: data.identity.machineId, bootId: own.bootId, pidNamespace: own.pidNamespace },
+    reporter: {
+      id: workerId,
+      machineId: data.identity.machineId,
+      bootId: own.bootId,
+      pidNamespace: own.pidNamespace,
+    },
     layer: 2,
     incarnations: gone,
     evidence: { detectedAfterMs: WITNESS_EVERY_MS, message: 'its process no longer exists' },
   })
   witness.forget(gone)
-  if (report.ended.length > 0) say({ type: 'recovered', layer: 2, workers: report.ended, jobs: report.recovered })
+  if (report.ended.length > 0)
+    say({ type: 'recovered', layer: 2, workers: report.ended, jobs: report.recovered })
 }
 
 function pauseUntil(untilMs: number): Promise<void> {

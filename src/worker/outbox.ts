@@ -61,7 +61,10 @@ export class Outbox {
 
   /** Whether the outcome of this token is known here: under way, or acknowledged within the last ten minutes. */
   knows(token: string): boolean {
-    return this.#acknowledged.has(token) || [...this.#waiting, ...this.#inFlight].some((e) => e.settlement.token === token)
+    return (
+      this.#acknowledged.has(token) ||
+      [...this.#waiting, ...this.#inFlight].some((e) => e.settlement.token === token)
+    )
   }
 
   /** Delivers an acknowledged outcome once more, because the database has forgotten it. */

@@ -1,0 +1,31 @@
+/** The public API of Leasehold. What is not listed here is not public. */
+export { defineJob } from './client/define-job.ts'
+export type { JobDefinition, JobOptions, StandardSchema } from './client/define-job.ts'
+export type { AbortCause, JobContext, JobLog, Resume } from './client/job-context.ts'
+export { createClient } from './client/client.ts'
+export type {
+  Client,
+  ClientOptions,
+  JobListOptions,
+  LogLineDocument,
+  NewJobOptions,
+  Page,
+  WaitOptions,
+} from './client/client.ts'
+export { EVENT_NAMES } from './client/event-feed.ts'
+export type { ClientEvent, EventListener, EventName } from './client/event-feed.ts'
+export type * from './client/documents.ts'
+export { createWorker } from './worker/worker.ts'
+export type {
+  StateChange,
+  StopOptions,
+  Worker,
+  WorkerOptions,
+  WorkerState,
+} from './worker/worker.ts'
+export type { Logger, WorkerEventName, WorkerEvents } from './worker/worker-events.ts'
+export { WORKER_DEFAULTS } from './config.ts'
+export type { WorkerSettings } from './config.ts'
+export type { Executor } from './db/connect.ts'
+export { migrate } from './db/migrate.ts'
+export * from './errors.ts'

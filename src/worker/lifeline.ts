@@ -1,0 +1,81 @@
+/** The main thread's end of the lifeline: starts the thread, shares its numbers, hands on its messages. */
+import { Worker as Thread } from 'node:worker_threads'
+import { elapsedMs } from '../clock.ts'
+import type { EndCharge } from '../sql/protocol.ts'
+import {
+  type FromLifeline,
+  type LifelineData,
+  SHARED,
+  type SharedSlot,
+  type ToLifeline,
+} from './lifeline-messages.ts'
+
+export class Lifeline {
+  readonly #thread: Thread
+  readonly #shared: BigInt64Array
+  readonly #exited: Promise<void>
+  #onMessage: (message: FromLifeline) => void
+
+  constructor(data: Omit<LifelineData, 'shared'>, onMessage: (message: FromLifeline) => void) {
+    const shared = new SharedArrayBuffer(SHARED.slots * BigInt64Array.BYTES_PER_ELEMENT)
+    this.#shared = new BigInt64Array(shared)
+    this.#onMessage = onMessage
+    this.write('mainBeatMs', elapsedMs())
+    const file = import.meta.url.endsWith('.ts') ? './lifeline-thread.ts' : './lifeline-thread.js'
+    this.#thread = new Thread(new URL(file, import.meta.url), {
+      name: 'leasehold-lifeline',
+      workerData: { ...data, shared } satisfies LifelineData,
+    })
+    this.#thread.on('message', (message: FromLifeline) => this.#onMessage(message))
+    this.#exited = new Promise((resolve) => this.#thread.once('exit', () => resolve()))
+    // A lifeline that breaks is a bug, and without it nothing here may go on: the process ends, its jobs are recovered.
+    this.#thread.once('error', (error) => {
+      throw error
+    })
+  }
+
+  read(slot: SharedSlot): number {
+    return Number(Atomics.load(this.#shared, SHARED[slot]))
+  }
+
+  write(slot: SharedSlot, value: number): void {
+    Atomics.store(this.#shared, SHARED[slot], BigInt(Math.round(value)))
+  }
+
+  add(slot: SharedSlot, change: number): void {
+    Atomics.add(this.#shared, SHARED[slot], BigInt(change))
+  }
+
+  /** A claim that was accepted proves life too, counted from when it was sent. */
+  proved(sentMs: number): void {
+    if (sentMs > this.read('proofSentMs')) this.write('proofSentMs', sentMs)
+  }
+
+  send(message: ToLifeline): void {
+    this.#thread.postMessage(message)
+  }
+
+  /** Ends the worker's row and the thread. Resolves to the jobs that were given back; never rejects. */
+  async end(
+    charge: EndCharge,
+    reason: { code: string; message: string },
+    limitMs: number,
+  ): Promise<{ released: readonly string[]; error: string | null }> {
+    const ended = new Promise<{ released: readonly string[]; error: string | null }>((resolve) => {
+      const before = this.#onMessage
+      this.#onMessage = (message) => {
+        before(message)
+        if (message.type === 'ended') resolve(message)
+      }
+      void this.#exited.then(() => resolve({ released: [], error: 'the lifeline had ended' }))
+    })
+    this.send({ type: 'end', charge, reason, limitMs })
+    const answer = await ended
+    return answer
+  }
+
+  async terminate(): Promise<void> {
+    await this.#thread.terminate()
+    await this.#exited
+  }
+}

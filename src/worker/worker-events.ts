@@ -1,0 +1,157 @@
+/**
+ * What a worker says of itself: past facts with typed fields, one stable name each, for listeners and for the log alike. A
+ * listener that throws is reported as a process warning and hurts neither the worker nor the other listeners.
+ */
+
+export interface WorkerEvents {
+  'worker.started': {
+    workerId: string
+    queues: readonly string[]
+    types: readonly string[]
+    concurrency: number
+    listening: boolean
+  }
+  'worker.draining': { workerId: string; reason: string; running: number; graceMs: number }
+  'worker.signal': { signal: string; count: number }
+  'worker.phase': { phase: string; durationMs: number }
+  'worker.stopped': { workerId: string; reason: string; durationMs: number; released: number }
+  'worker.offline': { workerIds: readonly string[]; layer: number | null }
+  'worker.degraded': { reason: string }
+  'worker.ready': { workerId: string }
+  'job.picked_up': { jobId: string; type: string; queue: string; attempt: number }
+  'job.completed': {
+    jobId: string
+    type: string
+    attempt: number
+    durationMs: number
+    late: boolean
+  }
+  'job.failed': {
+    jobId: string
+    type: string
+    attempt: number
+    durationMs: number
+    code: string
+    message: string
+    retrying: boolean
+  }
+  'job.cancelled': { jobId: string; type: string; attempt: number; durationMs: number }
+  'job.unresponsive': {
+    jobId: string
+    type: string
+    attempt: number
+    reason: string
+    forMs: number
+  }
+  'job.progress': {
+    jobId: string
+    type: string
+    attempt: number
+    done: number
+    total: number | null
+    message: string | null
+  }
+  'jobs.released': { jobIds: readonly string[]; reason: string }
+  'jobs.recovered': {
+    jobIds: readonly string[]
+    layer: number | null
+    workerIds: readonly string[]
+  }
+  'job.poisoned': { jobId: string }
+  'lease.lost': { jobIds: readonly string[]; code: string; message: string }
+  'lease.renewal_failed': { error: string; trustedForMs: number }
+  'spool.buffered': { depth: number; error: string }
+  'spool.flushed': { count: number }
+  'listen.degraded': { reason: string }
+  'event_loop.blocked': { forMs: number; jobIds: readonly string[]; types: readonly string[] }
+  'shutdown.timeout': { phase: string; afterMs: number }
+}
+
+export type WorkerEventName = keyof WorkerEvents
+
+/** How loud each is in a log. */
+export const EVENT_LEVELS: Readonly<Record<WorkerEventName, 'debug' | 'info' | 'warn' | 'error'>> =
+  Object.freeze({
+    'worker.started': 'info',
+    'worker.draining': 'info',
+    'worker.signal': 'info',
+    'worker.phase': 'info',
+    'worker.stopped': 'info',
+    'worker.offline': 'warn',
+    'worker.degraded': 'warn',
+    'worker.ready': 'info',
+    'job.picked_up': 'info',
+    'job.completed': 'info',
+    'job.failed': 'warn',
+    'job.cancelled': 'info',
+    'job.unresponsive': 'warn',
+    'job.progress': 'debug',
+    'jobs.released': 'info',
+    'jobs.recovered': 'warn',
+    'job.poisoned': 'error',
+    'lease.lost': 'error',
+    'lease.renewal_failed': 'warn',
+    'spool.buffered': 'warn',
+    'spool.flushed': 'info',
+    'listen.degraded': 'warn',
+    'event_loop.blocked': 'warn',
+    'shutdown.timeout': 'error',
+  })
+
+/** The part of pino's interface that is used: constant message, data in fields. */
+export interface Logger {
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+type Listener = (name: WorkerEventName, fields: WorkerEvents[WorkerEventName]) => void
+
+export class WorkerEventBus {
+  readonly #listeners = new Map<WorkerEventName | '*', Set<Listener>>()
+  readonly #logger: Logger | undefined
+
+  constructor(logger: Logger | undefined) {
+    this.#logger = logger
+  }
+
+  on<Name extends WorkerEventName>(
+    name: Name,
+    listener: (fields: WorkerEvents[Name]) => void,
+  ): () => void {
+    return this.#add(name, (_, fields) => listener(fields as WorkerEvents[Name]))
+  }
+
+  onEvery(listener: Listener): () => void {
+    return this.#add('*', listener)
+  }
+
+  /** Whether anybody would hear it: building fields for nobody costs more than asking. */
+  heard(name: WorkerEventName): boolean {
+    return this.#logger !== undefined || this.#listeners.has(name) || this.#listeners.has('*')
+  }
+
+  emit<Name extends WorkerEventName>(name: Name, fields: WorkerEvents[Name]): void {
+    this.#logger?.[EVENT_LEVELS[name]]({ event: name, ...fields }, name)
+    for (const key of [name, '*'] as const) {
+      for (const listener of this.#listeners.get(key) ?? []) {
+        try {
+          listener(name, fields)
+        } catch (error) {
+          queueMicrotask(() => process.emitWarning(error as Error))
+        }
+      }
+    }
+  }
+
+  #add(key: WorkerEventName | '*', listener: Listener): () => void {
+    const listeners = this.#listeners.get(key) ?? new Set()
+    listeners.add(listener)
+    this.#listeners.set(key, listeners)
+    return () => {
+      listeners.delete(listener)
+      if (listeners.size === 0) this.#listeners.delete(key)
+    }
+  }
+}

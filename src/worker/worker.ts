@@ -1,0 +1,889 @@
+/**
+ * A worker: claims jobs, runs their handlers, settles what they end as.
+ *
+ *     starting → ready ⇄ degraded → draining → stopping → stopped
+ *         └──────────┴──────────────────────────────────▶ failed
+ *
+ * `degraded`: the reserved connection is gone, or the incarnation has ended; nothing is claimed until it is well again. Everything
+ * that decides who owns a job is in the database; here are three loops that only ask it: pick-up (a hint, a free slot, or the poll
+ * underneath), settling (outbox) and reconciling with what each renewal says the database holds for us.
+ *
+ * What a renewal answers is compared by token, and only with what was known when it was sent: an attempt that the answer lacks is
+ * aborted as lease_lost; a token that nobody here knows is given back, unless a claim was under way meanwhile.
+ */
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import type { AnyJobDefinition } from '../client/define-job.ts'
+import { elapsedMs, sleep } from '../clock.ts'
+import { fenceMarginMs, resolveSettings, type WorkerSettings } from '../config.ts'
+import { classifyFailure, type Database, openDatabase, parseDatabaseUrl } from '../db/connect.ts'
+import { ensureSchema, PROGRAM_VERSION } from '../db/migrate.ts'
+import type { AbortReason } from '../domain/states.ts'
+import { LeaseholdError, UsageError } from '../errors.ts'
+import {
+  claim,
+  type Claimed,
+  type ClaimedJob,
+  type EndCharge,
+  type LeaseLostAnswer,
+  type Renewed,
+} from '../sql/protocol.ts'
+import { Execution, type ExecutionHost } from './execution.ts'
+import { FencedWrites } from './fenced-writes.ts'
+import { ownMachineId } from './identity.ts'
+import { Lifeline } from './lifeline.ts'
+import type { FromLifeline } from './lifeline-messages.ts'
+import { Outbox } from './outbox.ts'
+import {
+  type Logger,
+  WorkerEventBus,
+  type WorkerEventName,
+  type WorkerEvents,
+} from './worker-events.ts'
+
+export type WorkerState =
+  'starting' | 'ready' | 'degraded' | 'draining' | 'stopping' | 'stopped' | 'failed'
+
+export interface WorkerOptions extends Partial<WorkerSettings> {
+  readonly databaseUrl: string
+  readonly jobs: readonly AnyJobDefinition[]
+  /** Default `default`. */
+  readonly namespace?: string
+  readonly schema?: string
+  /** Queues to take from. Default those that the definitions name. */
+  readonly queues?: readonly string[]
+  /** Default the machine's own id. */
+  readonly machineId?: string
+  readonly labels?: readonly string[]
+  /** Any logger shaped like pino's. Default none: a library is silent. */
+  readonly logger?: Logger
+  /** Name of what this process is, as shown in the registry. Default `worker`. */
+  readonly kind?: string
+}
+
+export interface StopOptions {
+  /** How long handlers may go on. Default the worker's `shutdownGraceMs`; 0 aborts them at once. */
+  readonly graceMs?: number
+  /** For people, kept with the worker. Default `stop`. */
+  readonly reason?: string
+  readonly charge?: EndCharge
+}
+
+export interface StateChange {
+  readonly state: WorkerState
+  readonly at: Date
+  readonly reason: string
+}
+
+type ShutdownHook = { name: string; run: () => Promise<void> | void; timeoutMs: number }
+
+/** How long aborted handlers have to settle before what they hold is released in the last statement. */
+const ABORT_SETTLE_MS = 150
+const HOOK_TIMEOUT_MS = 5_000
+const TICK_BUSY_MS = 50
+const TICK_IDLE_MS = 500
+const CLAIM_BATCH_MAX = 500
+
+export class Worker implements AsyncDisposable {
+  readonly settings: WorkerSettings
+  readonly namespace: string
+  readonly #options: WorkerOptions
+  readonly #definitions = new Map<string, AnyJobDefinition>()
+  readonly #queues: readonly string[]
+  readonly #bus: WorkerEventBus
+  readonly #history: StateChange[] = []
+  readonly #hooks: ShutdownHook[] = []
+  #run: Running | null = null
+  #stopping: Promise<void> | null = null
+
+  constructor(options: WorkerOptions) {
+    const {
+      databaseUrl,
+      jobs,
+      namespace,
+      schema: _s,
+      queues,
+      machineId: _m,
+      labels: _l,
+      logger,
+      kind: _k,
+      ...settings
+    } = options
+    parseDatabaseUrl(databaseUrl)
+    this.settings = resolveSettings(settings)
+    if (jobs.length === 0) throw new UsageError('a worker needs at least one job definition.')
+    for (const job of jobs) {
+      if (this.#definitions.has(job.type))
+        throw new UsageError(`two definitions of type "${job.type}" were given.`)
+      this.#definitions.set(job.type, job)
+    }
+    this.#options = options
+    this.namespace = namespace ?? 'default'
+    this.#queues = queues ?? [...new Set(jobs.map((job) => job.queue))]
+    this.#bus = new WorkerEventBus(logger)
+    this.#enter('stopped', 'not started')
+    this.#history.length = 0
+  }
+
+  #state: WorkerState = 'stopped'
+
+  get state(): WorkerState {
+    return this.#state
+  }
+
+  get history(): readonly StateChange[] {
+    return this.#history
+  }
+
+  /** `<host>-<pid>-<uuid>` of the present incarnation, or null before it has registered. */
+  get id(): string | null {
+    return this.#run?.workerId ?? null
+  }
+
+  get incarnation(): string | null {
+    return this.#run?.incarnation ?? null
+  }
+
+  /** Ids of the jobs whose handlers run here now. */
+  get running(): string[] {
+    return this.#run === null
+      ? []
+      : [...this.#run.executions.values()].map((execution) => execution.job.id)
+  }
+
+  on<Name extends WorkerEventName>(
+    name: Name,
+    listener: (fields: WorkerEvents[Name]) => void,
+  ): () => void {
+    return this.#bus.on(name, listener)
+  }
+
+  onEvery(
+    listener: (name: WorkerEventName, fields: WorkerEvents[WorkerEventName]) => void,
+  ): () => void {
+    return this.#bus.onEvery(listener)
+  }
+
+  /** Called during shutdown, after the handlers and before the worker is marked offline, in the order of registration. */
+  onShutdown(
+    name: string,
+    run: () => Promise<void> | void,
+    options: { timeoutMs?: number } = {},
+  ): void {
+    this.#hooks.push({ name, run, timeoutMs: options.timeoutMs ?? HOOK_TIMEOUT_MS })
+  }
+
+  /** Registers and begins to take jobs. Resolves once it is ready. May be called again after `stop`. */
+  async start(): Promise<void> {
+    if (this.#run !== null)
+      throw new UsageError(`the worker is ${this.#state}; stop it before starting it again.`)
+    this.#enter('starting', 'start')
+    const schema = this.#options.schema
+    const run = new Running({
+      options: this.#options,
+      settings: this.settings,
+      namespace: this.namespace,
+      queues: this.#queues,
+      definitions: this.#definitions,
+      bus: this.#bus,
+      enter: (state, reason) => this.#enter(state, reason),
+      giveUp: (reason) => void this.stop({ graceMs: 0, reason }),
+    })
+    this.#run = run
+    try {
+      await ensureSchema({
+        databaseUrl: this.#options.databaseUrl,
+        ...(schema === undefined ? {} : { schema }),
+      })
+      await run.start()
+    } catch (error) {
+      this.#run = null
+      await run.abandon()
+      this.#enter('failed', (error as Error).message)
+      throw error
+    }
+  }
+
+  /**
+   * Stops gracefully, in phases: no more claims; handlers may go on for the grace; then they are aborted; what they still hold goes
+   * back; hooks run; outcomes are flushed; the worker is marked offline. Idempotent, resolves when nothing of ours is left.
+   */
+  stop(options: StopOptions = {}): Promise<void> {
+    if (this.#run === null) return this.#stopping ?? Promise.resolve()
+    if (this.#stopping !== null) {
+      if (options.graceMs !== undefined) this.#run.hurry(options.graceMs)
+      return this.#stopping
+    }
+    const run = this.#run
+    this.#stopping = run.stop(options, this.#hooks).finally(() => {
+      this.#run = null
+      this.#stopping = null
+    })
+    return this.#stopping
+  }
+
+  /**
+   * Fails the attempt that an error outside any promise belongs to, if one can be told, and gives everything back. For the process's
+   * last moments; `stop` follows.
+   */
+  async blame(execution: Execution | undefined, error: Error): Promise<void> {
+    const own =
+      execution !== undefined && this.#run?.executions.get(execution.job.token) === execution
+    if (own) {
+      execution.blame(error)
+      await this.#run?.settledWithin([execution], 1_000)
+    }
+    await this.stop({
+      graceMs: 0,
+      reason: `uncaught error: ${error.message}`,
+      charge: own ? 'released' : 'lost',
+    })
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop()
+  }
+
+  #enter(state: WorkerState, reason: string): void {
+    if (state === this.#state && this.#history.length > 0) return
+    this.#state = state
+    this.#history.push({ state, at: new Date(), reason })
+  }
+}
+
+interface RunningOptions {
+  readonly options: WorkerOptions
+  readonly settings: WorkerSettings
+  readonly namespace: string
+  readonly queues: readonly string[]
+  readonly definitions: ReadonlyMap<string, AnyJobDefinition>
+  readonly bus: WorkerEventBus
+  readonly enter: (state: WorkerState, reason: string) => void
+  /** The worker can't go on: end it. */
+  readonly giveUp: (reason: string) => void
+}
+
+/** Everything between one `start` and the `stop` that ends it. */
+class Running implements ExecutionHost {
+  readonly db: Database
+  readonly writes: FencedWrites
+  /** By token. An execution stays until its outcome is in the outbox. */
+  readonly executions = new Map<string, Execution>()
+  workerId: string | null = null
+  incarnation: string | null = null
+  readonly #o: RunningOptions
+  readonly #outbox: Outbox
+  readonly #lifeline: Lifeline
+  readonly #types: readonly string[]
+  readonly #marginMs: number
+  readonly #ready = deferred()
+  /** False while an incarnation is over and the next has not registered. */
+  #live = false
+  #listening = false
+  #draining = false
+  #claiming = false
+  #wanted = false
+  #alone = false
+  /** When the last claim that may have taken something was sent or answered. */
+  #lastClaimMs = -Infinity
+  #openClaim: string | null = null
+  #nextPoll: NodeJS.Timeout | null = null
+  #ticker: NodeJS.Timeout | null = null
+  #hurry = new AbortController()
+  #deadline: Date | null = null
+  #claimSettled: Promise<void> = Promise.resolve()
+
+  constructor(options: RunningOptions) {
+    this.#o = options
+    this.#marginMs = fenceMarginMs(options.settings.leaseMs)
+    this.#types = [...options.definitions.keys()]
+    const connect = {
+      databaseUrl: options.options.databaseUrl,
+      ...(options.options.schema === undefined ? {} : { schema: options.options.schema }),
+    }
+    this.db = openDatabase({ ...connect, applicationName: 'leasehold worker' })
+    this.writes = new FencedWrites(this.db, (token, answer) => {
+      const execution = this.executions.get(token)
+      if (answer === 'cancelling') execution?.abort('cancelled', 'cancel was asked')
+      if (answer === 'lease_lost')
+        execution?.abort('lease_lost', 'the database has given the job to somebody else')
+    })
+    this.#outbox = new Outbox(this.db, {
+      buffered: (depth, error) => options.bus.emit('spool.buffered', { depth, error }),
+      flushed: (count) => options.bus.emit('spool.flushed', { count }),
+      depthChanged: (depth) => this.#lifeline.write('spoolDepth', depth),
+    })
+    this.#lifeline = new Lifeline(
+      {
+        connect,
+        namespace: options.namespace,
+        settings: options.settings,
+        onOutage: parseDatabaseUrl(connect.databaseUrl).hosts.length === 1 ? 'continue' : 'abort',
+        identity: {
+          machineId: options.options.machineId ?? ownMachineId(),
+          hostname: hostname(),
+          pid: process.pid,
+          bootId: null,
+          pidNamespace: null,
+          processStarted: null,
+          parentPid: process.ppid,
+          kind: options.options.kind ?? 'worker',
+          version: PROGRAM_VERSION,
+          command: process.argv.slice(1, 4).join(' '),
+          concurrency: options.settings.concurrency,
+          queues: options.queues,
+          types: this.#types,
+          labels: options.options.labels ?? [],
+          leaseMs: options.settings.leaseMs,
+          renewMs: options.settings.renewMs,
+          idleBeatMs: options.settings.idleBeatMs,
+        },
+      },
+      (message) => this.#onLifeline(message),
+    )
+  }
+
+  async start(): Promise<void> {
+    this.#tick()
+    await this.#ready.promise
+  }
+
+  /** Takes everything down that a failed start has opened. */
+  async abandon(): Promise<void> {
+    this.#stopTimers()
+    await this.#lifeline.terminate()
+    await this.#outbox.close()
+    await this.db.close().catch(() => undefined)
+  }
+
+  // ── pick-up ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Something may be there to take. Asks now if it can, else as soon as it can. */
+  wake(): void {
+    this.#wanted = true
+    if (!this.#claiming) {
+      this.#claiming = true
+      this.#claimSettled = this.#claimLoop().finally(() => {
+        this.#claiming = false
+      })
+    }
+  }
+
+  #mayClaim(): boolean {
+    return (
+      this.#live &&
+      !this.#draining &&
+      this.#lifeline.read('connected') === 1 &&
+      this.#lifeline.read('fenced') === 0 &&
+      this.#free() > 0
+    )
+  }
+
+  #free(): number {
+    return Math.min(CLAIM_BATCH_MAX, this.#o.settings.concurrency - this.executions.size)
+  }
+
+  async #claimLoop(): Promise<void> {
+    let pauseMs = 100
+    while (this.#wanted && this.#mayClaim()) {
+      this.#wanted = false
+      const want = this.#free()
+      try {
+        const answer = await this.#claim(want)
+        pauseMs = 100
+        if (answer.outcome === 'lease_lost') {
+          this.#lifeline.send({ type: 'renew' })
+          return
+        }
+        this.#alone = answer.alone
+        if (answer.drain) this.#drainFromOutside()
+        if (answer.running) this.#lifeline.send({ type: 'watch' })
+        // More may wait when everything that was asked for came; otherwise a hint, the next due job or the poll tells.
+        if (answer.jobs.length === want && want > 0) this.#wanted = true
+        this.#schedulePoll(answer.nextDueMs)
+      } catch (error) {
+        if (classifyFailure(error) !== 'unknown') {
+          this.#o.bus.emit('worker.degraded', { reason: (error as Error).message })
+          pauseMs = 5_000
+        }
+        this.#wanted = true
+        await sleep(pauseMs * (0.75 + Math.random() / 2), this.#hurry.signal)
+        pauseMs = Math.min(pauseMs * 2, this.#o.settings.leaseMs / 6)
+      }
+    }
+  }
+
+  async #claim(want: number): Promise<Claimed | LeaseLostAnswer> {
+    const incarnation = this.incarnation ?? ''
+    // An id whose answer was lost is asked again, and gets the same attempts.
+    this.#openClaim ??= randomUUID()
+    const sentMs = elapsedMs()
+    this.#lastClaimMs = Infinity
+    this.#lifeline.add('claiming', 1)
+    try {
+      const answer = await claim(this.db, {
+        incarnation,
+        claim: this.#openClaim,
+        want,
+        queues: this.#o.queues,
+        types: this.#types,
+      })
+      this.#openClaim = null
+      if (answer.outcome === 'claimed') {
+        if (incarnation === this.incarnation) this.#lifeline.proved(sentMs)
+        for (const job of answer.jobs) this.#begin(job, incarnation)
+      }
+      return answer
+    } finally {
+      this.#lastClaimMs = elapsedMs()
+      this.#lifeline.add('claiming', -1)
+    }
+  }
+
+  #schedulePoll(nextDueMs: number | null): void {
+    if (this.#nextPoll !== null) clearTimeout(this.#nextPoll)
+    const { idleBeatMs, pollMs } = this.#o.settings
+    const poll = this.#alone ? 1_000 : this.#listening ? idleBeatMs : pollMs
+    this.#nextPoll = setTimeout(() => this.wake(), Math.max(1, Math.min(poll, nextDueMs ?? poll)))
+  }
+
+  // ── running ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #begin(job: ClaimedJob, incarnation: string): void {
+    const definition = this.#o.definitions.get(job.type)
+    // A fenced worker starts nothing, and neither does one that is stopping: it gives the claim back.
+    if (
+      definition === undefined ||
+      !this.#live ||
+      this.#draining ||
+      incarnation !== this.incarnation
+    ) {
+      void this.#outbox.add({
+        jobId: job.id,
+        token: job.token,
+        outcome: 'released',
+        value: null,
+        delayMs: null,
+      })
+      return
+    }
+    const startedMs = elapsedMs()
+    const execution = new Execution(job, definition, this, {
+      knownSinceMs: startedMs,
+      awakeMs: this.#lifeline.read('awakeMs'),
+    })
+    this.executions.set(job.token, execution)
+    this.#lifeline.add('handlers', 1)
+    if (this.executions.size === 1) this.#tick()
+    if (this.#o.bus.heard('job.picked_up')) {
+      this.#o.bus.emit('job.picked_up', {
+        jobId: job.id,
+        type: job.type,
+        queue: job.queue,
+        attempt: job.attempt,
+      })
+    }
+    void this.#execute(execution, startedMs)
+  }
+
+  async #execute(execution: Execution, startedMs: number): Promise<void> {
+    const { job } = execution
+    const ending = await execution.run()
+    if (this.writes.hasReports(job.token)) await this.writes.flush()
+    this.executions.delete(job.token)
+    this.#lifeline.add('handlers', -1)
+    execution.leave()
+    const answer =
+      ending === null ? null : this.#outbox.add({ jobId: job.id, token: job.token, ...ending })
+    this.wake()
+    if (this.executions.size === 0 && !this.#live) this.#lifeline.send({ type: 'reincarnate' })
+    if (ending !== null && answer !== null)
+      this.#announce(execution, ending, await answer, elapsedMs() - startedMs)
+  }
+
+  #announce(
+    execution: Execution,
+    ending: { outcome: string; value: string | null },
+    answer: string,
+    tookMs: number,
+  ): void {
+    const { bus } = this.#o
+    const { job } = execution
+    const durationMs = Math.round(tookMs)
+    const facts = { jobId: job.id, type: job.type, attempt: job.attempt, durationMs }
+    if (answer === 'lease_lost') {
+      bus.emit('lease.lost', {
+        jobIds: [job.id],
+        code: 'late_result',
+        message: `its ${ending.outcome} came too late and is kept with the attempt`,
+      })
+    } else if (
+      answer === 'completed' ||
+      answer === 'adopted' ||
+      (answer === 'accepted before' && ending.outcome === 'completed')
+    ) {
+      if (bus.heard('job.completed'))
+        bus.emit('job.completed', { ...facts, late: answer === 'adopted' })
+    } else if (answer === 'cancelled') {
+      bus.emit('job.cancelled', facts)
+    } else if (answer === 'failed' || answer === 'retrying') {
+      const error = JSON.parse(ending.value ?? '{}') as { code?: string; message?: string }
+      bus.emit('job.failed', {
+        ...facts,
+        code: error.code ?? 'unknown',
+        message: error.message ?? '',
+        retrying: answer === 'retrying',
+      })
+    } else {
+      bus.emit('jobs.released', { jobIds: [job.id], reason: ending.outcome })
+    }
+  }
+
+  /** Aborts the attempt, and all others, once the lease can't be trusted. Called before every act of a handler. */
+  checkFence(execution: Execution): void {
+    if (execution.aborted === 'lease_lost' || this.#trusted()) return
+    if (this.#lifeline.read('outage') === 1 && execution.definition.onOutage !== 'abort') return
+    this.#abortAll('lease_lost', 'the lease could not be renewed in time')
+  }
+
+  #trusted(): boolean {
+    return (
+      this.#lifeline.read('fenced') === 0 &&
+      elapsedMs() < this.#lifeline.read('proofSentMs') + this.#o.settings.leaseMs - this.#marginMs
+    )
+  }
+
+  shutdownDeadline(): Date | null {
+    return this.#deadline
+  }
+
+  #abortAll(code: AbortReason, message: string): void {
+    const jobIds: string[] = []
+    for (const execution of this.executions.values()) {
+      if (execution.aborted === null) jobIds.push(execution.job.id)
+      execution.abort(code, message)
+    }
+    if (code === 'lease_lost' && jobIds.length > 0)
+      this.#o.bus.emit('lease.lost', { jobIds, code, message })
+  }
+
+  /** The main loop's sign of life, and what is due in it: time limits, and the fence once more. */
+  #tick(): void {
+    if (this.#ticker !== null) clearTimeout(this.#ticker)
+    this.#lifeline.write('mainBeatMs', elapsedMs())
+    const awakeMs = this.#lifeline.read('awakeMs')
+    for (const execution of this.executions.values()) {
+      this.checkFence(execution)
+      const { timeoutMs } = execution.job.options
+      if (timeoutMs !== undefined && awakeMs - execution.startedAwakeMs >= timeoutMs) {
+        execution.abort('timeout', `it ran longer than ${timeoutMs} ms`)
+      }
+    }
+    this.#ticker = setTimeout(
+      () => this.#tick(),
+      this.executions.size > 0 ? TICK_BUSY_MS : TICK_IDLE_MS,
+    )
+  }
+
+  // ── the lifeline's news ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #onLifeline(message: FromLifeline): void {
+    const { bus, enter } = this.#o
+    switch (message.type) {
+      case 'registered':
+        this.#registered(message)
+        break
+      case 'renewed':
+        this.#reconcile(message.sentMs, message.answer)
+        break
+      case 'hint':
+        if (message.queue === '*' || this.#o.queues.includes(message.queue)) this.wake()
+        break
+      case 'recovered':
+        bus.emit('jobs.recovered', {
+          jobIds: message.jobs.map((job) => job.job),
+          layer: message.layer,
+          workerIds: message.workers,
+        })
+        bus.emit('worker.offline', { workerIds: message.workers, layer: message.layer })
+        this.wake()
+        break
+      case 'connection':
+        this.#listening = message.listening
+        if (message.up) {
+          if (this.#live && !this.#draining) enter('ready', 'connected again')
+          if (!message.listening && this.#o.settings.listen) {
+            bus.emit('listen.degraded', {
+              reason: 'a pooler stands between; looking for work by polling',
+            })
+          }
+          this.wake()
+        } else if (!this.#draining) {
+          enter('degraded', message.error ?? 'no connection')
+          bus.emit('worker.degraded', { reason: message.error ?? 'no connection' })
+        }
+        break
+      case 'renewal_failed':
+        bus.emit('lease.renewal_failed', {
+          error: message.error,
+          trustedForMs: message.trustedForMs,
+        })
+        break
+      case 'over':
+        this.#over(message.message)
+        break
+      case 'outage':
+        for (const execution of this.executions.values()) {
+          if (execution.definition.onOutage === 'abort')
+            execution.abort('lease_lost', 'the database is down')
+        }
+        break
+      case 'event_loop_blocked':
+        bus.emit('event_loop.blocked', {
+          forMs: message.forMs,
+          jobIds: [...this.executions.values()].map((execution) => execution.job.id),
+          types: [...new Set([...this.executions.values()].map((execution) => execution.job.type))],
+        })
+        break
+      case 'refused': {
+        const { error } = message
+        this.#ready.reject(
+          Object.assign(new StartError(error.message, { hint: error.hint }), {
+            code: error.code,
+            exitCode: error.exitCode,
+          }),
+        )
+        break
+      }
+      case 'job_ended':
+      case 'ended':
+        break
+    }
+  }
+
+  #registered(message: Extract<FromLifeline, { type: 'registered' }>): void {
+    const { bus, enter, settings, queues } = this.#o
+    this.workerId = message.id
+    this.incarnation = message.incarnation
+    this.#listening = message.listening
+    this.#openClaim = null
+    this.#live = true
+    if (!this.#draining) enter('ready', 'registered')
+    bus.emit('worker.started', {
+      workerId: message.id,
+      queues,
+      types: this.#types,
+      concurrency: settings.concurrency,
+      listening: message.listening,
+    })
+    this.#ready.resolve()
+    this.wake()
+  }
+
+  /** This incarnation is over: another owns its jobs, or soon will. A fresh one begins when every handler has settled. */
+  #over(message: string): void {
+    this.#live = false
+    if (!this.#draining) this.#o.enter('degraded', message)
+    this.#abortAll('lease_lost', message)
+    if (this.executions.size === 0) this.#lifeline.send({ type: 'reincarnate' })
+  }
+
+  #reconcile(sentMs: number, answer: Renewed): void {
+    const held = new Set(answer.held.map((attempt) => attempt.token))
+    for (const execution of this.executions.values()) {
+      if (execution.knownSinceMs < sentMs && !held.has(execution.job.token)) {
+        execution.abort('lease_lost', 'the database has given the job to somebody else')
+      }
+    }
+    const claimWasUnderWay = this.#openClaim !== null || this.#lastClaimMs >= sentMs
+    for (const attempt of answer.held) {
+      const execution = this.executions.get(attempt.token)
+      if (execution !== undefined) {
+        if (attempt.cancel) execution.abort('cancelled', 'cancel was asked')
+      } else if (
+        !this.#outbox.redeliver(attempt.token) &&
+        !this.#outbox.knows(attempt.token) &&
+        !claimWasUnderWay
+      ) {
+        void this.#outbox.add({
+          jobId: attempt.job,
+          token: attempt.token,
+          outcome: 'released',
+          value: JSON.stringify({
+            code: 'claim_lost',
+            message: 'its worker never learned of this claim',
+          }),
+          delayMs: null,
+        })
+      }
+    }
+    if (answer.drain) this.#drainFromOutside()
+  }
+
+  /** An operator drains this worker: it takes nothing new and goes on renewing; `resume` undoes it. */
+  #drainFromOutside(): void {
+    this.#schedulePoll(null)
+  }
+
+  // ── shutdown ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Shortens the grace of a stop that has begun. */
+  hurry(graceMs: number): void {
+    if (graceMs <= 0) this.#hurry.abort()
+  }
+
+  async stop(options: StopOptions, hooks: readonly ShutdownHook[]): Promise<void> {
+    const { bus, enter, settings } = this.#o
+    const startedMs = elapsedMs()
+    const graceMs = options.graceMs ?? settings.shutdownGraceMs
+    const reason = options.reason ?? 'stop'
+    this.#draining = true
+    this.#lifeline.write('draining', 1)
+    this.#deadline = new Date(Date.now() + graceMs)
+    if (this.#nextPoll !== null) clearTimeout(this.#nextPoll)
+    enter('draining', reason)
+    bus.emit('worker.draining', {
+      workerId: this.workerId ?? '',
+      reason,
+      running: this.executions.size,
+      graceMs,
+    })
+    this.#lifeline.send({ type: 'renew' })
+
+    if (graceMs > 0 && this.executions.size > 0)
+      await this.settledWithin([...this.executions.values()], graceMs)
+    this.#phase('draining', startedMs)
+
+    enter('stopping', reason)
+    const abortedMs = elapsedMs()
+    if (this.executions.size > 0) {
+      this.#abortAll('shutdown', `the worker stops: ${reason}`)
+      await this.settledWithin([...this.executions.values()], ABORT_SETTLE_MS, false)
+    }
+    this.#phase('aborting', abortedMs)
+    const deaf = [...this.executions.values()]
+    for (const execution of deaf) {
+      bus.emit('job.unresponsive', {
+        jobId: execution.job.id,
+        type: execution.job.type,
+        attempt: execution.job.attempt,
+        reason: 'shutdown',
+        forMs: Math.round(elapsedMs() - abortedMs),
+      })
+    }
+
+    // With a handler that is deaf, time is up: what is left goes back now, and the process is expected to end.
+    const leftMs = (): number =>
+      deaf.length > 0 ? 0 : Math.max(0, startedMs + settings.hardExitMs - elapsedMs() - 500)
+    for (const hook of hooks) await this.#runHook(hook, leftMs())
+    const flushedMs = elapsedMs()
+    await this.#claimCut()
+    await this.#outbox.flushed(Math.max(200, leftMs()))
+    this.#phase('flushing', flushedMs)
+
+    const { released, error } = await this.#lifeline.end(
+      options.charge ?? 'interrupted',
+      {
+        code:
+          options.charge === 'lost' || options.charge === 'released'
+            ? 'uncaught_error'
+            : 'shutdown',
+        message: reason,
+      },
+      Math.max(500, leftMs()),
+    )
+    if (released.length > 0) bus.emit('jobs.released', { jobIds: released, reason })
+    if (error !== null)
+      bus.emit('lease.renewal_failed', { error: `not marked offline: ${error}`, trustedForMs: 0 })
+    this.#stopTimers()
+    await this.#outbox.close()
+    await Promise.all([this.db.close(), this.#lifeline.terminate()])
+    enter('stopped', reason)
+    bus.emit('worker.stopped', {
+      workerId: this.workerId ?? '',
+      reason,
+      durationMs: Math.round(elapsedMs() - startedMs),
+      released: released.length,
+    })
+  }
+
+  /** Waits until these have settled, or for so long; a hurry cuts it short. */
+  async settledWithin(
+    executions: readonly Execution[],
+    limitMs: number,
+    hurried = true,
+  ): Promise<void> {
+    const over = new AbortController()
+    const left = Promise.all(executions.map((execution) => execution.left))
+    const limit = AbortSignal.any(hurried ? [over.signal, this.#hurry.signal] : [over.signal])
+    await Promise.race([left, sleep(limitMs, limit)])
+    over.abort()
+  }
+
+  /** A claim under way may still bring jobs, which go straight back; an answer that does not come is left to the last statement. */
+  async #claimCut(): Promise<void> {
+    this.#hurry.abort()
+    await Promise.race([this.#claimSettled, sleep(500)])
+  }
+
+  async #runHook(hook: ShutdownHook, leftMs: number): Promise<void> {
+    const startedMs = elapsedMs()
+    const limitMs = Math.min(hook.timeoutMs, leftMs)
+    if (limitMs <= 0) return
+    const limit = new AbortController()
+    try {
+      const late = Symbol('late')
+      const outcome = await Promise.race([
+        Promise.resolve(hook.run()),
+        sleep(limitMs, limit.signal).then(() => (limit.signal.aborted ? undefined : late)),
+      ])
+      if (outcome === late)
+        this.#o.bus.emit('shutdown.timeout', { phase: `hook ${hook.name}`, afterMs: limitMs })
+    } catch (error) {
+      // A hook is the user's own code; its failure is reported and must not keep the worker from ending well.
+      this.#o.bus.emit('worker.degraded', {
+        reason: `shutdown hook ${hook.name}: ${(error as Error).message}`,
+      })
+    } finally {
+      limit.abort()
+      this.#phase(`hook ${hook.name}`, startedMs)
+    }
+  }
+
+  #phase(phase: string, startedMs: number): void {
+    this.#o.bus.emit('worker.phase', { phase, durationMs: Math.round(elapsedMs() - startedMs) })
+  }
+
+  #stopTimers(): void {
+    if (this.#nextPoll !== null) clearTimeout(this.#nextPoll)
+    if (this.#ticker !== null) clearTimeout(this.#ticker)
+    this.#nextPoll = null
+    this.#ticker = null
+  }
+}
+
+/** The database refused the worker; the code is that of what it said. */
+class StartError extends LeaseholdError {
+  readonly code: string = 'ERR_START'
+  readonly exitCode: number = 1
+}
+
+function deferred(): {
+  promise: Promise<void>
+  resolve: () => void
+  reject: (error: Error) => void
+} {
+  let resolve: () => void = () => undefined
+  let reject: (error: Error) => void = () => undefined
+  const promise = new Promise<void>((onResolve, onReject) => {
+    resolve = onResolve
+    reject = onReject
+  })
+  promise.catch(() => undefined)
+  return { promise, resolve, reject }
+}
+
+/** Makes a worker; `start` begins. */
+export function createWorker(options: WorkerOptions): Worker {
+  return new Worker(options)
+}
