@@ -7,6 +7,9 @@ declare
   v_answers text[];
 begin
   perform guard();
+  if exists (select from unnest(p_values) as value where octet_length(value) > value_bytes_max()) then
+    raise exception using errcode = '54000', message = format('a value is larger than %s bytes', value_bytes_max());
+  end if;
   with fence as materialized (
     select * from fenced(p_jobs, p_tokens, 'checkpoint')
   ),

@@ -25,6 +25,9 @@ declare
   v_n integer;
 begin
   perform guard();
+  if exists (select from unnest(p_values) as value where octet_length(value) > value_bytes_max()) then
+    raise exception using errcode = '54000', message = format('a value is larger than %s bytes', value_bytes_max());
+  end if;
   perform 1 from job where id = any (p_jobs) order by id for no key update;
 
   with outcome as materialized (
