@@ -36,6 +36,9 @@ begin
   perform guard();
   perform touch_tick(2 * sweep_every_ms());
   select * into v_worker from worker where incarnation = p_worker for no key update;
+  if found and v_worker.ended_at is not null then
+    perform heard_again(v_worker);
+  end if;
   if not found or v_worker.ended_at is not null or v_worker.epoch <> database_epoch() then
     return lease_lost_answer(p_worker);
   end if;

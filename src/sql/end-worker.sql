@@ -5,18 +5,21 @@ create or replace function end_worker(p_worker uuid, p_charge text, p_reason jso
 language plpgsql security definer set search_path from current
 as $$
 declare
-  v_ns text;
+  v_worker worker;
   v_ended uuid[];
   v_back uuid[];
 begin
   perform guard();
-  select namespace into v_ns from worker where incarnation = p_worker;
-  v_ended := end_workers(v_ns, array[p_worker], p_charge, 0::smallint,
-    p_reason || jsonb_build_object('noticedBy', (select id from worker_detail where incarnation = p_worker), 'detectedAfterMs', 0));
-  if coalesce(cardinality(v_ended), 0) = 0 then
+  select * into v_worker from worker where incarnation = p_worker for no key update;
+  if not found then
+    return lease_lost_answer(p_worker);
+  elsif v_worker.ended_at is not null then
+    perform heard_again(v_worker);
     return lease_lost_answer(p_worker);
   end if;
-  v_back := array(select job_id from take_back(v_ns, v_ended, null));
+  v_ended := end_workers(v_worker.namespace, array[p_worker], p_charge, 0::smallint,
+    p_reason || jsonb_build_object('noticedBy', (select id from worker_detail where incarnation = p_worker), 'detectedAfterMs', 0));
+  v_back := array(select job_id from take_back(v_worker.namespace, v_ended, null));
   return json_build_object('outcome', 'ended', 'released', v_back);
 end
 $$;
