@@ -1,6 +1,7 @@
 -- Ends worker rows for good and says why. The caller judged them; whoever is ended already is left alone. Their jobs are
 -- taken back by take_back in a LATER statement, which then sees everything they claimed until now.
--- p_charge: lost | uncharged (the worker fenced itself) | interrupted (ordered from outside) | released.
+-- p_charge: lost | uncharged (the worker fenced itself) | interrupted (ordered from outside) | released. One that others
+-- found dead while it drained was killed by those who had told it to stop: interrupted, not lost.
 create or replace function end_workers(
   p_namespace text,
   p_workers uuid[],
@@ -16,7 +17,13 @@ begin
   perform 1 from worker where incarnation = any (p_workers) order by incarnation for no key update;
   with ended as (
     update worker
-    set ended_at = clock(), end_charge = p_charge, end_layer = p_layer, alone_for = null
+    set ended_at = clock(),
+        end_charge = case
+          when p_charge = 'lost' and p_layer >= 1 and coalesce(draining_at, drain_requested_at) is not null then 'interrupted'
+          else p_charge
+        end,
+        end_layer = p_layer,
+        alone_for = null
     where incarnation = any (p_workers) and namespace = p_namespace and ended_at is null
     returning incarnation, seen_at
   ),

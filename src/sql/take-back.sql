@@ -11,6 +11,7 @@ as $$
 declare
   j record;
   v_charge text;
+  v_worker_lost boolean;
   v_reason jsonb;
   v_progressed boolean;
   v_lost integer;
@@ -27,10 +28,12 @@ begin
     limit p_limit
     for no key update
   loop
-    -- A worker row that is missing (a restore lost it) counts as lost.
+    -- A worker row that is missing (a restore lost it) counts as lost. One that was killed while it drained is not charged,
+    -- and yet it was lost to a job that may not simply run again.
     select coalesce(w.end_charge, 'lost'),
+           w.incarnation is null or w.end_charge in ('lost', 'uncharged') or coalesce(w.end_layer, 0) >= 1,
            jsonb_build_object('code', 'worker_lost', 'message', 'its worker is unknown to this database') || coalesce(d.end_reason, '{}')
-    into v_charge, v_reason
+    into v_charge, v_worker_lost, v_reason
     from (select j.worker as incarnation) x
     left join worker w on w.incarnation = x.incarnation
     left join worker_detail d on d.incarnation = x.incarnation;
@@ -43,10 +46,10 @@ begin
     if j.cancel_requested_at is not null then
       v_status := 'cancelled';
       v_end := (select end_reason from job_detail d where d.job_id = j.id);
-    elsif v_charge in ('lost', 'uncharged') and j.on_worker_lost = 'fail' then
+    elsif v_worker_lost and j.on_worker_lost = 'fail' then
       v_status := 'failed';
       v_end := v_reason || '{"code": "worker_lost"}';
-    elsif v_charge in ('lost', 'uncharged') and j.on_worker_lost = 'hold' then
+    elsif v_worker_lost and j.on_worker_lost = 'hold' then
       v_status := 'held';
       v_end := v_reason || '{"code": "worker_lost"}';
     elsif v_charge = 'lost' and v_lost >= j.max_lost then
