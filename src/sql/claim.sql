@@ -26,12 +26,13 @@ declare
   v_left integer := p_want;
   v_queue text[];
   v_type text[];
-  v_below integer[];
   v_priority integer[];
   v_at timestamptz[];
+  v_id uuid[];
   v_head record;
   v_next_due timestamptz;
   v_best integer;
+  v_second integer;
 begin
   perform guard();
   perform touch_tick(2 * sweep_every_ms());
@@ -75,35 +76,43 @@ begin
   end if;
 
   if v_left > 0 then
-    select array_agg(q), array_agg(t), array_agg(32768)
-    into v_queue, v_type, v_below
+    select array_agg(q), array_agg(t)
+    into v_queue, v_type
     from unnest(p_queues) as q cross join unnest(p_types) as t;
     for i in 1 .. coalesce(cardinality(v_queue), 0) loop
-      select * into v_head from claimable_head(v_ns, v_queue[i], v_type[i], v_below[i]);
+      select * into v_head from lane_head(v_ns, v_queue[i], v_type[i], 32768);
       v_priority[i] := v_head.head_priority;
       v_at[i] := v_head.head_at;
+      v_id[i] := v_head.head_id;
       v_next_due := least(v_next_due, v_head.next_due_at);
     end loop;
 
-    -- Ends: every turn either fills what is wanted or lowers one lane's bound below a priority that exists.
+    -- Merges the lanes: each turn takes from the lane whose head comes first, up to where another lane's head comes before.
+    -- Ends: every turn either fills what is wanted or moves one lane's head on.
     while v_left > 0 loop
       v_best := null;
+      v_second := null;
       for i in 1 .. coalesce(cardinality(v_queue), 0) loop
-        if v_priority[i] is not null and (
-          v_best is null
-          or v_priority[i] > v_priority[v_best]
-          or (v_priority[i] = v_priority[v_best] and v_at[i] < v_at[v_best])
-        ) then
+        continue when v_priority[i] is null;
+        if v_best is null or (-v_priority[i], v_at[i], v_id[i]) < (-v_priority[v_best], v_at[v_best], v_id[v_best]) then
+          v_second := v_best;
           v_best := i;
+        elsif v_second is null or (-v_priority[i], v_at[i], v_id[i]) < (-v_priority[v_second], v_at[v_second], v_id[v_second]) then
+          v_second := i;
         end if;
       end loop;
       exit when v_best is null;
+      if v_priority[v_second] < v_priority[v_best] then
+        v_second := null;
+      end if;
 
       v_got := take(array(
         select j.id
         from job j
         where j.namespace = v_ns and j.queue = v_queue[v_best] and j.type = v_type[v_best]
           and j.status = 'pending' and j.priority = v_priority[v_best] and j.run_at <= v_now
+          and (j.run_at, j.id) >= (v_at[v_best], v_id[v_best])
+          and (v_second is null or (j.run_at, j.id) < (v_at[v_second], v_id[v_second]))
           and j.lost < j.max_lost - 1
         order by j.run_at, j.id
         limit v_left
@@ -112,11 +121,23 @@ begin
       v_taken := v_taken || v_got;
       v_left := v_left - cardinality(v_got);
       if v_left > 0 then
-        v_below[v_best] := v_priority[v_best];
-        select * into v_head from claimable_head(v_ns, v_queue[v_best], v_type[v_best], v_below[v_best]);
+        if v_second is not null then
+          select j.priority::integer as head_priority, j.run_at as head_at, j.id as head_id
+          into v_head
+          from job j
+          where j.namespace = v_ns and j.queue = v_queue[v_best] and j.type = v_type[v_best]
+            and j.status = 'pending' and j.priority = v_priority[v_best] and j.run_at <= v_now
+            and (j.run_at, j.id) > (v_at[v_second], v_id[v_second])
+          order by j.run_at, j.id
+          limit 1;
+        end if;
+        if v_second is null or not found then
+          select * into v_head from lane_head(v_ns, v_queue[v_best], v_type[v_best], v_priority[v_best]);
+          v_next_due := least(v_next_due, v_head.next_due_at);
+        end if;
         v_priority[v_best] := v_head.head_priority;
         v_at[v_best] := v_head.head_at;
-        v_next_due := least(v_next_due, v_head.next_due_at);
+        v_id[v_best] := v_head.head_id;
       end if;
     end loop;
   end if;
