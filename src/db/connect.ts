@@ -186,11 +186,22 @@ export function openDatabase(options: ConnectOptions): Database {
     allowExitOnIdle: false,
   })
   pool.on('error', () => undefined)
+  const ended = new Set<Promise<void>>()
+  pool.on('connect', (client) => {
+    const end = new Promise<void>((resolve) => client.once('end', () => resolve()))
+    ended.add(end)
+    void end.then(() => ended.delete(end))
+  })
   let closed: Promise<void> | undefined
   return {
     schema: quoteIdentifier(options.schema ?? CONNECT_DEFAULTS.schema),
     query: (text, values) => pool.query(text, values),
-    close: () => (closed ??= pool.end()),
+    // pool.end() resolves before its sockets are closed; whoever closes wants to see none.
+    close: () =>
+      (closed ??= pool
+        .end()
+        .then(() => Promise.all(ended))
+        .then(() => undefined)),
   }
 }
 

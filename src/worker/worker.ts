@@ -67,6 +67,11 @@ export interface StopOptions {
   /** For people, kept with the worker. Default `stop`. */
   readonly reason?: string
   readonly charge?: EndCharge
+  /**
+   * Called in the moment when jobs were released whose handlers still run, because they ignored their signal: the process must
+   * end now, or they run beside their successors.
+   */
+  readonly onReleased?: () => void
 }
 
 export interface StateChange {
@@ -79,6 +84,7 @@ type ShutdownHook = { name: string; run: () => Promise<void> | void; timeoutMs: 
 
 /** How long aborted handlers have to settle before what they hold is released in the last statement. */
 const ABORT_SETTLE_MS = 150
+const HURRIED_SETTLE_MS = 40
 const HOOK_TIMEOUT_MS = 5_000
 const TICK_BUSY_MS = 50
 const TICK_IDLE_MS = 500
@@ -226,7 +232,11 @@ export class Worker implements AsyncDisposable {
    * Fails the attempt that an error outside any promise belongs to, if one can be told, and gives everything back. For the process's
    * last moments; `stop` follows.
    */
-  async blame(execution: Execution | undefined, error: Error): Promise<void> {
+  async blame(
+    execution: Execution | undefined,
+    error: Error,
+    onReleased?: () => void,
+  ): Promise<void> {
     const own =
       execution !== undefined && this.#run?.executions.get(execution.job.token) === execution
     if (own) {
@@ -237,7 +247,13 @@ export class Worker implements AsyncDisposable {
       graceMs: 0,
       reason: `uncaught error: ${error.message}`,
       charge: own ? 'released' : 'lost',
+      ...(onReleased === undefined ? {} : { onReleased }),
     })
+  }
+
+  /** Says that a shutdown was cut because something hung. */
+  reportTimeout(afterMs: number): void {
+    this.#bus.emit('shutdown.timeout', { phase: this.#state, afterMs })
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -758,7 +774,9 @@ class Running implements ExecutionHost {
     const abortedMs = elapsedMs()
     if (this.executions.size > 0) {
       this.#abortAll('shutdown', `the worker stops: ${reason}`)
-      await this.settledWithin([...this.executions.values()], ABORT_SETTLE_MS, false)
+      const settleMs =
+        graceMs === 0 || this.#hurry.signal.aborted ? HURRIED_SETTLE_MS : ABORT_SETTLE_MS
+      await this.settledWithin([...this.executions.values()], settleMs, false)
     }
     this.#phase('aborting', abortedMs)
     const deaf = [...this.executions.values()]
@@ -792,6 +810,7 @@ class Running implements ExecutionHost {
       },
       Math.max(500, leftMs()),
     )
+    if (this.executions.size > 0) options.onReleased?.()
     if (released.length > 0) bus.emit('jobs.released', { jobIds: released, reason })
     if (error !== null)
       bus.emit('lease.renewal_failed', { error: `not marked offline: ${error}`, trustedForMs: 0 })

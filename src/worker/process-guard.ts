@@ -1,0 +1,101 @@
+/**
+ * The process around a worker: signals, uncaught errors and the hard exit. Installed by the program, or on request: a library that
+ * takes signals from its host without being asked breaks the host's own shutdown.
+ *
+ *     first signal   graceful stop, exit 0             second: abort, release, exit       third: exit at once
+ *     an uncaught error or rejection: the job it belongs to fails, the others go back, exit 1
+ *     whatever hangs: exit 1 at the hard exit, counted from the first signal
+ */
+import { elapsedMs } from '../clock.ts'
+import { currentExecution } from './execution.ts'
+import type { Worker } from './worker.ts'
+
+const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP'] as const
+type Signal = (typeof SIGNALS)[number]
+const SIGNAL_NUMBERS: Readonly<Record<Signal, number>> = {
+  SIGHUP: 1,
+  SIGINT: 2,
+  SIGQUIT: 3,
+  SIGTERM: 15,
+}
+
+export interface GuardOptions {
+  /** Ends the process. Default `process.exit`. */
+  readonly exit?: (code: number) => void
+  /** Runs after the worker has stopped and before the process exits. */
+  readonly beforeExit?: () => Promise<void> | void
+  /** Told of each signal, so that it can be logged. */
+  readonly onSignal?: (signal: string, count: number) => void
+  readonly onUncaught?: (error: Error) => void
+}
+
+/** Guards the process until the worker has stopped. Returns what removes the guard, and what begins a graceful stop. */
+export function guardProcess(
+  worker: Worker,
+  options: GuardOptions = {},
+): { shutDown: (reason: string) => Promise<void>; remove: () => void } {
+  const exit = options.exit ?? ((code: number) => process.exit(code))
+  let signals = 0
+  let ending = false
+  let exitCode = 0
+
+  const hardExit = (): void => {
+    const startedMs = elapsedMs()
+    setTimeout(() => {
+      worker.reportTimeout(Math.round(elapsedMs() - startedMs))
+      exit(1)
+    }, worker.settings.hardExitMs).unref()
+  }
+
+  const finish = async (stopped: Promise<void>): Promise<void> => {
+    await stopped
+    await options.beforeExit?.()
+    remove()
+    exit(exitCode)
+  }
+
+  // A handler that ignores its signal must not run beside its successor: once its job is released, the process is gone.
+  const onReleased = (): void => exit(exitCode)
+
+  const shutDown = (reason: string): Promise<void> => {
+    if (!ending) hardExit()
+    ending = true
+    return finish(worker.stop({ reason, onReleased }))
+  }
+
+  const onSignal = (signal: Signal): void => {
+    signals += 1
+    options.onSignal?.(signal, signals)
+    const code = signal === 'SIGINT' ? 130 : 128 + SIGNAL_NUMBERS[signal]
+    if (signals === 1) {
+      void shutDown(signal)
+    } else if (signals === 2) {
+      // Abort, release, exit: the stop that is under way does it, without its grace.
+      exitCode = code
+      void worker.stop({ graceMs: 0, reason: signal })
+    } else {
+      exit(code)
+    }
+  }
+
+  const onUncaught = (thrown: unknown): void => {
+    const error = thrown instanceof Error ? thrown : new Error(String(thrown))
+    options.onUncaught?.(error)
+    const execution = currentExecution.getStore()
+    if (ending) return
+    ending = true
+    exitCode = 1
+    hardExit()
+    void finish(worker.blame(execution, error, onReleased))
+  }
+
+  const remove = (): void => {
+    for (const signal of SIGNALS) process.off(signal, onSignal)
+    process.off('uncaughtException', onUncaught)
+    process.off('unhandledRejection', onUncaught)
+  }
+  for (const signal of SIGNALS) process.on(signal, onSignal)
+  process.on('uncaughtException', onUncaught)
+  process.on('unhandledRejection', onUncaught)
+  return { shutDown, remove }
+}
