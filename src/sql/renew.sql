@@ -3,6 +3,9 @@
 --
 -- p_send_number counts the worker's sends: one that is two behind comes from a cloned machine. An ended row is never
 -- revived; hearing a worker that was ended on early evidence takes the charge for that back.
+--
+-- p_idle_beat_ms asks for the long lease of an idle worker. While the database holds jobs for it there is none: the beat may
+-- be older than a claim, or an outcome may still be under way, and a job is never protected for longer than a lease.
 create or replace function renew(
   p_worker uuid,
   p_send_number bigint,
@@ -16,6 +19,7 @@ language plpgsql security definer set search_path from current
 as $$
 declare
   v_worker worker;
+  v_idle_beat_ms integer := p_idle_beat_ms;
   v_until timestamptz;
 begin
   perform guard();
@@ -33,13 +37,17 @@ begin
     return lease_lost_answer(p_worker);
   end if;
 
+  if exists (select from job j where j.namespace = v_worker.namespace and j.worker = p_worker and j.status = 'running') then
+    v_idle_beat_ms := null;
+  end if;
+
   update worker
   set seen_at = clock(),
-      beat_ms = coalesce(p_idle_beat_ms, renew_ms),
-      span_ms = case when p_idle_beat_ms is null then lease_ms else greatest(lease_ms, 3 * p_idle_beat_ms) end,
+      beat_ms = coalesce(v_idle_beat_ms, renew_ms),
+      span_ms = case when v_idle_beat_ms is null then lease_ms else greatest(lease_ms, 3 * v_idle_beat_ms) end,
       until = greatest(
         least(until, clock() + milliseconds(greatest(span_ms, lease_ms))),
-        clock() + milliseconds(case when p_idle_beat_ms is null then lease_ms else greatest(lease_ms, 3 * p_idle_beat_ms) end)),
+        clock() + milliseconds(case when v_idle_beat_ms is null then lease_ms else greatest(lease_ms, 3 * v_idle_beat_ms) end)),
       writable_mark_ms = (select writable_total_ms from tick),
       send_number = greatest(send_number, p_send_number),
       draining_at = case when p_draining then coalesce(draining_at, clock()) else draining_at end,
