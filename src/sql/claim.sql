@@ -46,6 +46,7 @@ begin
   v_ns := v_worker.namespace;
 
   if v_worker.last_claim = p_claim then
+    v_alone := v_worker.alone_for;
     v_taken := array(
       select id from job
       where namespace = v_ns and worker = p_worker and status = 'running' and claim_number = v_worker.claim_number
@@ -68,6 +69,7 @@ begin
       if v_alone is not null then
         if v_running = 0 then
           v_taken := take(array[v_alone], p_worker, v_worker.claim_number + 1);
+          v_holds_last_chance := true;
           v_alone := null;
         end if;
         v_left := 0;
