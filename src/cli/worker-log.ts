@@ -1,0 +1,167 @@
+/**
+ * What a worker or supervisor says, on standard error: text lines for a person at a terminal, JSON lines with a stable `event` field
+ * for everything else. Payloads are never logged.
+ */
+import { pino } from 'pino'
+import type { SupervisorEvent } from '../worker/supervisor.ts'
+import { EVENT_LEVELS, type WorkerEventName, type WorkerEvents } from '../worker/worker-events.ts'
+import type { LogLevel } from './resolve.ts'
+import { formatDuration, formatId, workerName } from './terminal/format.ts'
+import { createTerminal, paint, type Style, type Terminal } from './terminal/style.ts'
+import { plain } from './terminal/text.ts'
+
+export interface WorkerLog {
+  worker(name: WorkerEventName, fields: WorkerEvents[WorkerEventName]): void
+  supervisor(event: SupervisorEvent): void
+  say(level: 'info' | 'warn' | 'error', event: string, message: string): void
+}
+
+const RANK: Readonly<Record<string, number>> = Object.freeze({
+  trace: 10,
+  debug: 20,
+  info: 30,
+  warn: 40,
+  error: 50,
+  fatal: 60,
+  silent: Infinity,
+})
+
+export function createWorkerLog(
+  stream: NodeJS.WriteStream,
+  env: NodeJS.ProcessEnv,
+  level: LogLevel,
+): WorkerLog {
+  const terminal = createTerminal(stream, env)
+  return terminal.isTerminal ? textLog(stream, terminal, level) : jsonLog(level)
+}
+
+function jsonLog(level: LogLevel): WorkerLog {
+  // Synchronous, so that the last lines before a crash are not lost with it.
+  const logger = pino(
+    { level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ fd: 2, sync: true }),
+  )
+  return {
+    worker: (name, fields) => logger[EVENT_LEVELS[name]]({ event: name, ...fields }),
+    supervisor: (event) => {
+      const { kind, ...fields } = event
+      logger[supervisorLevel(event)]({ event: kind, ...fields })
+    },
+    say: (at, event, message) => logger[at]({ event }, message),
+  }
+}
+
+function textLog(stream: NodeJS.WriteStream, terminal: Terminal, level: LogLevel): WorkerLog {
+  const least = RANK[level] ?? 30
+  const write = (at: 'debug' | 'info' | 'warn' | 'error', text: string): void => {
+    if ((RANK[at] ?? 30) < least) return
+    const time = paint(terminal, ['dim'], new Date().toISOString().slice(11, 19))
+    const styles: Style[] = at === 'error' ? ['red', 'bold'] : at === 'warn' ? ['yellow'] : []
+    stream.write(`${time}  ${paint(terminal, styles, plain(text))}\n`)
+  }
+  return {
+    worker: (name, fields) => write(EVENT_LEVELS[name], workerSentence(terminal, name, fields)),
+    supervisor: (event) => write(supervisorLevel(event), supervisorSentence(terminal, event)),
+    say: (at, _event, message) => write(at, message),
+  }
+}
+
+function supervisorLevel(event: SupervisorEvent): 'info' | 'warn' {
+  return (event.kind === 'child.exited' && !event.clean) ||
+    event.kind === 'report.failed' ||
+    event.kind === 'jobs.recovered'
+    ? 'warn'
+    : 'info'
+}
+
+function supervisorSentence(terminal: Terminal, event: SupervisorEvent): string {
+  switch (event.kind) {
+    case 'child.started':
+      return `process ${event.slot} starts, pid ${event.pid}`
+    case 'child.ready':
+      return `process ${event.slot} is ready: ${workerName(event.workerId)}`
+    case 'child.exited': {
+      const how =
+        event.signal === null
+          ? `exited with code ${event.exitCode}`
+          : `was killed by ${event.signal}`
+      const next =
+        event.restartInMs === null
+          ? ''
+          : `; a new one starts in ${formatDuration(event.restartInMs)}`
+      return `process ${event.slot}, pid ${event.pid}, ${event.clean ? 'stopped' : how}${next}`
+    }
+    case 'jobs.recovered':
+      return `taken back from ${event.workerIds.length === 1 ? 'a lost worker' : `${event.workerIds.length} lost workers`} (supervisor, layer 1): ${ids(terminal, event.jobIds)}`
+    case 'report.failed':
+      return `the end of a process could not be reported: ${event.error}`
+  }
+}
+
+function workerSentence(
+  terminal: Terminal,
+  name: WorkerEventName,
+  given: WorkerEvents[WorkerEventName],
+): string {
+  const fields = given as Record<string, unknown>
+  const job = `${String(fields['type'] ?? 'job')} ${formatId(terminal, String(fields['jobId'] ?? ''))}`
+  const took = (): string => formatDuration(Number(fields['durationMs']))
+  const attempt = Number(fields['attempt']) > 1 ? `, attempt ${String(fields['attempt'])}` : ''
+  const list = (key: string): string => ids(terminal, fields[key] as readonly string[])
+  switch (name) {
+    case 'worker.started':
+      return `${workerName(String(fields['workerId']))} takes ${(fields['types'] as string[]).join(', ')} from ${(fields['queues'] as string[]).join(', ')}, ${String(fields['concurrency'])} at once`
+    case 'worker.ready':
+      return 'ready'
+    case 'worker.signal':
+      return `${String(fields['signal'])}${Number(fields['count']) === 1 ? ': stopping; once more to stop at once' : Number(fields['count']) === 2 ? ' again: stopping at once' : ': exit'}`
+    case 'worker.draining':
+      return `draining (${String(fields['reason'])}): ${String(fields['running'])} running, up to ${formatDuration(Number(fields['graceMs']))}`
+    case 'worker.phase':
+      return `${String(fields['phase'])} done after ${took()}`
+    case 'worker.stopped':
+      return `stopped in ${took()}${Number(fields['released']) > 0 ? `, ${String(fields['released'])} given back` : ''}`
+    case 'worker.offline':
+      return `${(fields['workerIds'] as string[]).length === 1 ? 'a worker was' : `${(fields['workerIds'] as string[]).length} workers were`} found gone`
+    case 'worker.degraded':
+      return `degraded: ${String(fields['reason'])}`
+    case 'job.picked_up':
+      return `picked up ${job}${attempt}`
+    case 'job.completed':
+      return `completed ${job} in ${took()}${attempt}${fields['late'] === true ? ' (late, but nobody had begun it again)' : ''}`
+    case 'job.failed':
+      return `failed ${job} after ${took()}${attempt}: ${String(fields['message'])}${fields['retrying'] === true ? '; will be tried again' : ''}`
+    case 'job.cancelled':
+      return `cancelled ${job} after ${took()}`
+    case 'job.unresponsive':
+      return `${job} ignores its signal (${String(fields['reason'])}) for ${formatDuration(Number(fields['forMs']))}`
+    case 'job.progress':
+      return `${job} ${String(fields['done'])}/${String(fields['total'])} ${String(fields['message'] ?? '')}`
+    case 'jobs.released':
+      return `gave back ${list('jobIds')} (${String(fields['reason'])})`
+    case 'jobs.recovered':
+      return `took back ${list('jobIds')}${fields['layer'] === 2 ? ' (witness, layer 2)' : ' (sweep)'}`
+    case 'job.poisoned':
+      return `poisoned: ${job}`
+    case 'lease.lost':
+      return `lease lost: ${list('jobIds')}: ${String(fields['message'])}`
+    case 'lease.renewal_failed':
+      return `renewal failed: ${String(fields['error'])}; trusted for ${formatDuration(Math.max(0, Number(fields['trustedForMs'])))} more`
+    case 'spool.buffered':
+      return `${String(fields['depth'])} outcomes wait for the database: ${String(fields['error'])}`
+    case 'spool.flushed':
+      return `the database took ${String(fields['count'])} outcomes that had waited`
+    case 'listen.degraded':
+      return `no LISTEN: ${String(fields['reason'])}`
+    case 'event_loop.blocked':
+      return `the event loop was blocked for ${formatDuration(Number(fields['forMs']))} by ${(fields['types'] as string[]).join(', ') || 'this process'}`
+    case 'shutdown.timeout':
+      return `shutdown cut while ${String(fields['phase'])}, after ${formatDuration(Number(fields['afterMs']))}`
+  }
+}
+
+function ids(terminal: Terminal, jobIds: readonly string[]): string {
+  if (jobIds.length === 0) return 'no job'
+  const shown = jobIds.slice(0, 5).map((id) => formatId(terminal, id))
+  return jobIds.length > 5 ? `${shown.join(', ')} and ${jobIds.length - 5} more` : shown.join(', ')
+}
