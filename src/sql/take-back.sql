@@ -1,6 +1,9 @@
 -- Ends the open attempts of workers that have ended and decides what becomes of their jobs: the only place where an
 -- attempt ends other than by its own outcome. At most p_limit jobs, in id order; null means all.
 --
+-- A job that somebody holds at this moment (its outcome is being written, a client cancels it in a transaction of its own) is
+-- passed over: the next sweep finds it. Waiting would hold up the recovery of all others, and the tick with it.
+--
 -- Cancel wins over everything. A loss counts in a row, starting anew after progress; at max_lost the job has failed as
 -- poison. What goes back keeps its due time and so stands at the front, without back-off.
 create or replace function take_back(p_namespace text, p_workers uuid[], p_limit integer)
@@ -26,7 +29,7 @@ begin
     where job.namespace = p_namespace and job.status = 'running' and job.worker = any (p_workers)
     order by job.id
     limit p_limit
-    for no key update
+    for no key update skip locked
   loop
     -- A worker row that is missing (a restore lost it) counts as lost. One that was killed while it drained is not charged,
     -- and yet it was lost to a job that may not simply run again.
