@@ -35,7 +35,7 @@ declare
   v_second integer;
 begin
   perform guard();
-  perform touch_tick(2 * sweep_every_ms());
+  perform touch_tick_unless_held(2 * sweep_every_ms());
   select * into v_worker from worker where incarnation = p_worker for no key update;
   if found and v_worker.ended_at is not null then
     perform heard_again(v_worker);

@@ -18,7 +18,7 @@ declare
   v_dead uuid[];
 begin
   perform guard();
-  perform touch_tick(2 * sweep_every_ms());
+  perform touch_tick_unless_held(2 * sweep_every_ms());
   if v_renew_ms * 3 > v_lease_ms then
     raise exception using errcode = 'LH005',
       message = format('a renewal every %s ms is more than a third of the lease of %s ms', v_renew_ms, v_lease_ms);

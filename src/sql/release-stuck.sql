@@ -24,7 +24,7 @@ begin
       and w.seen_at <= clock() - milliseconds(p_older_than_ms)
       and (p_force or judged_after(w.until, w.span_ms, w.writable_mark_ms, v_tick) < clock())
     order by w.incarnation
-    for no key update
+    for no key update skip locked
   );
   if p_dry_run then
     return coalesce((

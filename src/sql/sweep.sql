@@ -43,7 +43,12 @@ begin
   if v_role = 'leader' then
     -- A deadline further away than a span is impossible: the clock stepped back. Judged, and written back, as now + span.
     update worker set until = v_now + milliseconds(span_ms)
-    where namespace = p_namespace and ended_at is null and until > v_now + milliseconds(span_ms) + interval '1 second';
+    where incarnation in (
+      select incarnation from worker
+      where namespace = p_namespace and ended_at is null and until > v_now + milliseconds(span_ms) + interval '1 second'
+      order by incarnation
+      for no key update skip locked
+    );
 
     v_lapsed := array(
       select incarnation from worker
