@@ -144,7 +144,8 @@ begin
     end loop;
   end if;
 
-  -- An idle worker's lease starts anew (its long idle deadline must not protect a job); a busy one's never shrinks.
+  -- An idle worker's lease starts anew (its long idle deadline must not protect a job), counted from its last renewal where that
+  -- overtook this claim; a busy one's never shrinks.
   v_running := v_running + case when v_worker.last_claim = p_claim then 0 else cardinality(v_taken) end;
   update worker
   set seen_at = v_now,
@@ -152,7 +153,7 @@ begin
       beat_ms = case when v_running > 0 then renew_ms else beat_ms end,
       until = case
         when v_running = 0 then greatest(until, v_now + milliseconds(span_ms))
-        when v_running = cardinality(v_taken) then v_now + milliseconds(lease_ms)
+        when v_running = cardinality(v_taken) then greatest(v_now, least(seen_at, clock_after_wait())) + milliseconds(lease_ms)
         else greatest(until, v_now + milliseconds(lease_ms))
       end,
       writable_mark_ms = (select writable_total_ms from tick),

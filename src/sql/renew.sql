@@ -46,7 +46,7 @@ begin
       beat_ms = coalesce(v_idle_beat_ms, renew_ms),
       span_ms = case when v_idle_beat_ms is null then lease_ms else greatest(lease_ms, 3 * v_idle_beat_ms) end,
       until = greatest(
-        least(until, clock() + milliseconds(greatest(span_ms, lease_ms))),
+        least(until, clock_after_wait() + milliseconds(greatest(span_ms, lease_ms))),
         clock() + milliseconds(case when v_idle_beat_ms is null then lease_ms else greatest(lease_ms, 3 * v_idle_beat_ms) end)),
       writable_mark_ms = (select writable_total_ms from tick),
       send_number = greatest(send_number, p_send_number),
@@ -63,7 +63,7 @@ begin
 
   return json_build_object(
     'outcome', 'renewed',
-    'leftMs', milliseconds_between(clock() + (clock_timestamp() - statement_timestamp()), v_until),
+    'leftMs', milliseconds_between(clock_after_wait(), v_until),
     'drain', v_worker.drain_requested_at is not null,
     'running', leases_exist(v_worker.namespace),
     'held', coalesce((
