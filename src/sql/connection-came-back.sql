@@ -1,4 +1,4 @@
--- A reserved connection was gone and its worker renews again before anybody acted: the network between that machine and
+-- A reserved connection was gone and its worker renews again before anybody acted or even noticed: the network between that machine and
 -- the database is unsteady, so layer 3 keeps quiet about the machine for one lease.
 create or replace function connection_came_back(p_worker worker) returns void
 language sql

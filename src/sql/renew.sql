@@ -57,7 +57,7 @@ begin
       connection_missing_since = null
   where incarnation = p_worker
   returning until into v_until;
-  if v_worker.connection_missing_since is not null then
+  if v_worker.connection_missing_since is not null or (p_direct and v_worker.backend_pid <> pg_backend_pid()) then
     perform connection_came_back(v_worker);
   end if;
 
