@@ -1,0 +1,148 @@
+import { type Command, Option } from 'commander'
+import type { Client, NewJobOptions } from '../../client/client.ts'
+import type { AnyJobDefinition } from '../../client/define-job.ts'
+import { JobTypeUnknownError, UsageError } from '../../errors.ts'
+import { duration, given, instant, oneOf, wholeNumber } from '../arguments.ts'
+import { documented } from '../help.ts'
+import { didYouMean } from '../nearest.ts'
+import { leave, lines } from '../output.ts'
+import { readInput } from '../read-json.ts'
+import { flagsOf, withSession } from '../session.ts'
+import { waitForJob } from '../wait-for-job.ts'
+
+interface Flags {
+  readonly wait?: boolean
+  readonly handlers?: readonly string[]
+  readonly force?: boolean
+  readonly queue?: string
+  readonly priority?: number
+  readonly delay?: number
+  readonly at?: Date
+  readonly key?: string
+  readonly maxAttempts?: number
+  readonly maxLost?: number
+  readonly onWorkerLost?: 'retry' | 'fail' | 'hold'
+  readonly timeout?: number
+}
+
+const SMALL = { min: 1, max: 32_767 }
+
+/** `enqueue`: a new job; its id is all that goes to standard output. */
+export function registerEnqueue(program: Command): void {
+  documented(program.command('enqueue <TYPE> [JSON]'), {
+    says: 'Stores a job and prints its id. The input is JSON, - for standard input, or @FILE.',
+    examples: [
+      'leasehold enqueue video.transcode \'{"episode": 114}\' --wait',
+      'leasehold enqueue video.transcode @ep-114.json --handlers handlers.ts',
+      'echo \'{"episode": 114}\' | leasehold enqueue video.transcode - --key ep-114 --force',
+    ],
+    exits: '0 done · 1 failed or cancelled (--wait) · 2 bad input · 4 unknown type',
+  })
+    .helpGroup('Run')
+    .option('--wait', 'follow it to its end; Ctrl-C stops watching, not the job')
+    .option('--handlers <FILE...>', 'check the input against the definition in these modules')
+    .option('--force', 'also when no live worker runs this type')
+    .option('--queue <NAME>', "the definition's, else default")
+    .option(
+      '--priority <N>',
+      'higher runs first',
+      wholeNumber('--priority', { min: -32_768, max: 32_767 }),
+    )
+    .addOption(
+      new Option('--delay <D>', 'due after so long, as 90s').argParser(duration('--delay')),
+    )
+    .addOption(
+      new Option('--at <T>', 'due at 2026-11-23T10:00:00Z')
+        .argParser(instant('--at'))
+        .conflicts('delay'),
+    )
+    .option('--key <K>', 'the same key is the same job: its id is printed, nothing is stored')
+    .option(
+      '--max-attempts <N>',
+      'failures until it has failed (3)',
+      wholeNumber('--max-attempts', SMALL),
+    )
+    .option(
+      '--max-lost <N>',
+      'lost workers in a row until it is poison (3)',
+      wholeNumber('--max-lost', SMALL),
+    )
+    .option(
+      '--on-worker-lost <W>',
+      'retry, fail or hold (retry)',
+      oneOf('--on-worker-lost', ['retry', 'fail', 'hold']),
+    )
+    .option('--timeout <D>', 'longest run of one attempt', duration('--timeout'))
+    .action((type: string, input: string | undefined, _flags, command: Command) =>
+      enqueue(command, type, input),
+    )
+}
+
+async function enqueue(command: Command, type: string, text: string | undefined): Promise<void> {
+  const flags = flagsOf<Flags>(command)
+  // Before the database is asked for: what is wrong with the input is wrong without it.
+  const definition = await definitionOf(type, flags.handlers)
+  const input = await readInput(text, (line) => process.stderr.write(`${line}\n`))
+  await withSession(command, async ({ client, output }) => {
+    const options = jobOptions(flags)
+    if (definition === null && flags.force !== true) await refuseUnknownType(client, type)
+    const id =
+      definition === null
+        ? await client.enqueueRaw(type, input, options)
+        : await client.enqueue(definition, input, options)
+    if (!output.json) process.stdout.write(lines(id))
+    if (flags.wait === true) await waitForJob(client, id, output)
+    else if (output.json) {
+      const { state, queue } = await client.get(id)
+      output.result({ id, type, queue, state }, () => ({ output: '', note: '' }))
+    }
+  })
+  // The modules may have opened connections of their own.
+  if (flags.handlers !== undefined) leave(Number(process.exitCode ?? 0))
+}
+
+function jobOptions(flags: Flags): NewJobOptions {
+  return given<NewJobOptions>({
+    queue: flags.queue,
+    priority: flags.priority,
+    delayMs: flags.delay,
+    at: flags.at,
+    key: flags.key,
+    maxAttempts: flags.maxAttempts,
+    maxLost: flags.maxLost,
+    onWorkerLost: flags.onWorkerLost,
+    timeoutMs: flags.timeout,
+  })
+}
+
+/** The definition in these modules; `null` when none were named. */
+async function definitionOf(
+  type: string,
+  files: readonly string[] | undefined,
+): Promise<AnyJobDefinition | null> {
+  if (type.trim() === '') throw new UsageError('the job type is empty.')
+  if (files === undefined) return null
+  const { loadHandlers } = await import('../load-handlers.ts')
+  const definitions = await loadHandlers(files)
+  const found = definitions.find((definition) => definition.type === type)
+  if (found !== undefined) return found
+  const types = definitions.map((definition) => definition.type)
+  throw new JobTypeUnknownError(
+    `${files.join(', ')} defines no job type ${type}.${didYouMean(type, types)}`,
+    { hint: `It defines ${types.join(', ')}` },
+  )
+}
+
+/** A job that nobody runs would wait for ever, and most often its type is mistyped. */
+async function refuseUnknownType(client: Client, type: string): Promise<void> {
+  const types = await client.knownTypes()
+  if (types.includes(type)) return
+  const known =
+    types.length === 0
+      ? 'No worker is online. Start one: leasehold worker handlers.ts'
+      : `Known are ${types.join(', ')}`
+  throw new JobTypeUnknownError(
+    `no live worker in namespace ${client.namespace} runs ${type}.${didYouMean(type, types)}`,
+    { hint: `${known}\nTo enqueue it all the same: --force` },
+  )
+}

@@ -1,0 +1,76 @@
+import type { Command } from 'commander'
+import type { StatsDocument } from '../../client/documents.ts'
+import { JOB_STATES, WORKER_STATUSES } from '../../domain/states.ts'
+import { documented } from '../help.ts'
+import { lines } from '../output.ts'
+import { withSession } from '../session.ts'
+import { formatCount, formatDuration } from '../terminal/format.ts'
+import { jobMarks, marked, markedText, workerMarks } from '../terminal/marks.ts'
+import { paint, type Rendered, type Terminal } from '../terminal/style.ts'
+import { pad } from '../terminal/text.ts'
+
+/** The server counts each state up to here; one more means "more than that". */
+const COUNT_MAX = 10_000
+
+/** `stats`: counts and ages. */
+export function registerStats(program: Command): void {
+  documented(program.command('stats'), {
+    says: 'Counts jobs by state and workers by status. Counts above 10,000 are not exact.',
+    examples: [
+      'leasehold stats',
+      'leasehold stats --namespace studio',
+      'leasehold stats --json | jq .oldestPendingAgeMs',
+    ],
+    exits: '0 done · 3 database unreachable',
+  })
+    .helpGroup('Look after')
+    .action((_flags, command: Command) =>
+      withSession(command, async ({ client, output }) => {
+        const stats = await client.stats()
+        output.result(stats, (terminal) => renderStats(terminal, stats))
+      }),
+    )
+}
+
+function renderStats(terminal: Terminal, stats: StatsDocument): Rendered {
+  const { jobs, workers, oldestPendingAgeMs } = stats
+  if (!terminal.isTerminal) {
+    return {
+      output: lines(
+        ...JOB_STATES.map((state) => `jobs.${state}\t${jobs[state]}`),
+        `oldestPendingAgeMs\t${oldestPendingAgeMs ?? ''}`,
+        ...WORKER_STATUSES.map((status) => `workers.${status}\t${workers[status]}`),
+      ),
+      note: '',
+    }
+  }
+  const oldest =
+    oldestPendingAgeMs === null ? '' : `   the oldest waits ${formatDuration(oldestPendingAgeMs)}`
+  const dim = (text: string): string => paint(terminal, ['dim'], text)
+  return {
+    output: lines(
+      dim('  JOBS'),
+      ...JOB_STATES.map((state) => {
+        const name =
+          jobs[state] === 0
+            ? dim(markedText(terminal, jobMarks[state], state))
+            : marked(terminal, jobMarks[state], state)
+        return row(name, jobs[state], state === 'pending' ? dim(oldest) : '')
+      }),
+      '',
+      dim('  WORKERS'),
+      ...WORKER_STATUSES.map((status) =>
+        row(marked(terminal, workerMarks[status], status), workers[status]),
+      ),
+    ),
+    note: '',
+  }
+}
+
+function row(name: string, count: number, more = ''): string {
+  return `  ${pad(name, 14)}${countWords(count).padStart(8)}${more}`
+}
+
+function countWords(count: number): string {
+  return count > COUNT_MAX ? `> ${formatCount(COUNT_MAX)}` : formatCount(count)
+}

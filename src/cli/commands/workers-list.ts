@@ -1,0 +1,32 @@
+import type { Command } from 'commander'
+import { documented } from '../help.ts'
+import { listDocument } from '../output.ts'
+import { flagsOf, withSession } from '../session.ts'
+import { renderWorkerList } from '../terminal/workers-view.ts'
+
+/** `workers list`: who is there, and who is missing. */
+export function registerWorkersList(workers: Command): void {
+  documented(workers.command('list'), {
+    says: 'Lists workers by machine, each with its last sign of life and what it does.',
+    examples: [
+      'leasehold workers list',
+      'leasehold workers list --all',
+      'leasehold workers list --json | jq -r \'.items[] | select(.status == "offline") | .id\'',
+    ],
+    exits: '0 done, also when there is none',
+  })
+    .option('--all', 'also those that ended within the last hour')
+    .action((_flags, command: Command) =>
+      withSession(command, async ({ client, output }) => {
+        const { all = false } = flagsOf<{ all?: boolean }>(command)
+        const known = await client.workers.list()
+        const items = all ? known : known.filter(({ stoppedAt }) => stoppedAt === null)
+        const ended = known.length - items.length
+        output.result(listDocument(items), (terminal) => {
+          const { output: text, note } = renderWorkerList(terminal, items)
+          const more = ended === 0 ? '' : ` ${ended} more ended in the last hour: --all`
+          return { output: text, note: `${note.trimEnd()}${more}\n` }
+        })
+      }),
+    )
+}

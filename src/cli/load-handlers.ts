@@ -1,0 +1,104 @@
+/**
+ * Imports handler modules and collects every job definition that they export, also in exported arrays and objects one level
+ * deep. TypeScript is left to the runtime when it strips types itself, else to tsx, which is loaded only then.
+ */
+import { statSync } from 'node:fs'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { type AnyJobDefinition, isJobDefinition } from '../client/define-job.ts'
+import { HandlerModuleError } from '../errors.ts'
+
+/**
+ * The definitions of these files, each once, in the order found.
+ *
+ * @throws {HandlerModuleError} when a file is missing, throws, exports no definition, or a type is defined twice.
+ */
+export async function loadHandlers(
+  files: readonly string[],
+  workingDirectory: string = process.cwd(),
+): Promise<AnyJobDefinition[]> {
+  const found = new Map<AnyJobDefinition, string>()
+  for (const file of files) {
+    const exported = definitionsOf(await importModule(file, workingDirectory))
+    if (exported.length === 0) {
+      throw new HandlerModuleError(`${file} exports no job definition.`, {
+        hint: 'Export what defineJob returns: export const transcode = defineJob({ type: …, run })',
+      })
+    }
+    for (const definition of exported) if (!found.has(definition)) found.set(definition, file)
+  }
+  refuseDoubles(found)
+  return [...found.keys()]
+}
+
+const TYPESCRIPT = new Set(['.ts', '.mts', '.cts'])
+const JAVASCRIPT = new Set(['.js', '.mjs', '.cjs'])
+
+async function importModule(file: string, workingDirectory: string): Promise<object> {
+  const absolute = path.resolve(workingDirectory, file)
+  const found = statSync(absolute, { throwIfNoEntry: false })
+  if (found === undefined) {
+    throw new HandlerModuleError(`there is no handler module ${file}.`, {
+      hint: `It was looked for at ${absolute}`,
+    })
+  }
+  const extension = path.extname(absolute)
+  if (!found.isFile() || !(TYPESCRIPT.has(extension) || JAVASCRIPT.has(extension))) {
+    const what = found.isDirectory() ? 'a directory' : `a ${extension || 'nameless'} file`
+    throw new HandlerModuleError(`${file} is ${what}; a handler module is a .ts, .js or .mjs file.`)
+  }
+  if (TYPESCRIPT.has(extension)) await readTypeScript()
+  try {
+    const exported: object = await import(pathToFileURL(absolute).href)
+    return exported
+  } catch (cause) {
+    throw new HandlerModuleError(`${file} throws when it is imported: ${told(cause)}`, {
+      hint: 'It is imported before any job runs: what it needs must be there.',
+      cause,
+    })
+  }
+}
+
+let typeScriptIsRead = false
+
+/** Not tsImport: it loads a second copy of everything, and errors of ours would be of two classes. */
+async function readTypeScript(): Promise<void> {
+  const typescript: unknown = Reflect.get(process.features, 'typescript')
+  if (typeScriptIsRead || typescript) return
+  typeScriptIsRead = true
+  const [esm, commonJs] = await Promise.all([import('tsx/esm/api'), import('tsx/cjs/api')])
+  commonJs.register()
+  esm.register()
+}
+
+/** The message, and the first line of the stack that is not the runtime's own. */
+function told(cause: unknown): string {
+  if (!(cause instanceof Error)) return `it throws ${JSON.stringify(cause) ?? String(cause)}.`
+  const at = (cause.stack ?? '')
+    .split('\n')
+    .find((line) => /^\s+at /.test(line) && !/node:|node_modules/.test(line))
+  return at === undefined ? cause.message : `${cause.message}\n${at.trim()}`
+}
+
+function definitionsOf(exported: object): AnyJobDefinition[] {
+  const values: unknown[] = Object.values(exported)
+  return values.flatMap((value) => {
+    if (isJobDefinition(value)) return [value]
+    if (typeof value !== 'object' || value === null) return []
+    return Object.values(value).filter(isJobDefinition)
+  })
+}
+
+function refuseDoubles(found: ReadonlyMap<AnyJobDefinition, string>): void {
+  const files = new Map<string, string>()
+  for (const [{ type }, file] of found) {
+    const other = files.get(type)
+    if (other !== undefined) {
+      const where = other === file ? `twice in ${file}` : `in ${other} and in ${file}`
+      throw new HandlerModuleError(`the job type ${type} is defined ${where}.`, {
+        hint: 'A type has one definition; give one of them another `type`.',
+      })
+    }
+    files.set(type, file)
+  }
+}

@@ -1,0 +1,84 @@
+/**
+ * Settings of the program: flags, then environment, then defaults. The only place that reads the environment; everything below
+ * gets plain values.
+ *
+ *     DATABASE_URL            the server; without it the embedded one of the working directory, `.leasehold/pg`
+ *     LEASEHOLD_SCHEMA        the schema of Leasehold's functions, default `leasehold`
+ *     LEASEHOLD_NAMESPACE     default `default`
+ *     LEASEHOLD_MACHINE_ID    instead of the machine's own id
+ *     LEASEHOLD_LOG_LEVEL     trace, debug, info (default), warn, error, fatal or silent
+ *     HEARTBEAT_INTERVAL      pause between renewals, in seconds
+ *     LEASE_DURATION          the lease, in seconds
+ */
+import path from 'node:path'
+import type { WorkerSettings } from '../config.ts'
+import { UsageError } from '../errors.ts'
+import { oneOf } from './arguments.ts'
+
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/** Flags of every command. */
+export interface CommonFlags {
+  readonly json?: boolean
+  readonly database?: string
+  readonly namespace?: string
+}
+
+/** Where a command works. */
+export interface Target {
+  /** `null`: the embedded database in `dataDir`. */
+  readonly databaseUrl: string | null
+  readonly dataDir: string
+  readonly schema: string
+  readonly namespace: string
+}
+
+/** The embedded database of a working directory. */
+export function embeddedDir(workingDirectory: string = process.cwd()): string {
+  return path.join(workingDirectory, '.leasehold', 'pg')
+}
+
+/** @throws {UsageError} for an empty name or URL. */
+export function resolveTarget(flags: CommonFlags, env: Environment = process.env): Target {
+  if (flags.database?.trim() === '') throw new UsageError('--database is empty.')
+  if (flags.namespace?.trim() === '') throw new UsageError('--namespace is empty.')
+  return {
+    databaseUrl: flags.database ?? (env['DATABASE_URL'] || null),
+    dataDir: embeddedDir(),
+    schema: env['LEASEHOLD_SCHEMA'] || 'leasehold',
+    namespace: flags.namespace ?? (env['LEASEHOLD_NAMESPACE'] || 'default'),
+  }
+}
+
+/** `null`: the machine's own id. */
+export function resolveMachineId(env: Environment = process.env): string | null {
+  return env['LEASEHOLD_MACHINE_ID'] || null
+}
+
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+export type LogLevel = (typeof LOG_LEVELS)[number]
+
+/** @throws {UsageError} when LEASEHOLD_LOG_LEVEL is no level. */
+export function resolveLogLevel(env: Environment = process.env): LogLevel {
+  const level = env['LEASEHOLD_LOG_LEVEL'] || 'info'
+  return oneOf('LEASEHOLD_LOG_LEVEL', LOG_LEVELS)(level)
+}
+
+/** The lease and its renewal as the environment sets them, unchecked against each other. @throws {UsageError} */
+export function resolveLease(
+  env: Environment = process.env,
+): Partial<Pick<WorkerSettings, 'leaseMs' | 'renewMs'>> {
+  const leaseMs = secondsOf('LEASE_DURATION', env)
+  const renewMs = secondsOf('HEARTBEAT_INTERVAL', env)
+  return {
+    ...(leaseMs === undefined ? {} : { leaseMs }),
+    ...(renewMs === undefined ? {} : { renewMs }),
+  }
+}
+
+function secondsOf(name: string, env: Environment): number | undefined {
+  const text = env[name]
+  if (text === undefined || text === '') return undefined
+  if (/^\d+(\.\d+)?$/.test(text)) return Math.round(Number(text) * 1_000)
+  throw new UsageError(`${name} is a number of seconds, got "${text}".`)
+}

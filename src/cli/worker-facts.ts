@@ -1,0 +1,84 @@
+/** What `workers show` prints: a worker, and the jobs that it holds. */
+import type { JobDocument, WorkerDocument } from '../client/documents.ts'
+import { lines } from './output.ts'
+import { formatDuration, formatId, formatTime } from './terminal/format.ts'
+import { marked, workerMarks } from './terminal/marks.ts'
+import { paint, type Rendered, type Terminal } from './terminal/style.ts'
+import { plain, wrap } from './terminal/text.ts'
+
+export function renderWorker(
+  terminal: Terminal,
+  worker: WorkerDocument,
+  jobs: readonly JobDocument[],
+): Rendered {
+  if (!terminal.isTerminal) return { output: lines(...workerAsTabs(worker, jobs)), note: '' }
+  const width = Math.max(20, terminal.width - 13)
+  const facts = workerFacts(terminal, worker, jobs).flatMap(([name, words]) =>
+    wrap(plain(words), width).map(
+      (line, index) =>
+        `  ${paint(terminal, ['dim'], (index === 0 ? name : '').padEnd(9))}  ${line}`,
+    ),
+  )
+  const status = marked(
+    terminal,
+    workerMarks[worker.status],
+    `${worker.status}: ${plain(worker.reason ?? 'no reason was kept')}`,
+  )
+  return {
+    output: lines(paint(terminal, ['bold'], plain(worker.id)), status, '', ...facts),
+    note: '',
+  }
+}
+
+function workerFacts(
+  terminal: Terminal,
+  worker: WorkerDocument,
+  jobs: readonly JobDocument[],
+): [string, string][] {
+  const { leaseLeftMs, lastSeenAgoMs, stoppedAt } = worker
+  const now = new Date()
+  const seen = lastSeenAgoMs === null ? 'never seen' : `seen ${formatDuration(lastSeenAgoMs)} ago`
+  const lease =
+    stoppedAt !== null
+      ? `ended ${formatTime(terminal, stoppedAt, now)}`
+      : leaseLeftMs === null || leaseLeftMs <= 0
+        ? 'lapsed'
+        : `${formatDuration(leaseLeftMs)} left`
+  const labels = worker.labels.length === 0 ? '' : `, labels ${worker.labels.join(', ')}`
+  const holds = jobs.map((job) => `${plain(job.type)} ${formatId(terminal, job.id)} (${job.state})`)
+  return [
+    ['lease', `${lease}, ${seen}`],
+    ['slots', `${worker.running} of ${worker.concurrency} taken`],
+    ['types', worker.types.join(', ') || 'none'],
+    ['queues', `${worker.queues.join(', ')}${labels}`],
+    ['process', `pid ${worker.pid} on ${worker.hostname}, version ${worker.version ?? 'unknown'}`],
+    ['machine', worker.machineId],
+    ['since', formatTime(terminal, worker.startedAt, now)],
+    ['jobs', holds.join(', ') || 'none'],
+  ]
+}
+
+function workerAsTabs(worker: WorkerDocument, jobs: readonly JobDocument[]): string[] {
+  const facts: [string, string | number | null][] = [
+    ['id', worker.id],
+    ['status', worker.status],
+    ['why', worker.reason],
+    ['machine', worker.machineId],
+    ['hostname', worker.hostname],
+    ['pid', worker.pid],
+    ['running', worker.running],
+    ['concurrency', worker.concurrency],
+    ['started', worker.startedAt],
+    ['lastSeen', worker.lastSeenAt],
+    ['leaseExpires', worker.leaseExpiresAt],
+    ['stopped', worker.stoppedAt],
+    ['version', worker.version],
+    ['queues', worker.queues.join(',')],
+    ['types', worker.types.join(',')],
+    ['labels', worker.labels.join(',')],
+    ['loopMs', worker.eventLoopLagMs],
+    ['spool', worker.spoolDepth],
+    ['jobs', jobs.map(({ id }) => id).join(',')],
+  ]
+  return facts.map(([name, value]) => `${name}\t${plain(String(value ?? ''))}`)
+}
