@@ -13,8 +13,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { AnyJobDefinition } from '../client/define-job.ts'
 import { parseWith, type StandardSchema } from '../client/define-job.ts'
-import type { JobContext, JobLog } from '../client/job-context.ts'
-import { definitionOptions, newJob } from '../client/client.ts'
+import type { JobContext, JobLog, Resume } from '../client/job-context.ts'
+import { definitionOptions, newJob, type NewJobOptions } from '../client/client.ts'
 import { VALUE_BYTES_MAX } from '../config.ts'
 import { backoffMs } from '../domain/backoff.ts'
 import type { AbortReason } from '../domain/states.ts'
@@ -66,8 +66,8 @@ export class Execution {
   /** When this process learned of the attempt, as an `elapsedMs` reading. */
   readonly knownSinceMs: number
   readonly startedAwakeMs: number
-  readonly #host: ExecutionHost
-  readonly #abort = new AbortController()
+  readonly host: ExecutionHost
+  #abort: AbortController | null = null
   /** The handler has returned or thrown. */
   settled = false
   /** An error outside its promise was attributed to this attempt: it has failed, whatever its handler still returns. */
@@ -85,7 +85,7 @@ export class Execution {
   ) {
     this.job = job
     this.definition = definition
-    this.#host = host
+    this.host = host
     this.knownSinceMs = times.knownSinceMs
     this.startedAwakeMs = times.awakeMs
     this.left = new Promise((resolve) => {
@@ -93,12 +93,22 @@ export class Execution {
     })
   }
 
+  /** Made when it is first asked for: most short handlers never do. */
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController()
+    return this.#abort.signal
+  }
+
   get aborted(): AbortReason | null {
-    return this.#abort.signal.aborted ? (this.#abort.signal.reason as AbortError).code : null
+    return this.#abort?.signal.aborted === true
+      ? (this.#abort.signal.reason as AbortError).code
+      : null
   }
 
   abort(code: AbortReason, message: string): void {
-    if (!this.#abort.signal.aborted) this.#abort.abort(new AbortError(code, message))
+    if (this.aborted !== null) return
+    this.#abort ??= new AbortController()
+    this.#abort.abort(new AbortError(code, message))
   }
 
   /** Fails this attempt because of an error that its promise did not carry. */
@@ -110,17 +120,15 @@ export class Execution {
 
   /** Runs the handler to its end. Never rejects. Null: there is nothing to say, as the lease was lost. */
   async run(): Promise<Ending | null> {
-    const stray = new Promise<never>((_, reject) => {
-      this.#endStray = () => reject(this.strayError as Error)
-    })
-    stray.catch(() => undefined)
     let ending: Ending | null
     try {
       const input = await this.#input()
-      const value = await Promise.race([
-        currentExecution.run(this, async () => this.definition.run(this.#context(input))),
-        stray,
-      ])
+      const value = await new Promise((resolve, reject) => {
+        this.#endStray = () => reject(this.strayError as Error)
+        currentExecution
+          .run(this, async () => this.definition.run(new Context(this, input)))
+          .then(resolve, reject)
+      })
       ending = this.aborted === 'lease_lost' ? late(value) : await this.#completed(value)
     } catch (error) {
       ending = this.#failed(error)
@@ -198,8 +206,9 @@ export class Execution {
     }
   }
 
-  #guard(what: string): void {
-    this.#host.checkFence(this)
+  /** Before every act of a handler: whether it may still act. */
+  guard(what: string): void {
+    this.host.checkFence(this)
     if (this.settled)
       throw new UsageError(`${what} was called after the handler of ${this.job.type} had ended.`)
     if (this.aborted === 'lease_lost') {
@@ -209,104 +218,136 @@ export class Execution {
     }
   }
 
-  #context(input: unknown): JobContext<unknown> {
-    const { job } = this
-    const execution = this
-    const host = this.#host
-    const line = (level: string) => (message: string, fields?: Record<string, unknown>) => {
-      this.#guard('ctx.log')
-      host.writes.log(this.#fence(), {
+  refused(what: string): LeaseLostError {
+    this.abort('lease_lost', 'the database has given the job to somebody else')
+    return new LeaseLostError(
+      `attempt ${this.job.attempt} no longer holds job ${this.job.id}; ${what}.`,
+    )
+  }
+
+  /** A checkpoint whose fate is unknown is written again: it is the same value under the same token. */
+  async checkpoint(value: string): Promise<FencedAnswer> {
+    for (let pauseMs = 100; ; pauseMs = Math.min(2_000, pauseMs * 2)) {
+      try {
+        return await this.host.writes.checkpoint(this.fence, value)
+      } catch (error) {
+        if (classifyFailure(error) !== 'unknown') throw error
+        await sleep(pauseMs, this.signal)
+        this.host.checkFence(this)
+        this.signal.throwIfAborted()
+      }
+    }
+  }
+
+  get fence(): { jobId: string; token: string } {
+    return { jobId: this.job.id, token: this.job.token }
+  }
+}
+
+/** `ctx`. */
+class Context implements JobContext {
+  readonly input: unknown
+  readonly #execution: Execution
+  #log: JobLog | null = null
+
+  constructor(execution: Execution, input: unknown) {
+    this.#execution = execution
+    this.input = input
+  }
+
+  get jobId(): string {
+    return this.#execution.job.id
+  }
+
+  get type(): string {
+    return this.#execution.job.type
+  }
+
+  get attempt(): number {
+    return this.#execution.job.attempt
+  }
+
+  get resume(): Resume | null {
+    return this.#execution.job.resume
+  }
+
+  get idempotencyKey(): string {
+    return this.#execution.job.id
+  }
+
+  get signal(): AbortSignal {
+    this.#execution.host.checkFence(this.#execution)
+    return this.#execution.signal
+  }
+
+  get shutdownDeadline(): Date | null {
+    return this.#execution.host.shutdownDeadline()
+  }
+
+  get log(): JobLog {
+    this.#log ??= {
+      debug: this.#line('debug'),
+      info: this.#line('info'),
+      warn: this.#line('warn'),
+      error: this.#line('error'),
+    }
+    return this.#log
+  }
+
+  #line(level: string): (message: string, fields?: Record<string, unknown>) => void {
+    return (message, fields) => {
+      const execution = this.#execution
+      execution.guard('ctx.log')
+      execution.host.writes.log(execution.fence, {
         level,
         message: clean(String(message), 10_000),
         fields: fields === undefined ? null : toJson(fields, 'log fields'),
       })
     }
-    const log: JobLog = {
-      debug: line('debug'),
-      info: line('info'),
-      warn: line('warn'),
-      error: line('error'),
-    }
-    return {
-      input,
-      jobId: job.id,
-      type: job.type,
-      attempt: job.attempt,
-      resume: job.resume,
-      idempotencyKey: job.id,
-      log,
-      get signal() {
-        host.checkFence(execution)
-        return execution.#abort.signal
-      },
-      get shutdownDeadline() {
-        return host.shutdownDeadline()
-      },
-      checkpoint: async (value) => {
-        this.#guard('ctx.checkpoint')
-        const answer = await this.#checkpoint(toJson(value, 'checkpoint') ?? 'null')
-        if (answer === 'lease_lost') {
-          this.abort('lease_lost', 'the database has given the job to somebody else')
-          throw new LeaseLostError(
-            `attempt ${job.attempt} no longer holds job ${job.id}; the checkpoint was refused.`,
-          )
-        }
-        if (answer === 'cancelling') this.abort('cancelled', 'cancel was asked')
-        if (this.aborted !== null) {
-          throw new AttemptAbortedError(
-            this.aborted,
-            `attempt ${job.attempt} was told to stop: ${this.aborted}.`,
-            {
-              hint: 'The checkpoint was kept.',
-            },
-          )
-        }
-      },
-      progress: (done, total, message) => {
-        this.#guard('ctx.progress')
-        if (!Number.isFinite(done))
-          throw new UsageError(`ctx.progress needs a number, got ${String(done)}.`)
-        host.writes.progress(this.#fence(), {
-          done,
-          total: total ?? null,
-          message: message === undefined ? null : clean(message, 1_000),
-        })
-      },
-      enqueue: async (child, childInput, options = {}) => {
-        this.#guard('ctx.enqueue')
-        await parseWith(child.input as StandardSchema, childInput, `the input of ${child.type}`)
-        const stored = await enqueueChild(
-          host.db,
-          this.#fence(),
-          newJob(child.type, childInput, { ...definitionOptions(child), ...options }),
-        )
-        if (stored?.[0] === undefined) {
-          this.abort('lease_lost', 'the database has given the job to somebody else')
-          throw new LeaseLostError(
-            `attempt ${job.attempt} no longer holds job ${job.id}; no child was stored.`,
-          )
-        }
-        return stored[0]
-      },
+  }
+
+  async checkpoint(value: unknown): Promise<void> {
+    const execution = this.#execution
+    execution.guard('ctx.checkpoint')
+    const answer = await execution.checkpoint(toJson(value, 'checkpoint') ?? 'null')
+    if (answer === 'lease_lost') throw execution.refused('the checkpoint was refused')
+    if (answer === 'cancelling') execution.abort('cancelled', 'cancel was asked')
+    if (execution.aborted !== null) {
+      throw new AttemptAbortedError(
+        execution.aborted,
+        `attempt ${execution.job.attempt} was told to stop: ${execution.aborted}.`,
+        { hint: 'The checkpoint was kept.' },
+      )
     }
   }
 
-  /** A checkpoint whose fate is unknown is written again: it is the same value under the same token. */
-  async #checkpoint(value: string): Promise<FencedAnswer> {
-    for (let pauseMs = 100; ; pauseMs = Math.min(2_000, pauseMs * 2)) {
-      try {
-        return await this.#host.writes.checkpoint(this.#fence(), value)
-      } catch (error) {
-        if (classifyFailure(error) !== 'unknown') throw error
-        await sleep(pauseMs, this.#abort.signal)
-        this.#host.checkFence(this)
-        if (this.#abort.signal.aborted) throw this.#abort.signal.reason
-      }
-    }
+  progress(done: number, total?: number, message?: string): void {
+    const execution = this.#execution
+    execution.guard('ctx.progress')
+    if (!Number.isFinite(done))
+      throw new UsageError(`ctx.progress needs a number, got ${String(done)}.`)
+    execution.host.writes.progress(execution.fence, {
+      done,
+      total: total ?? null,
+      message: message === undefined ? null : clean(message, 1_000),
+    })
   }
 
-  #fence(): { jobId: string; token: string } {
-    return { jobId: this.job.id, token: this.job.token }
+  async enqueue(
+    child: AnyJobDefinition,
+    input: unknown,
+    options: NewJobOptions = {},
+  ): Promise<string> {
+    const execution = this.#execution
+    execution.guard('ctx.enqueue')
+    await parseWith(child.input as StandardSchema, input, `the input of ${child.type}`)
+    const stored = await enqueueChild(
+      execution.host.db,
+      execution.fence,
+      newJob(child.type, input, { ...definitionOptions(child), ...options }),
+    )
+    if (stored?.[0] === undefined) throw execution.refused('no child was stored')
+    return stored[0]
   }
 }
 

@@ -4,7 +4,7 @@
  * One statement is in flight at a time; what waits meanwhile goes with the next. A failure of the connection leaves the outcome
  * *unknown*: it is sent again with the same token, and the database says `accepted before` if it had arrived. A value that the
  * database refuses for its own sake (NUL in JSON, too large) fails its job as `result_unstorable` instead of blocking the others.
- * An outcome stays known for ten minutes after it was acknowledged, so that it can be delivered again when a renewal shows that a
+ * An outcome stays known for ten minutes after it was acknowledged (the last 10,000 of them), so that it can be delivered again when a renewal shows that a
  * failover has forgotten it.
  */
 import { elapsedMs, sleep } from '../clock.ts'
@@ -13,6 +13,8 @@ import { type Settlement, settle } from '../sql/protocol.ts'
 
 const BATCH_MAX = 1_000
 const KEPT_MS = 600_000
+/** Bounds memory at high rates, where ten minutes of outcomes would be millions. */
+const KEPT_MAX = 10_000
 /** NOTIFY takes a lock over all commits of the server, so hints are gathered: at most one in so many milliseconds. */
 const HINT_EVERY_MS = 50
 
@@ -113,7 +115,6 @@ export class Outbox {
       }
     }
     this.#flushing = null
-    this.#forgetOld()
   }
 
   async #send(batch: Entry[]): Promise<void> {
@@ -140,6 +141,7 @@ export class Outbox {
       return
     }
     if (hint) this.#lastHintMs = now
+    this.#forgetOld()
     for (const [index, entry] of batch.entries()) {
       const answer = answers[index] ?? 'lease_lost'
       if (answer !== 'lease_lost') {
@@ -169,7 +171,7 @@ export class Outbox {
   #forgetOld(): void {
     const before = elapsedMs() - KEPT_MS
     for (const [token, { atMs }] of this.#acknowledged) {
-      if (atMs >= before) break
+      if (atMs >= before && this.#acknowledged.size <= KEPT_MAX) break
       this.#acknowledged.delete(token)
     }
   }

@@ -89,6 +89,15 @@ const HOOK_TIMEOUT_MS = 5_000
 const TICK_BUSY_MS = 50
 const TICK_IDLE_MS = 500
 const CLAIM_BATCH_MAX = 500
+/**
+ * Jobs that end within milliseconds are claimed ahead of free slots, as many as will be started within this time: a round trip for
+ * every ten of them would be most of their cost. What has not started after `AHEAD_MS_MAX` all the same goes back, not charged.
+ */
+const AHEAD_MS = 10
+const AHEAD_MAX = 300
+const AHEAD_MS_MAX = 250
+/** A job that takes longer is not claimed ahead. */
+const SHORT_JOB_MS = 5
 
 export class Worker implements AsyncDisposable {
   readonly settings: WorkerSettings
@@ -308,6 +317,10 @@ class Running implements ExecutionHost {
   #hurry = new AbortController()
   #deadline: Date | null = null
   #claimSettled: Promise<void> = Promise.resolve()
+  /** Claimed ahead, by token, in the order in which they start. */
+  readonly #ahead = new Map<string, { job: ClaimedJob; claimedMs: number }>()
+  /** Running mean of how long jobs take here. */
+  #meanMs = Infinity
 
   constructor(options: RunningOptions) {
     this.#o = options
@@ -391,19 +404,29 @@ class Running implements ExecutionHost {
       !this.#draining &&
       this.#lifeline.read('connected') === 1 &&
       this.#lifeline.read('fenced') === 0 &&
-      this.#free() > 0
+      this.#wants() > 0
     )
   }
 
-  #free(): number {
-    return Math.min(CLAIM_BATCH_MAX, this.#o.settings.concurrency - this.executions.size)
+  /** How many jobs to ask for now: the free slots, and ahead of them what short jobs will need at once. */
+  #wants(): number {
+    const { concurrency } = this.#o.settings
+    const free = concurrency - this.executions.size
+    const ahead =
+      this.#meanMs < SHORT_JOB_MS
+        ? Math.min(AHEAD_MAX, Math.floor((concurrency * AHEAD_MS) / Math.max(this.#meanMs, 0.1)))
+        : 0
+    const wants = Math.min(CLAIM_BATCH_MAX, free + ahead - this.#ahead.size)
+    return this.#ahead.size > ahead / 2 ? 0 : wants
   }
 
   async #claimLoop(): Promise<void> {
     let pauseMs = 100
+    // A turn of the event loop lets all that ends together free its slots first.
+    await new Promise((resolve) => setImmediate(resolve))
     while (this.#wanted && this.#mayClaim()) {
       this.#wanted = false
-      const want = this.#free()
+      const want = this.#wants()
       try {
         const answer = await this.#claim(want)
         pauseMs = 100
@@ -466,33 +489,49 @@ class Running implements ExecutionHost {
   // ── running ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #begin(job: ClaimedJob, incarnation: string): void {
-    const definition = this.#o.definitions.get(job.type)
     // A fenced worker starts nothing, and neither does one that is stopping: it gives the claim back.
     if (
-      definition === undefined ||
+      !this.#o.definitions.has(job.type) ||
       !this.#live ||
       this.#draining ||
       incarnation !== this.incarnation
     ) {
-      void this.#outbox.add({
-        jobId: job.id,
-        token: job.token,
-        outcome: 'released',
-        value: null,
-        delayMs: null,
-      })
-      return
+      this.#giveBack(job)
+    } else if (this.executions.size < this.#o.settings.concurrency) {
+      this.#startHandler(job)
+    } else {
+      this.#ahead.set(job.token, { job, claimedMs: elapsedMs() })
     }
+  }
+
+  #giveBack(job: ClaimedJob): void {
+    void this.#outbox.add({
+      jobId: job.id,
+      token: job.token,
+      outcome: 'released',
+      value: null,
+      delayMs: null,
+    })
+  }
+
+  /** Gives back what was claimed ahead and has not started. */
+  #giveBackAhead(): void {
+    for (const { job } of this.#ahead.values()) this.#giveBack(job)
+    this.#ahead.clear()
+  }
+
+  #startHandler(job: ClaimedJob): void {
+    const { bus, definitions } = this.#o
     const startedMs = elapsedMs()
-    const execution = new Execution(job, definition, this, {
+    const execution = new Execution(job, definitions.get(job.type) as AnyJobDefinition, this, {
       knownSinceMs: startedMs,
       awakeMs: this.#lifeline.read('awakeMs'),
     })
     this.executions.set(job.token, execution)
-    this.#lifeline.add('handlers', 1)
-    if (this.executions.size === 1) this.#tick()
-    if (this.#o.bus.heard('job.picked_up')) {
-      this.#o.bus.emit('job.picked_up', {
+    this.#lifeline.write('handlers', this.executions.size)
+    if (this.executions.size === 1) this.#hastenTick()
+    if (bus.heard('job.picked_up')) {
+      bus.emit('job.picked_up', {
         jobId: job.id,
         type: job.type,
         queue: job.queue,
@@ -506,15 +545,25 @@ class Running implements ExecutionHost {
     const { job } = execution
     const ending = await execution.run()
     if (this.writes.hasReports(job.token)) await this.writes.flush()
+    const tookMs = elapsedMs() - startedMs
+    this.#meanMs = this.#meanMs === Infinity ? tookMs : 0.9 * this.#meanMs + 0.1 * tookMs
     this.executions.delete(job.token)
-    this.#lifeline.add('handlers', -1)
+    this.#lifeline.write('handlers', this.executions.size)
     execution.leave()
     const answer =
       ending === null ? null : this.#outbox.add({ jobId: job.id, token: job.token, ...ending })
+    this.#startNext()
     this.wake()
     if (this.executions.size === 0 && !this.#live) this.#lifeline.send({ type: 'reincarnate' })
-    if (ending !== null && answer !== null)
-      this.#announce(execution, ending, await answer, elapsedMs() - startedMs)
+    if (ending !== null && answer !== null) this.#announce(execution, ending, await answer, tookMs)
+  }
+
+  #startNext(): void {
+    for (const [token, { job }] of this.#ahead) {
+      if (this.executions.size >= this.#o.settings.concurrency) return
+      this.#ahead.delete(token)
+      this.#startHandler(job)
+    }
   }
 
   #announce(
@@ -586,7 +635,13 @@ class Running implements ExecutionHost {
   /** The main loop's sign of life, and what is due in it: time limits, and the fence once more. */
   #tick(): void {
     if (this.#ticker !== null) clearTimeout(this.#ticker)
-    this.#lifeline.write('mainBeatMs', elapsedMs())
+    const nowMs = elapsedMs()
+    this.#lifeline.write('mainBeatMs', nowMs)
+    const [oldest] = this.#ahead.values()
+    if (oldest !== undefined && nowMs - oldest.claimedMs > AHEAD_MS_MAX) {
+      this.#meanMs = Infinity
+      this.#giveBackAhead()
+    }
     const awakeMs = this.#lifeline.read('awakeMs')
     for (const execution of this.executions.values()) {
       this.checkFence(execution)
@@ -595,10 +650,15 @@ class Running implements ExecutionHost {
         execution.abort('timeout', `it ran longer than ${timeoutMs} ms`)
       }
     }
-    this.#ticker = setTimeout(
-      () => this.#tick(),
-      this.executions.size > 0 ? TICK_BUSY_MS : TICK_IDLE_MS,
-    )
+    this.#tickMs = this.executions.size > 0 ? TICK_BUSY_MS : TICK_IDLE_MS
+    this.#ticker = setTimeout(() => this.#tick(), this.#tickMs)
+  }
+
+  #tickMs = TICK_IDLE_MS
+
+  /** An idle worker's next tick is far away: time limits and the fence want it sooner now. */
+  #hastenTick(): void {
+    if (this.#tickMs > TICK_BUSY_MS) this.#tick()
   }
 
   // ── the lifeline's news ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -700,6 +760,7 @@ class Running implements ExecutionHost {
   #over(message: string): void {
     this.#live = false
     if (!this.#draining) this.#o.enter('degraded', message)
+    this.#ahead.clear()
     this.#abortAll('lease_lost', message)
     if (this.executions.size === 0) this.#lifeline.send({ type: 'reincarnate' })
   }
@@ -711,11 +772,20 @@ class Running implements ExecutionHost {
         execution.abort('lease_lost', 'the database has given the job to somebody else')
       }
     }
+    for (const [token, { claimedMs }] of this.#ahead) {
+      if (claimedMs < sentMs && !held.has(token)) this.#ahead.delete(token)
+    }
     const claimWasUnderWay = this.#openClaim !== null || this.#lastClaimMs >= sentMs
     for (const attempt of answer.held) {
       const execution = this.executions.get(attempt.token)
+      const ahead = this.#ahead.get(attempt.token)
       if (execution !== undefined) {
         if (attempt.cancel) execution.abort('cancelled', 'cancel was asked')
+      } else if (ahead !== undefined) {
+        if (attempt.cancel) {
+          this.#ahead.delete(attempt.token)
+          this.#giveBack(ahead.job)
+        }
       } else if (
         !this.#outbox.redeliver(attempt.token) &&
         !this.#outbox.knows(attempt.token) &&
@@ -765,6 +835,7 @@ class Running implements ExecutionHost {
       graceMs,
     })
     this.#lifeline.send({ type: 'renew' })
+    this.#giveBackAhead()
 
     if (graceMs > 0 && this.executions.size > 0)
       await this.settledWithin([...this.executions.values()], graceMs)
