@@ -1,0 +1,176 @@
+/**
+ * What waits for what. A statement that waited for a lock acts with an old time and must not undo what came after it was sent;
+ * and a session that holds one job or worker must not hold up everybody else.
+ */
+import { randomUUID } from 'node:crypto'
+import { expect, test } from 'vitest'
+import {
+  checkInvariantsAfterEach,
+  LEASE_MS,
+  openProtocol,
+  type Protocol,
+  type Session,
+  type WorkerRow,
+} from '../support/protocol.ts'
+
+checkInvariantsAfterEach()
+
+/**
+ * Sends a statement that the server receives now and executes only after `meanwhile`: both are in one message, so that
+ * statement_timestamp() is from before the wait.
+ */
+async function delayed(
+  p: Protocol,
+  statement: string,
+  meanwhile: () => Promise<unknown>,
+): Promise<void> {
+  const key = Math.floor(Math.random() * 2 ** 31)
+  const [holder, sender]: Session[] = [await p.session(), await p.session()]
+  await holder!.query('select pg_advisory_lock($1)', [key])
+  const sent = sender!.query(`select pg_advisory_xact_lock(${key}); ${statement}`)
+  await p.waitsForLock(sender!)
+  await meanwhile()
+  await holder!.query('select pg_advisory_unlock($1)', [key])
+  await sent
+}
+
+const untilOf = async (p: Protocol, worker: WorkerRow): Promise<number> =>
+  (
+    await p.db.rows<{ until: number }>(
+      'select extract(epoch from until)::double precision as until from %s.worker where incarnation = $1',
+      [worker.incarnation],
+    )
+  )[0]!.until
+
+test('order 2: a renewal that waited does not shorten what a later one granted', async () => {
+  const p = await openProtocol()
+  const { worker } = await p.running(1)
+  let granted = 0
+  await delayed(p, `select %s.renew('${worker.incarnation}', 1)`, async () => {
+    worker.sent = 1
+    await p.renew(worker)
+    granted = await untilOf(p, worker)
+  })
+  expect(await untilOf(p, worker)).toBeGreaterThanOrEqual(granted)
+})
+
+test('order 2: a claim that waited does not shorten what a later renewal granted', async () => {
+  const p = await openProtocol()
+  await p.enqueue(1)
+  const worker = await p.register({ idleBeatMs: 1_000 })
+  let granted = 0
+  await delayed(
+    p,
+    `select %s.claim('${worker.incarnation}', '${randomUUID()}', 1, '{default}', '{work}')`,
+    async () => {
+      await p.renew(worker)
+      granted = await untilOf(p, worker)
+    },
+  )
+  expect(await p.db.rows('select status from %s.job')).toEqual([{ status: 'running' }])
+  expect(await untilOf(p, worker)).toBeGreaterThanOrEqual(granted)
+})
+
+test('order 2: the answer of a renewal that waited says how little is left', async () => {
+  const p = await openProtocol()
+  const { worker } = await p.running(1)
+  const [a, b] = [await p.session(), await p.session()]
+  await a.begin()
+  await a.query('select 1 from %s.worker where incarnation = $1 for update', [worker.incarnation])
+  const renewal = b.renew(worker)
+  await p.waitsForLock(b)
+  await a.query('select pg_sleep(0.2)')
+  await a.commit()
+  expect((await renewal).leftMs).toBeLessThanOrEqual(LEASE_MS - 200)
+})
+
+test('order 17: a session that holds a job does not hold up the recovery of others, nor any renewal', async () => {
+  const p = await openProtocol()
+  const dead = await p.running(3)
+  const alive = await p.running(1, { queue: 'b' })
+  const [holder, sweeper, renewer] = [await p.session(), await p.session(), await p.session()]
+  await p.lapse([alive.worker])
+  await holder.begin()
+  expect(await holder.cancel([dead.ids[1]!])).toEqual(['cancelling'])
+  const swept = await sweeper.sweep()
+  expect(swept.recovered.map((one) => one.job)).toEqual([dead.ids[0], dead.ids[2]])
+  await p.passTime(4_000)
+  expect((await renewer.renew(alive.worker)).outcome).toBe('renewed')
+  await holder.commit()
+  expect((await p.sweep()).recovered).toEqual([{ job: dead.ids[1], status: 'cancelled' }])
+})
+
+test('order 17: the end of a worker waits for nobody who holds one of its jobs', async () => {
+  const p = await openProtocol()
+  const { worker, ids, held } = await p.running(2)
+  const holder = await p.session()
+  await holder.begin()
+  await holder.complete(held.slice(0, 1), [1])
+  expect(await p.endWorker(worker, 'interrupted')).toMatchObject({
+    outcome: 'ended',
+    released: [ids[1]],
+  })
+  await holder.rollback()
+  expect((await p.sweep()).recovered).toEqual([{ job: ids[0], status: 'pending' }])
+  expect(await p.job(ids[0]!)).toMatchObject({ interruptions: 1, lost: 0 })
+})
+
+test('order 17: a session that holds a worker row does not hold up the recovery of others', async () => {
+  const p = await openProtocol()
+  const one = await p.running(1)
+  const two = await p.running(1, { queue: 'b' })
+  await p.lapse()
+  const [holder, sweeper] = [await p.session(), await p.session()]
+  await holder.begin()
+  await holder.query('select 1 from %s.worker where incarnation = $1 for update', [
+    one.worker.incarnation,
+  ])
+  expect((await sweeper.sweep()).recovered).toEqual([{ job: two.ids[0], status: 'pending' }])
+  await holder.commit()
+  expect((await p.sweep()).recovered).toEqual([{ job: one.ids[0], status: 'pending' }])
+})
+
+test('order 16: after a clock step a held worker row does not hold up the sweep', async () => {
+  const p = await openProtocol()
+  const { worker } = await p.running(1)
+  await p.outage(-3_600_000)
+  const [holder, sweeper] = [await p.session(), await p.session()]
+  await holder.begin()
+  await holder.query('select 1 from %s.worker where incarnation = $1 for update', [
+    worker.incarnation,
+  ])
+  expect((await sweeper.sweep()).role).toBe('leader')
+  await holder.commit()
+  await p.sweep()
+  expect((await p.renew(worker)).leftMs).toBeLessThanOrEqual(LEASE_MS)
+})
+
+test('order 6: a sweep that hangs with the tick in hand holds up no renewal, claim or registration', async () => {
+  const p = await openProtocol()
+  const { worker } = await p.running(1)
+  await p.enqueue(1)
+  const [sweeper, other] = [await p.session(), await p.session()]
+  await sweeper.begin()
+  await sweeper.sweep()
+  await p.db.advance(4_000)
+  expect((await other.renew(worker)).outcome).toBe('renewed')
+  expect((await other.claim(worker)).jobs).toHaveLength(1)
+  await other.register()
+  await sweeper.commit()
+})
+
+test('order 4: a renewal that finds the tick held does not hide the end of an outage from the sweep', async () => {
+  const p = await openProtocol()
+  await p.db.rows(`update %s.tick set writable_since = '-infinity'`)
+  const { worker } = await p.running(1)
+  const { worker: silent } = await p.running(1, { queue: 'b' })
+  await p.outage(5 * LEASE_MS)
+  const [first, second] = [await p.session(), await p.session()]
+  await first.begin()
+  await first.renew(worker)
+  const swept = second.sweep()
+  await p.waitsForLock(second)
+  await first.commit()
+  expect((await swept).ended).toEqual([])
+  expect((await p.renew(silent)).outcome).toBe('renewed')
+})
