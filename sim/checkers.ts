@@ -68,6 +68,7 @@ export class Checkers {
     lost: 0,
     admittedOverlaps: 0,
     poisoned: 0,
+    takenForClones: 0,
   }
   #leaseMs: number
   #idleSpanMs: number
@@ -85,7 +86,7 @@ export class Checkers {
   #acceptedRenewalMs = new Map<string, number>()
   #earlyEndMs = new Map<string, number>()
   #takenMs = new Map<string, number>()
-  #accepted = new Map<string, { outcome: string; value: unknown }>()
+  #accepted = new Map<string, { outcome: string; value: string }>()
   #acknowledged = new Map<string, { outcome: string; answer: string }>()
   #openOutcomes = new Map<string, string>()
   #cancelPromised = new Set<string>()
@@ -117,6 +118,7 @@ export class Checkers {
   }
 
   processChecked(process: string): void {
+    if (this.#processes.get(process)?.state !== 'thawing') return
     this.#setState(process, 'live')
     this.#checkHandlers()
   }
@@ -309,12 +311,13 @@ export class Checkers {
       resumed: new Set(),
     }
     const outcomes = outcomesOf(call)
-    if (outcomes !== null) this.#judgeSettle(call, outcomes, answer as string[], own)
+    if (outcomes !== null) this.#judgeSettle(call, outcomes, own, strings(answer))
     switch (call.name) {
       case 'checkpoint':
       case 'progress': {
-        const [jobs, tokens] = call.values as [string[], string[]]
-        for (const [index, said] of (answer as string[]).entries()) {
+        const jobs = strings(call.values[0])
+        const tokens = strings(call.values[1])
+        for (const [index, said] of strings(answer).entries()) {
           const job = this.#jobs.get(jobs[index] ?? '')
           const holds = job?.status === 'running' && job.token === tokens[index]
           if ((said !== 'lease_lost') !== holds) {
@@ -327,8 +330,8 @@ export class Checkers {
         break
       }
       case 'cancel':
-        for (const [index, said] of (answer as string[]).entries()) {
-          const id = (call.values[1] as string[])[index] ?? ''
+        for (const [index, said] of strings(answer).entries()) {
+          const id = strings(call.values[1])[index] ?? ''
           if (said === 'cancelling' || said === 'cancelled') this.#cancelPromised.add(id)
           if (said === 'cancelled' && after.get(id)?.status !== 'cancelled') {
             throw new Violation(
@@ -340,8 +343,8 @@ export class Checkers {
         break
       case 'retry':
       case 'resume':
-        for (const [index, said] of (answer as string[]).entries()) {
-          const id = (call.values[1] as string[])[index] ?? ''
+        for (const [index, said] of strings(answer).entries()) {
+          const id = strings(call.values[1])[index] ?? ''
           const was = this.#jobs.get(id)?.status ?? ''
           const starts =
             said === 'pending' && (was === 'held' || (call.name === 'retry' && TERMINAL.has(was)))
@@ -352,7 +355,7 @@ export class Checkers {
         }
         break
       case 'release_jobs':
-        for (const id of call.values[1] as string[]) {
+        for (const id of strings(call.values[1])) {
           const token = this.#jobs.get(id)?.token
           if (token === null || token === undefined) continue
           own.taken.add(id)
@@ -360,10 +363,14 @@ export class Checkers {
         }
         break
       case 'claim':
-        this.#judgeClaim(call, answer as ClaimAnswer)
+        if (isClaimAnswer(answer)) this.#judgeClaim(call, answer)
+        else this.#hear(call)
         break
       case 'renew':
-        this.#judgeRenew(call, answer as { outcome: string })
+        this.#judgeRenew(call, answer)
+        break
+      case 'end_worker':
+        this.#hear(call)
         break
       default:
     }
@@ -373,14 +380,13 @@ export class Checkers {
   #judgeSettle(
     call: AppliedCall,
     outcomes: readonly string[],
-    answers: readonly string[],
     own: OwnEffects,
+    answers: readonly string[],
   ): void {
-    const jobs = call.values[0] as string[]
-    const tokens = call.values[1] as string[]
-    const values = ((call.name === 'settle' ? call.values[3] : call.values[2]) ?? []) as (
-      string | null
-    )[]
+    const jobs = strings(call.values[0])
+    const tokens = strings(call.values[1])
+    const given = call.name === 'settle' ? call.values[3] : call.values[2]
+    const values = Array.isArray(given) ? given : []
     for (const [index, id] of jobs.entries()) {
       const token = tokens[index] ?? ''
       const outcome = outcomes[index] ?? ''
@@ -392,7 +398,7 @@ export class Checkers {
         if (!holds)
           throw new Violation('stale-write', `${name} by a token that does not hold it: ${said}`)
         this.counts.accepted += 1
-        this.#accepted.set(token, { outcome, value: values[index] ?? null })
+        this.#accepted.set(token, { outcome, value: textOf(values[index]) })
         own.settled.set(id, outcome)
       } else if (holds) {
         throw new Violation('acknowledged', `${name} by the token that holds it: ${said}`)
@@ -406,12 +412,12 @@ export class Checkers {
         if (!may)
           throw new Violation('stale-write', `${name} was adopted, and the job is ${job?.status}`)
         this.counts.adopted += 1
-        this.#accepted.set(token, { outcome, value: values[index] ?? null })
+        this.#accepted.set(token, { outcome, value: textOf(values[index]) })
         own.adopted.add(token)
         own.settled.set(id, 'adopted')
       } else {
         const earlier = this.#accepted.get(token)
-        const same = earlier?.outcome === outcome && earlier.value === (values[index] ?? null)
+        const same = earlier?.outcome === outcome && earlier.value === textOf(values[index])
         if (said === 'accepted before' && earlier === undefined) {
           throw new Violation('stale-write', `${name}: accepted before, and it was not`)
         }
@@ -423,8 +429,7 @@ export class Checkers {
   }
 
   #judgeClaim(call: AppliedCall, answer: ClaimAnswer): void {
-    if (answer.outcome !== 'claimed') return
-    const incarnation = call.values[0] as string
+    const incarnation = String(call.values[0])
     this.#acceptedRenewalMs.set(incarnation, this.#nowMs)
     if (this.#workers.get(incarnation)?.ended === true) {
       throw new Violation('protected', 'a worker claimed whose row has ended')
@@ -450,19 +455,25 @@ export class Checkers {
     }
   }
 
-  #judgeRenew(call: AppliedCall, answer: { outcome: string }): void {
-    const incarnation = call.values[0] as string
-    const row = this.#workers.get(incarnation)
-    if (answer.outcome === 'renewed') {
-      if (row?.ended === true)
-        throw new Violation('protected', 'a renewal was accepted for a worker whose row has ended')
-      this.#acceptedRenewalMs.set(incarnation, this.#nowMs)
+  #judgeRenew(call: AppliedCall, answer: unknown): void {
+    const incarnation = String(call.values[0])
+    if (!hasOutcome(answer) || answer.outcome !== 'renewed') {
+      this.#hear(call)
       return
     }
+    if (this.#workers.get(incarnation)?.ended === true) {
+      throw new Violation('protected', 'a renewal was accepted for a worker whose row has ended')
+    }
+    this.#acceptedRenewalMs.set(incarnation, this.#nowMs)
+  }
+
+  /** A worker speaks whose row has ended: a provisional loss is taken back, once. */
+  #hear(call: AppliedCall): void {
+    const incarnation = String(call.values[0])
+    const row = this.#workers.get(incarnation)
     if (row?.ended !== true || this.#heardAgain.has(incarnation)) return
     this.#heardAgain.add(incarnation)
     if (row.layer !== 3) return
-    // A provisional loss is taken back.
     for (const attempt of this.#attempts.values()) {
       if (attempt.worker !== incarnation || attempt.endedAs !== 'lost') continue
       const status = this.#jobs.get(attempt.job)?.status ?? ''
@@ -479,10 +490,14 @@ export class Checkers {
     if (was === undefined || was.ended || !row.ended) return
     const process = this.#processOf.get(incarnation)
     const view = process === undefined ? undefined : this.#processes.get(process)
-    if (row.layer !== 4 && call.name !== 'end_worker')
+    // Known: a renewal that arrives after two later ones looks like a clone's, and ends its own innocent worker.
+    const takenForClone = row.layer === 4 && row.code === 'cloned'
+    if (takenForClone) this.counts.takenForClones += 1
+    if (takenForClone || (row.layer !== 4 && call.name !== 'end_worker')) {
       this.#earlyEndMs.set(incarnation, this.#nowMs)
+    }
     if (row.charge === 'lost') this.counts.lost += 1
-    if (row.layer !== 4) return
+    if (takenForClone || row.layer !== 4) return
     const heardMs = this.#acceptedRenewalMs.get(incarnation) ?? -Infinity
     if (this.#nowMs < heardMs + this.#leaseMs) {
       throw new Violation(
@@ -490,9 +505,8 @@ export class Checkers {
         `${process} was judged lost by layer 4 (${row.code}) ${this.#nowMs - heardMs} ms after a renewal was accepted`,
       )
     }
-    const disturbed =
-      view === undefined ||
-      this.#nowMs - view.disturbedMs < 3 * Math.max(this.#leaseMs, this.#idleSpanMs)
+    // Whatever befell it is over when a later renewal was accepted: what came since was not its own.
+    const disturbed = view === undefined || view.disturbedMs >= heardMs
     if (view?.state === 'live' && !this.#over.has(incarnation) && !disturbed) {
       throw new Violation(
         'innocent',
@@ -727,7 +741,25 @@ interface ClaimAnswer {
 }
 
 function outcomesOf(call: AppliedCall): readonly string[] | null {
-  if (call.name === 'settle') return call.values[2] as string[]
+  if (call.name === 'settle') return strings(call.values[2])
   const outcome = SETTLE_NAMES.get(call.name)
-  return outcome === undefined ? null : (call.values[0] as string[]).map(() => outcome)
+  return outcome === undefined ? null : strings(call.values[0]).map(() => outcome)
+}
+
+function strings(value: unknown): string[] {
+  if (!Array.isArray(value))
+    throw new Violation('answers', `${JSON.stringify(value)} is not a list`)
+  return value.map(String)
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : 'null'
+}
+
+function hasOutcome(answer: unknown): answer is { readonly outcome: string } {
+  return typeof answer === 'object' && answer !== null && 'outcome' in answer
+}
+
+function isClaimAnswer(answer: unknown): answer is ClaimAnswer {
+  return hasOutcome(answer) && answer.outcome === 'claimed'
 }

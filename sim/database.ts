@@ -59,13 +59,16 @@ export interface Snapshot {
 
 export interface SimDatabase {
   readonly schemaName: string
-  /** Runs a function of the protocol at a virtual time; `changed` says whether jobs, attempts or workers' ends did. */
+  /**
+   * Runs a function of the protocol at a virtual time; `changed` says whether jobs, attempts or workers'
+   * ends did, and `hints` what it notified.
+   */
   call(input: {
     nowMs: number
     backendPid: number | null
     name: string
     values: readonly unknown[]
-  }): Promise<{ answer: unknown; changed: boolean }>
+  }): Promise<{ answer: unknown; changed: boolean; hints: readonly string[] }>
   snapshot(nowMs: number): Promise<Snapshot>
   /** What the schema's own `invariants()` finds. */
   invariants(nowMs: number): Promise<string[]>
@@ -82,6 +85,9 @@ export interface Replacement {
   readonly to: string
 }
 
+/** The namespace of everything simulated. */
+export const SIM_NAMESPACE = 'sim'
+
 const SUBSTITUTES: readonly [RegExp, string][] = [
   [/pg_stat_activity/g, 'sim_connection'],
   [/pg_backend_pid\(\)/g, 'sim_backend()'],
@@ -97,11 +103,13 @@ const SETUP = `
   create or replace function sim_changed() returns trigger language plpgsql as
     $$ begin perform set_config('sim.changed', 'yes', false); return null; end $$;
   create table sim_connection (pid integer primary key);
-  create trigger sim_changed after insert or update or delete on job execute function sim_changed();
-  create trigger sim_changed after insert or update or delete on attempt execute function sim_changed();
-  create trigger sim_changed after insert or update or delete on checkpoint execute function sim_changed();
-  create trigger sim_changed after insert or update or delete on progress execute function sim_changed();
-  create trigger sim_changed after insert or update of ended_at or delete on worker execute function sim_changed();
+  create trigger sim_changed after insert or update or delete on job for each row execute function sim_changed();
+  create trigger sim_changed after insert or update or delete on attempt for each row execute function sim_changed();
+  create trigger sim_changed after insert or update or delete on checkpoint for each row execute function sim_changed();
+  create trigger sim_changed after insert or update or delete on progress for each row execute function sim_changed();
+  create trigger sim_changed after insert or delete on worker for each row execute function sim_changed();
+  create trigger sim_ended after update on worker for each row when (old.ended_at is distinct from new.ended_at)
+    execute function sim_changed();
 `
 
 const SNAPSHOT = `
@@ -161,6 +169,9 @@ export async function openSimDatabase(input: {
     [schemaName],
   )
   const all = tables.rows[0]?.names ?? ''
+  const hints: string[] = []
+  client.on('notification', ({ payload }) => hints.push(payload ?? ''))
+  await client.query(`do $$ begin execute format('listen %I', channel('${SIM_NAMESPACE}')); end $$`)
   const at = (nowMs: number) =>
     client.query(`select set_config('sim.now', $1, false)`, [String(nowMs)])
   return {
@@ -176,7 +187,11 @@ export async function openSimDatabase(input: {
          from clock_set where done is not null`,
         [String(nowMs), String(backendPid ?? ''), ...values],
       )
-      return { answer: rows[0]?.answer, changed: rows[0]?.changed === 'yes' }
+      return {
+        answer: rows[0]?.answer,
+        changed: rows[0]?.changed === 'yes',
+        hints: hints.splice(0),
+      }
     },
     async snapshot(nowMs) {
       await at(nowMs)

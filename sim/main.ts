@@ -1,10 +1,11 @@
 /**
  * Runs seeds of the simulation.
  *
- *   node --import tsx sim/main.ts --seeds 50 --start 1 [--variant no-token] [--steps 500] [--trace] [--keep]
+ *   node --import tsx sim/main.ts --seeds 50 --start 1 [--variant no-token] [--steps 500] [--trace] [--keep] [--all] [--mixed]
  *
  * The database is DATABASE_URL, or an embedded one. --steps ends the faults of each seed after so many applied calls; --trace
- * prints a seed's whole trace instead of its end; --keep leaves the schema of a failing seed in place. The exit code is 1 when
+ * prints a seed's whole trace instead of its end; --keep leaves the schema of a failing seed in place; --all goes
+ * on after a failing seed; --mixed lets seeds choose the faults for a variant too. The exit code is 1 when
  * a seed fails; with --variant, when none does.
  */
 import { execFileSync } from 'node:child_process'
@@ -26,6 +27,7 @@ const { values } = parseArgs({
     steps: { type: 'string' },
     trace: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
+    mixed: { type: 'boolean', default: false },
     all: { type: 'boolean', default: false },
   },
 })
@@ -67,6 +69,7 @@ async function runSeeds(db: SimDatabase): Promise<number> {
       seed,
       database: db,
       ...(variant?.rules === undefined ? {} : { rules: variant.rules }),
+      ...(variant === undefined || values.mixed ? {} : { faults: variant.faults }),
       ...(values.steps === undefined ? {} : { callsMax: Number(values.steps) }),
     })
     ran += 1

@@ -19,8 +19,10 @@ export const CALM: Weather = Object.freeze({ lostRequest: 0, lostReply: 0, late:
 export interface Link {
   readonly label: string
   cutUntilMs: number
-  /** The next renewal is answered this much later, and the link is cut right after it was applied. */
+  /** The next renewal of a busy worker is answered this much later, and the link is cut right after it was applied. */
   brownoutMs: number | null
+  /** The answer to the next claim that gets jobs is lost. */
+  claimLost: boolean
 }
 
 export interface Request {
@@ -33,7 +35,8 @@ export interface Request {
   readonly timeoutMs: number
   /** Runs something in the sender's process: later when that is stopped, never when it has ended. */
   readonly deliver: (atMs: number, run: () => void) => void
-  readonly answered: (answer: never) => void
+  /** The answer is as the function returned it: its shape is between the SQL and the caller. */
+  readonly answered: (answer: any) => void
   /** Neither accepted nor refused, as far as the sender can know. */
   readonly unknown: () => void
   /** The server positively refused: it is down. */
@@ -92,21 +95,27 @@ export class Network {
         requestMs,
         false,
         (answer) => {
-          const brownoutMs = request.name === 'renew' ? link.brownoutMs : null
+          const brownoutMs =
+            request.name === 'renew' && request.values[2] === null ? link.brownoutMs : null
           if (brownoutMs !== null) {
             link.brownoutMs = null
-            link.cutUntilMs = schedule.nowMs + random.int(leaseMs, 3 * leaseMs)
+            link.cutUntilMs = schedule.nowMs + random.int(1.5 * leaseMs, 3 * leaseMs)
             disturbed(link)
             trace(`${link.label} is cut off; the answer to ${request.note} is still under way`)
           }
-          if (replyLost && brownoutMs === null) {
+          const claimLost = link.claimLost && request.name === 'claim' && gotJobs(answer)
+          if (claimLost) {
+            link.claimLost = false
+            disturbed(link)
+          }
+          if ((replyLost || claimLost) && brownoutMs === null) {
             trace(`${link.label} ${request.name} ${request.note} ✗ reply lost`)
             return
           }
           const backMs = schedule.nowMs + (brownoutMs ?? replyMs)
           request.deliver(backMs, () => {
             if (brownoutMs === null && link.cutUntilMs > schedule.nowMs) disturbed(link)
-            else settle(() => request.answered(answer as never))
+            else settle(() => request.answered(answer))
           })
         },
         () => request.deliver(schedule.nowMs + 2, () => settle(request.refused ?? request.unknown)),
@@ -152,4 +161,9 @@ export class Network {
       reply(await apply(request, repeated))
     })
   }
+}
+
+function gotJobs(answer: unknown): boolean {
+  if (typeof answer !== 'object' || answer === null || !('jobs' in answer)) return false
+  return Array.isArray(answer.jobs) && answer.jobs.length > 0
 }

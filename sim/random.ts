@@ -19,7 +19,8 @@ export class Random {
 
   /** A whole number from `min` to `max`, both included. */
   int(min: number, max: number): number {
-    return min + Math.floor(this.next() * (Math.floor(max) - min + 1))
+    const least = Math.ceil(min)
+    return least + Math.floor(this.next() * (Math.floor(max) - least + 1))
   }
 
   chance(probability: number): boolean {

@@ -31,10 +31,11 @@ export class Schedule {
     let index = queue.length
     queue.push(item)
     while (index > 0) {
-      const parent = (index - 1) >> 1
-      if (!isBefore(item, queue[parent])) break
-      queue[index] = queue[parent] as Item
-      index = parent
+      const above = (index - 1) >> 1
+      const parent = queue[above]
+      if (parent === undefined || !isBefore(item, parent)) break
+      queue[index] = parent
+      index = above
     }
     queue[index] = item
   }
@@ -46,12 +47,17 @@ export class Schedule {
     if (first === undefined || last === undefined || queue.length === 0) return first
     let index = 0
     for (;;) {
-      let child = 2 * index + 1
-      if (child >= queue.length) break
-      if (child + 1 < queue.length && isBefore(queue[child + 1] as Item, queue[child])) child += 1
-      if (!isBefore(queue[child] as Item, last)) break
-      queue[index] = queue[child] as Item
-      index = child
+      let below = 2 * index + 1
+      let child = queue[below]
+      if (child === undefined) break
+      const other = queue[below + 1]
+      if (other !== undefined && isBefore(other, child)) {
+        below += 1
+        child = other
+      }
+      if (!isBefore(child, last)) break
+      queue[index] = child
+      index = below
     }
     queue[index] = last
     return first
@@ -64,6 +70,6 @@ interface Item {
   readonly run: () => void | Promise<void>
 }
 
-function isBefore(a: Item, b: Item | undefined): boolean {
-  return b !== undefined && (a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order))
+function isBefore(a: Item, b: Item): boolean {
+  return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order)
 }

@@ -6,7 +6,7 @@
  * Each seed enables only some kinds of faults: with all of them at once no seed would be calm enough to show what one does.
  */
 import { type AppliedCall, Checkers, Violation } from './checkers.ts'
-import type { SimDatabase } from './database.ts'
+import { SIM_NAMESPACE, type SimDatabase } from './database.ts'
 import { CALM, type Link, Network, type Request } from './network.ts'
 import { Random } from './random.ts'
 import { Schedule } from './schedule.ts'
@@ -24,6 +24,8 @@ export interface SimulateOptions {
   readonly seed: number
   readonly database: SimDatabase
   readonly rules?: Partial<WorkerRules>
+  /** Only these kinds of faults, instead of those that the seed chooses. */
+  readonly faults?: readonly Fault[]
   /** Ends the faults after so many applied calls. */
   readonly callsMax?: number
 }
@@ -38,10 +40,9 @@ export interface SimulateResult {
   readonly faults: Readonly<Record<string, number>>
 }
 
-const NAMESPACE = 'sim'
 const QUEUES = ['default', 'other']
 const TYPES = ['work', 'extra']
-const FAULTS = [
+export const FAULTS = [
   'crash',
   'power loss',
   'freeze',
@@ -50,6 +51,7 @@ const FAULTS = [
   'brownout',
   'outage',
   'blip',
+  'lost claim',
   'connection',
   'sweeper crash',
   'shutdown',
@@ -60,7 +62,7 @@ const FAULTS = [
   'operator',
   'replay',
 ] as const
-type Fault = (typeof FAULTS)[number]
+export type Fault = (typeof FAULTS)[number]
 
 interface Place {
   readonly slot: Slot
@@ -84,22 +86,25 @@ export async function simulate(options: SimulateOptions): Promise<SimulateResult
 class Simulation {
   #options: SimulateOptions
   #random: Random
+  #hints: Random
   #schedule = new Schedule()
   #network: Network
   #checkers: Checkers
   #timing: Timing
   #trace: string[] = []
   #labels = new Map<string, string>()
+  #incarnations = new Map<string, string>()
   #natures = new Map<string, JobNature>()
   #planned: PlannedJob[] = []
   #slots: Place[] = []
   #connections = new Set<number>()
   #connectionsChanged = false
   #nextPid = 1_000
-  #client: Link = { label: 'client', cutUntilMs: 0, brownoutMs: null }
+  #client: Link = { label: 'client', cutUntilMs: 0, brownoutMs: null, claimLost: false }
   #enabled: readonly Fault[]
   #faults: Record<string, number> = {}
   #faultsUntilMs: number
+  #backMs = 0
   #quiet = false
   #violation: Violation | null = null
   #world: WorkerWorld
@@ -122,7 +127,7 @@ class Simulation {
     const timing = this.#timing
     this.#faultsUntilMs = random.int(4, 10) * leaseMs
     const some = FAULTS.filter(() => random.chance(0.35))
-    this.#enabled = some.length > 0 ? some : ['crash']
+    this.#enabled = options.faults ?? (some.length > 0 ? some : ['crash'])
     this.#checkers = new Checkers({
       leaseMs,
       idleSpanMs: Math.max(leaseMs, 3 * timing.idleBeatMs),
@@ -148,6 +153,7 @@ class Simulation {
       reconcile: true,
       ...options.rules,
     })
+    this.#hints = random.fork()
     this.#planFleet(random)
     this.#planJobs(random)
   }
@@ -230,7 +236,7 @@ class Simulation {
       random,
       timing: this.#timing,
       rules,
-      namespace: NAMESPACE,
+      namespace: SIM_NAMESPACE,
       queues: QUEUES,
       types: TYPES,
       reports: this.#checkers,
@@ -268,7 +274,7 @@ class Simulation {
         this.#slots.push({
           slot: { label, machine: shared, concurrency: random.int(1, 3), spool: [] },
           process: null,
-          link: { label, cutUntilMs: 0, brownoutMs: null },
+          link: { label, cutUntilMs: 0, brownoutMs: null, claimLost: false },
           boots: 0,
         })
       }
@@ -353,59 +359,58 @@ class Simulation {
       this.#connectionsChanged = false
       await database.setConnections([...this.#connections])
     }
-    let result: { answer: unknown; changed: boolean }
+    if (request.name === 'register') {
+      const { incarnation } = JSON.parse(String(request.values[1])) as { incarnation: string }
+      this.#incarnations.set(incarnation, request.note)
+    }
+    let result: Awaited<ReturnType<SimDatabase['call']>>
     try {
       result = await database.call({ ...request, nowMs })
     } catch (error) {
       // A copy of a registration finds its row made already, and changes nothing.
-      if (request.name === 'register' && (error as { code?: string }).code === '23505') return null
+      if (request.name === 'register' && codeOf(error) === '23505') return null
       throw error
     }
-    const { answer, changed } = result
+    const { answer, changed, hints } = result
+    for (const hint of hints) this.#hint(hint)
     if (changed || !QUIET_CALLS.has(request.name)) {
       this.#note(
         `  ${request.link.label} ${request.name} ${request.note}${repeated ? ' (a copy)' : ''} ⇒ ${this.#brief(request.name, answer)}`,
       )
     }
-    if (request.name === 'enqueue') this.#enqueued(request, answer as string[])
+    if (request.name === 'enqueue') this.#enqueued(request, answer)
     const after = changed ? await database.snapshot(nowMs) : null
     const call: AppliedCall = { name: request.name, values: request.values, repeated }
     this.#checkers.applied(call, answer, after)
     return answer
   }
 
+  /** Who listens gets a hint soon, twice, or not at all. */
+  #hint(payload: string): void {
+    const [what, about = ''] = payload.split(':')
+    if (what !== 'pending' && what !== 'renew') return
+    for (const { process } of this.#slots) {
+      const incarnation = process?.incarnation
+      if (process === null || incarnation === null || incarnation === undefined) continue
+      if (process.backendPid === null || (what === 'renew' && incarnation.id !== about)) continue
+      for (const chance of [0.8, 0.1]) {
+        if (!this.#hints.chance(chance)) continue
+        this.#schedule.after(this.#hints.int(1, 50), () =>
+          process.hint(what === 'renew' ? 'renew' : 'claim', incarnation),
+        )
+      }
+    }
+  }
+
   #brief(name: string, answer: unknown): string {
-    if (Array.isArray(answer))
-      return answer.map((item) => this.#labels.get(String(item)) ?? String(item)).join(', ')
-    const { outcome, jobs, ended, recovered, held, reason } = (answer ?? {}) as Record<
-      string,
-      unknown
-    >
-    const parts = [
-      outcome,
-      ...(Array.isArray(jobs) ? jobs : []).map(
-        (job: { id: string; attempt: number }) => `${this.#labels.get(job.id)}/${job.attempt}`,
-      ),
-      ...(Array.isArray(held) ? held : []).map(
-        (job: { job: string }) => `holds ${this.#labels.get(job.job)}`,
-      ),
-      ...(Array.isArray(ended) ? ended : []).map(
-        (worker) => `ends ${this.#incarnationLabel(String(worker))}`,
-      ),
-      ...(Array.isArray(recovered) ? recovered : []).map(
-        (back: { job: string; status: string }) =>
-          `takes back ${this.#labels.get(back.job)}: ${back.status}`,
-      ),
-      outcome === 'lease_lost' ? (reason as { code?: string }).code : undefined,
-    ]
-    const text = parts.filter((part) => part !== undefined && part !== null).join(' ')
-    return text === '' && name !== 'sweep' ? JSON.stringify(answer) : text
+    const text =
+      JSON.stringify(answer, (key, value: unknown) => (NOISE.has(key) ? undefined : value)) ?? ''
+    if (name === 'register') return 'done'
+    return text.replaceAll(UUID, (id) => this.#labels.get(id) ?? this.#incarnationLabel(id))
   }
 
   #incarnationLabel(id: string): string {
-    for (const { process } of this.#slots)
-      if (process?.incarnation?.id === id) return process.incarnation.label
-    return id.slice(0, 8)
+    return this.#incarnations.get(id) ?? id.slice(0, 8)
   }
 
   /** A call of a client or an operator: asked again until it is answered. */
@@ -413,7 +418,7 @@ class Simulation {
     name: string,
     values: readonly unknown[],
     note: string,
-    answered: (answer: never) => void,
+    answered: (answer: any) => void,
     tries = 20,
   ): void {
     this.#network.send({
@@ -436,15 +441,15 @@ class Simulation {
   #enqueue(job: PlannedJob): void {
     this.#ask(
       'enqueue',
-      [NAMESPACE, [job.type], ['{}'], [job.options]],
+      [SIM_NAMESPACE, [job.type], ['{}'], [job.options]],
       job.label,
       () => undefined,
       10_000,
     )
   }
 
-  #enqueued(request: Request, ids: readonly string[]): void {
-    const id = ids[0] ?? ''
+  #enqueued(request: Request, ids: unknown): void {
+    const id = Array.isArray(ids) ? String(ids[0]) : ''
     const job = this.#planned.find((candidate) => candidate.label === request.note)
     if (job === undefined) return
     const known = this.#labels.get(id)
@@ -475,7 +480,7 @@ class Simulation {
     }
     this.#ask(
       'report_death',
-      [NAMESPACE, JSON.stringify(reporter), layer, [incarnation]],
+      [SIM_NAMESPACE, JSON.stringify(reporter), layer, [incarnation]],
       `${process.label} layer ${layer}`,
       () => undefined,
       2,
@@ -534,8 +539,14 @@ class Simulation {
         return true
       }
       case 'brownout':
-        place.link.brownoutMs = random.int(this.#timing.marginMs, leaseMs - 500)
+        place.link.brownoutMs = random.int(
+          0.4 * this.#timing.callTimeoutMs,
+          this.#timing.callTimeoutMs - 100,
+        )
         this.#disturbed(place.link)
+        return true
+      case 'lost claim':
+        place.link.claimLost = true
         return true
       case 'outage':
         return this.#outage(random.int(leaseMs / 2, 4 * leaseMs))
@@ -574,18 +585,22 @@ class Simulation {
       case 'retry':
         return this.#askAboutJob(fault)
       case 'operator':
+      default:
         return this.#operate(place)
     }
   }
 
   #outage(lengthMs: number): boolean {
-    if (this.#network.databaseIsDown) return false
+    // Blips without an end would be an outage that no gap shows: between two, whoever asks again gets through.
+    const sinceMs = this.#schedule.nowMs - this.#backMs
+    if (this.#network.databaseIsDown || sinceMs < this.#timing.leaseMs / 2) return false
     this.#network.databaseIsDown = true
     this.#note(`the database is down for ${lengthMs} ms`)
     this.#checkers.outage(true)
     for (const { process } of this.#slots) process?.dropConnection(this.#random.int(1, 500))
     this.#schedule.after(lengthMs, () => {
       this.#network.databaseIsDown = false
+      this.#backMs = this.#schedule.nowMs
       this.#note('the database is back')
       this.#checkers.outage(false)
     })
@@ -596,7 +611,7 @@ class Simulation {
     const jobs = [...this.#labels.keys()]
     if (jobs.length === 0) return false
     const job = this.#random.pick(jobs)
-    this.#ask(name, [NAMESPACE, [job]], this.#labels.get(job) ?? '', () => undefined, 3)
+    this.#ask(name, [SIM_NAMESPACE, [job]], this.#labels.get(job) ?? '', () => undefined, 3)
     return true
   }
 
@@ -604,20 +619,20 @@ class Simulation {
     const what = this.#random.pick(['release_jobs', 'hold', 'resume', 'evict', 'drain', 'stuck'])
     const incarnation = place.process?.incarnation
     if (what === 'stuck') {
-      this.#ask('release_stuck', [NAMESPACE, this.#timing.leaseMs], '', () => undefined, 1)
+      this.#ask('release_stuck', [SIM_NAMESPACE, this.#timing.leaseMs], '', () => undefined, 1)
       return true
     }
     if (what !== 'evict' && what !== 'drain') return this.#askAboutJob(what)
     if (incarnation === null || incarnation === undefined) return false
     const note = incarnation.label
     if (what === 'evict')
-      this.#ask('evict_workers', [NAMESPACE, [incarnation.id]], note, () => undefined, 2)
+      this.#ask('evict_workers', [SIM_NAMESPACE, [incarnation.id]], note, () => undefined, 2)
     else {
-      this.#ask('drain_workers', [NAMESPACE, [incarnation.id], true], note, () => undefined, 2)
+      this.#ask('drain_workers', [SIM_NAMESPACE, [incarnation.id], true], note, () => undefined, 2)
       this.#schedule.after(this.#timing.leaseMs, () =>
         this.#ask(
           'drain_workers',
-          [NAMESPACE, [incarnation.id], false],
+          [SIM_NAMESPACE, [incarnation.id], false],
           note,
           () => undefined,
           100,
@@ -639,6 +654,7 @@ class Simulation {
     for (const place of this.#slots) {
       place.link.cutUntilMs = 0
       place.link.brownoutMs = null
+      place.link.claimLost = false
       place.process?.thaw()
     }
     this.#checkers.faultsStopped()
@@ -662,6 +678,33 @@ class Simulation {
       ),
     ].join('\n')
   }
+}
+
+const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g
+
+/** Parts of answers that say nothing in a trace. */
+const NOISE = new Set([
+  'input',
+  'options',
+  'queue',
+  'type',
+  'maxAttempts',
+  'maxLost',
+  'databaseMs',
+  'leftMs',
+  'nextMs',
+  'nextDueMs',
+  'machines',
+  'more',
+  'lastSeenAt',
+  'noticedBy',
+  'message',
+  'drain',
+  'alone',
+])
+
+function codeOf(error: unknown): unknown {
+  return typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined
 }
 
 /** Too frequent to be worth a line when they change nothing. */

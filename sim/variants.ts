@@ -1,10 +1,13 @@
 /** The protocol with one rule broken on purpose. The checkers must catch each: that proves that they look. */
 import type { Replacement } from './database.ts'
+import type { Fault } from './simulate.ts'
 import type { WorkerRules } from './worker.ts'
 
 export interface Variant {
   readonly what: string
   readonly rules?: Partial<WorkerRules>
+  /** The kinds of faults that bring it to light soonest. */
+  readonly faults: readonly Fault[]
   readonly replacements?: readonly Replacement[]
   /** Rules of the checkers of which one must speak. */
   readonly caughtBy: readonly string[]
@@ -15,6 +18,7 @@ export interface Variant {
 export const VARIANTS: Readonly<Record<string, Variant>> = Object.freeze({
   'no-token': {
     what: 'settle takes an outcome from any token while the job runs',
+    faults: ['cut', 'freeze'],
     replacements: [
       { functionName: 'settle', from: 'j.token = o.token and j.status', to: 'j.status' },
     ],
@@ -23,18 +27,21 @@ export const VARIANTS: Readonly<Record<string, Variant>> = Object.freeze({
   },
   'fence-from-reply': {
     what: 'a worker counts its lease from the reply to a renewal instead of from its send',
+    faults: ['brownout'],
     rules: { fence: 'reply' },
     caughtBy: ['one-handler'],
     seedsMax: 20,
   },
   'no-fence': {
     what: 'a worker that can no longer renew goes on with its jobs',
+    faults: ['cut'],
     rules: { fence: 'never' },
     caughtBy: ['one-handler'],
     seedsMax: 5,
   },
   revive: {
     what: 'a renewal brings an ended worker row back to life',
+    faults: ['cut', 'freeze'],
     replacements: [
       {
         functionName: 'renew',
@@ -52,12 +59,14 @@ export const VARIANTS: Readonly<Record<string, Variant>> = Object.freeze({
   },
   'no-reconcile': {
     what: 'a worker does not give back what a lost answer to a claim has left with it',
+    faults: ['lost claim'],
     rules: { reconcile: false },
     caughtBy: ['liveness'],
     seedsMax: 10,
   },
   'no-amnesty': {
     what: 'after an outage, whoever has not renewed yet is judged lost at once',
+    faults: ['outage'],
     replacements: [
       {
         functionName: 'judged_after',
@@ -70,6 +79,7 @@ export const VARIANTS: Readonly<Record<string, Variant>> = Object.freeze({
   },
   'cancel-forgotten': {
     what: 'a completion beats a cancel that was promised',
+    faults: ['cancel'],
     replacements: [
       {
         functionName: 'settle',
@@ -82,6 +92,7 @@ export const VARIANTS: Readonly<Record<string, Variant>> = Object.freeze({
   },
   'charged-twice': {
     what: 'a lost worker costs its job two of its chances',
+    faults: ['crash'],
     replacements: [
       {
         functionName: 'take_back',

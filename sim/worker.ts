@@ -74,7 +74,7 @@ export interface WorkerWorld {
   readonly types: readonly string[]
   readonly reports: Reports
   natureOf(job: string): JobNature
-  trace(text: string): void
+  readonly trace: (text: string) => void
   /** Opens a reserved connection and returns its backend's pid. */
   connect(): number
   disconnect(backendPid: number): void
@@ -232,8 +232,8 @@ export class WorkerProcess {
       if (this.state !== 'frozen') return
       this.state = 'live'
       this.#checkFence()
-      if (this.state !== 'live') return
-      reports.processChecked(this.label)
+      // After the end by force, if that is due.
+      schedule.after(0, () => reports.processChecked(this.label))
       const backlog = this.#backlog
       this.#backlog = []
       for (const run of backlog) this.#at(schedule.nowMs, run)
@@ -282,10 +282,13 @@ export class WorkerProcess {
     this.#after(backMs, reconnect)
   }
 
-  /** A hint that the database may have news for this worker. */
-  hint(): void {
-    const incarnation = this.incarnation
-    if (incarnation !== null) this.#after(0, () => this.#renewIn(incarnation, 0))
+  /** A hint that the database may have news for this incarnation, or jobs for anybody. */
+  hint(what: 'renew' | 'claim', incarnation: Incarnation): void {
+    this.#after(0, () => {
+      if (this.incarnation !== incarnation) return
+      if (what === 'renew') this.#renewIn(incarnation, 0)
+      else if (this.handlers.size < this.slot.concurrency) this.#claimIn(incarnation, 0)
+    })
   }
 
   #retryMs(): number {
@@ -374,9 +377,12 @@ export class WorkerProcess {
     for (const handler of this.handlers.values()) {
       if (handler.incarnation === incarnation) this.#abort(handler, 'lease_lost')
     }
-    // Past send + L at once; but not where it went on through an outage, and so has passed it in good faith.
+    // Past send + L at once; but not when it has gone on through an outage, and so has passed that in good faith.
     const endMs = incarnation.trustMs + timing.leaseMs
-    const goodFaithMs = timing.outageMode === 'continue' ? schedule.nowMs + timing.marginMs : 0
+    const wentOn =
+      timing.outageMode === 'continue' &&
+      schedule.nowMs - incarnation.refusedMs <= timing.renewMs + timing.callTimeoutMs
+    const goodFaithMs = wentOn ? schedule.nowMs + timing.marginMs : 0
     const forcedMs = Math.max(endMs, endMs <= schedule.nowMs ? goodFaithMs : 0, schedule.nowMs)
     this.#at(forcedMs, () => {
       for (const handler of this.handlers.values()) {
@@ -415,7 +421,7 @@ export class WorkerProcess {
     name: string
     values: readonly unknown[]
     note: string
-    answered: (answer: never) => void
+    answered: (answer: any) => void
     unknown: () => void
     refused?: () => void
   }): void {
