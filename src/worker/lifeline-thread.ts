@@ -391,7 +391,7 @@ async function end(message: Extract<ToLifeline, { type: 'end' }>): Promise<void>
   stopping = true
   wake()
   clearInterval(watching)
-  await sweeper.close()
+  sweeper.leave()
   let released: readonly string[] = []
   let failure: string | null = null
   const current = phase === 'live' ? incarnation : owesEnd
@@ -412,7 +412,7 @@ async function end(message: Extract<ToLifeline, { type: 'end' }>): Promise<void>
   clearInterval(ticking)
   const client = reserved?.client
   reserved = null
-  await client?.end().catch(() => undefined)
+  await Promise.all([sweeper.close(), client?.end().catch(() => undefined)])
   port?.close()
 }
 
