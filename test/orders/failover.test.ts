@@ -1,0 +1,134 @@
+/**
+ * Order 8 of protocol.md: a standby is promoted that missed a claim, then one that missed a completion. Two real servers; the calls
+ * are those that a worker makes.
+ */
+import { randomUUID } from 'node:crypto'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { type Database, openDatabase } from '../../src/db/connect.ts'
+import { migrate } from '../../src/db/migrate.ts'
+import { getJobs } from '../../src/sql/inspect.ts'
+import { claim, enqueue, register, renew, settle } from '../../src/sql/protocol.ts'
+import type { JobDocument } from '../../src/client/documents.ts'
+import { startPair } from '../support/standby.ts'
+
+const NAMESPACE = 'default'
+
+function open(databaseUrl: string): Database {
+  const db = openDatabase({ databaseUrl })
+  onTestFinished(() => db.close())
+  return db
+}
+
+async function startWorker(db: Database): Promise<string> {
+  const incarnation = randomUUID()
+  await register(db, NAMESPACE, {
+    incarnation,
+    machineId: 'm1',
+    hostname: 'host',
+    pid: 4711,
+    bootId: 'boot',
+    pidNamespace: 'pids',
+    processStarted: '1',
+    parentPid: 1,
+    kind: 'worker',
+    version: '0',
+    command: 'test',
+    concurrency: 4,
+    queues: ['default'],
+    types: ['work'],
+    labels: [],
+    leaseMs: 30_000,
+    renewMs: 10_000,
+    idleBeatMs: 30_000,
+    direct: false,
+  })
+  return incarnation
+}
+
+async function claimOne(
+  db: Database,
+  incarnation: string,
+): Promise<{ jobId: string; token: string }> {
+  const answer = await claim(db, {
+    incarnation,
+    claim: randomUUID(),
+    want: 1,
+    queues: ['default'],
+    types: ['work'],
+  })
+  if (answer.outcome !== 'claimed' || answer.jobs[0] === undefined)
+    throw new Error(`nothing claimed: ${JSON.stringify(answer)}`)
+  return { jobId: answer.jobs[0].id, token: answer.jobs[0].token }
+}
+
+const renewal = (incarnation: string, sendNumber: number) => ({
+  incarnation,
+  sendNumber,
+  idleBeatMs: null,
+  draining: false,
+  loopLagMs: 0,
+  spoolDepth: 0,
+  direct: false,
+})
+
+async function jobOf(db: Database, jobId: string): Promise<JobDocument> {
+  const [job] = await getJobs<JobDocument>(db, NAMESPACE, [jobId], true)
+  if (job === undefined) throw new Error(`no job ${jobId}`)
+  return job
+}
+
+describe('order 8: failover', () => {
+  test('a promoted standby that missed a claim holds nothing for its worker, and gives the job out anew', async () => {
+    const pair = await startPair()
+    await migrate({ databaseUrl: pair.primary.url })
+    const before = open(pair.primary.url)
+    const worker = await startWorker(before)
+    await enqueue(before, NAMESPACE, [{ type: 'work', input: {}, options: {} }], false)
+    await pair.caughtUp()
+    await pair.cut()
+    const lost = await claimOne(before, worker)
+    await pair.failOver()
+
+    const after = open(pair.standbyUrl)
+    expect((await jobOf(after, lost.jobId)).state).toBe('pending')
+    expect((await renew(after, renewal(worker, 1))).outcome).toBe('lease_lost')
+    const successor = await startWorker(after)
+    const won = await claimOne(after, successor)
+    expect(won.jobId).toBe(lost.jobId)
+    expect(won.token).not.toBe(lost.token)
+    const stale = await settle(
+      after,
+      [{ ...lost, outcome: 'completed', value: '"old"', delayMs: null }],
+      false,
+    )
+    expect(stale).toEqual(['lease_lost'])
+    expect(
+      await settle(after, [{ ...won, outcome: 'completed', value: '"new"', delayMs: null }], false),
+    ).toEqual(['completed'])
+    expect((await jobOf(after, won.jobId)).result).toBe('new')
+  }, 90_000)
+
+  test('a promoted standby that missed a completion takes it when the spool delivers it again', async () => {
+    const pair = await startPair()
+    await migrate({ databaseUrl: pair.primary.url })
+    const before = open(pair.primary.url)
+    const worker = await startWorker(before)
+    await enqueue(before, NAMESPACE, [{ type: 'work', input: {}, options: {} }], false)
+    const held = await claimOne(before, worker)
+    await pair.caughtUp()
+    await pair.cut()
+    const outcome = { ...held, outcome: 'completed' as const, value: '"paid for"', delayMs: null }
+    expect(await settle(before, [outcome], false)).toEqual(['completed'])
+    await pair.failOver()
+
+    const after = open(pair.standbyUrl)
+    expect((await jobOf(after, held.jobId)).status).toBe('running')
+    // The incarnation belongs to another epoch: it is over, but what it finished is not lost.
+    expect((await renew(after, renewal(worker, 1))).outcome).toBe('lease_lost')
+    expect(await settle(after, [outcome], false)).toEqual(['completed'])
+    expect(await settle(after, [outcome], false)).toEqual(['accepted before'])
+    const job = await jobOf(after, held.jobId)
+    expect(job.result).toBe('paid for')
+    expect(job.attempts?.map((attempt) => attempt.endedAs)).toEqual(['completed'])
+  }, 90_000)
+})
