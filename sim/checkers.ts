@@ -597,9 +597,10 @@ export class Checkers {
     }
     const streak = this.#streaks.get(now.id) ?? new Set<number>()
     this.#streaks.set(now.id, streak)
+    const progressed = was.checkpointAttempt === was.attempt || was.progressAttempt === was.attempt
     const settledAs = own.settled.get(now.id)
     if (settledAs !== undefined) {
-      if (settledAs !== 'released' && settledAs !== 'interrupted') streak.clear()
+      if (progressed || (settledAs !== 'released' && settledAs !== 'interrupted')) streak.clear()
       return
     }
     if (own.taken.has(now.id)) return
@@ -610,7 +611,6 @@ export class Checkers {
         `${name} was taken by ${call.name} from a worker whose row has not ended`,
       )
     }
-    const progressed = was.checkpointAttempt === was.attempt || was.progressAttempt === was.attempt
     if (progressed) streak.clear()
     if (worker.charge === 'lost') streak.add(was.attempt)
     const poisoned = now.status === 'failed' && now.code === 'poison'

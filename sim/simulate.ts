@@ -360,8 +360,8 @@ class Simulation {
       await database.setConnections([...this.#connections])
     }
     if (request.name === 'register') {
-      const { incarnation } = JSON.parse(String(request.values[1])) as { incarnation: string }
-      this.#incarnations.set(incarnation, request.note)
+      const found = UUID.exec(String(request.values[1]))?.[0]
+      if (found !== undefined) this.#incarnations.set(found, request.note)
     }
     let result: Awaited<ReturnType<SimDatabase['call']>>
     try {
@@ -406,7 +406,10 @@ class Simulation {
     const text =
       JSON.stringify(answer, (key, value: unknown) => (NOISE.has(key) ? undefined : value)) ?? ''
     if (name === 'register') return 'done'
-    return text.replaceAll(UUID, (id) => this.#labels.get(id) ?? this.#incarnationLabel(id))
+    return text.replaceAll(
+      new RegExp(UUID, 'g'),
+      (id) => this.#labels.get(id) ?? this.#incarnationLabel(id),
+    )
   }
 
   #incarnationLabel(id: string): string {
@@ -680,11 +683,12 @@ class Simulation {
   }
 }
 
-const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g
+const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/
 
 /** Parts of answers that say nothing in a trace. */
 const NOISE = new Set([
   'input',
+  'token',
   'options',
   'queue',
   'type',

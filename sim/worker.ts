@@ -156,6 +156,8 @@ interface Incarnation {
   sendNumber: number
   renewUnderWay: boolean
   claimUnderWay: string | null
+  /** Its last renewal's answer named jobs. */
+  holdsSomething: boolean
   claimTimer: number
   renewTimer: number
   drainAsked: boolean
@@ -310,6 +312,7 @@ export class WorkerProcess {
       sendNumber: 0,
       renewUnderWay: false,
       claimUnderWay: null,
+      holdsSomething: false,
       claimTimer: 0,
       renewTimer: 0,
       drainAsked: false,
@@ -501,7 +504,7 @@ export class WorkerProcess {
     const { schedule, timing, rules } = this.#world
     if (incarnation.over !== null || !incarnation.registered || incarnation.renewUnderWay) return
     if (this.backendPid === null) return // the reconnect renews
-    const idle = this.handlers.size === 0
+    const idle = !this.#busy(incarnation)
     const sentMs = schedule.nowMs
     const known = new Set(this.handlers.keys())
     const claimWasUnderWay = incarnation.claimUnderWay !== null
@@ -532,7 +535,8 @@ export class WorkerProcess {
         incarnation.drainAsked = answer.drain
         if (rules.reconcile) this.#reconcile(incarnation, answer, known, claimWasUnderWay)
         else this.#noticeCancels(answer)
-        this.#renewIn(incarnation, this.handlers.size > 0 ? timing.renewMs : timing.idleBeatMs)
+        incarnation.holdsSomething = answer.held.length > 0
+        this.#renewIn(incarnation, this.#busy(incarnation) ? timing.renewMs : timing.idleBeatMs)
       },
       unknown: () => {
         incarnation.renewUnderWay = false
@@ -545,6 +549,13 @@ export class WorkerProcess {
         this.#renewIn(incarnation, this.#retryMs())
       },
     })
+  }
+
+  /** Also while a claim is under way: it may have got jobs, and with them a short lease. */
+  #busy(incarnation: Incarnation): boolean {
+    return (
+      this.handlers.size > 0 || incarnation.claimUnderWay !== null || incarnation.holdsSomething
+    )
   }
 
   #noticeCancels(answer: RenewAnswer): void {
@@ -617,8 +628,11 @@ export class WorkerProcess {
   }
 
   #sendClaim(incarnation: Incarnation, claim: string, want: number): void {
-    const { schedule, random, queues, types } = this.#world
+    const { schedule, random, timing, queues, types } = this.#world
     const sentMs = schedule.nowMs
+    this.#at(sentMs + timing.renewMs, () => {
+      if (incarnation.claimUnderWay === claim) this.#renewIn(incarnation, 0)
+    })
     this.#send({
       name: 'claim',
       values: [incarnation.id, claim, want, queues, types],
