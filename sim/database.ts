@@ -113,6 +113,7 @@ const SETUP = `
 `
 
 const SNAPSHOT = `
+  with clock_set as materialized (select set_config('sim.now', $1, false) as done)
   select json_build_object(
     'jobs', (
       select coalesce(json_agg(json_build_object(
@@ -146,6 +147,7 @@ const SNAPSHOT = `
       join worker_detail d using (incarnation)
     )
   ) as answer
+  from clock_set where done is not null
 `
 
 /** Creates the schema. `replacements` break it on purpose. */
@@ -173,20 +175,26 @@ export async function openSimDatabase(input: {
   client.on('notification', ({ payload }) => hints.push(payload ?? ''))
   await client.query(`do $$ begin execute format('listen %I', channel('${SIM_NAMESPACE}')); end $$`)
   const at = (nowMs: number) =>
-    client.query(`select set_config('sim.now', $1, false)`, [String(nowMs)])
+    client.query({
+      name: 'sim now',
+      text: `select set_config('sim.now', $1, false)`,
+      values: [String(nowMs)],
+    })
   return {
     schemaName,
     async call({ nowMs, backendPid, name, values }) {
       const parameters = values.map((_, index) => `$${index + 3}`).join(', ')
       // The materialized part sets the clock before the function runs; the flag is read after it has.
-      const { rows } = await client.query<{ answer: unknown; changed: string }>(
-        `with clock_set as materialized (
+      const { rows } = await client.query<{ answer: unknown; changed: string }>({
+        // Named: planned once, not at each of thousands of calls.
+        name: `sim ${name} ${values.length}`,
+        text: `with clock_set as materialized (
            select set_config('sim.now', $1, false) || set_config('sim.backend', $2, false) || set_config('sim.changed', '', false) as done
          )
          select ${quoteIdentifier(name)}(${parameters}) as answer, current_setting('sim.changed') as changed
          from clock_set where done is not null`,
-        [String(nowMs), String(backendPid ?? ''), ...values],
-      )
+        values: [String(nowMs), String(backendPid ?? ''), ...values],
+      })
       return {
         answer: rows[0]?.answer,
         changed: rows[0]?.changed === 'yes',
@@ -194,17 +202,21 @@ export async function openSimDatabase(input: {
       }
     },
     async snapshot(nowMs) {
-      await at(nowMs)
-      const { rows } = await client.query<{ answer: Snapshot }>(SNAPSHOT)
+      const { rows } = await client.query<{ answer: Snapshot }>({
+        name: 'sim snapshot',
+        text: SNAPSHOT,
+        values: [String(nowMs)],
+      })
       const found = rows[0]
       if (found === undefined) throw new Error('no snapshot')
       return found.answer
     },
     async invariants(nowMs) {
       await at(nowMs)
-      const { rows } = await client.query<{ rule: string; job_id: string }>(
-        'select rule, job_id from invariants()',
-      )
+      const { rows } = await client.query<{ rule: string; job_id: string }>({
+        name: 'sim invariants',
+        text: 'select rule, job_id from invariants()',
+      })
       return rows.map((row) => `${row.rule}: ${row.job_id}`)
     },
     async setConnections(pids) {

@@ -200,7 +200,7 @@ class Simulation {
       this.#checkers.time(nowMs)
       if (nowMs >= auditMs) {
         await this.#audit()
-        auditMs = nowMs + 2_000
+        auditMs = nowMs + 3_000
       }
       if (!this.#quiet) {
         const { callsMax } = this.#options
