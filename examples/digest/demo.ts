@@ -307,7 +307,7 @@ class Story {
     if (victim === null) return
     process.kill(victim.pid, 'SIGKILL')
     this.killed = { ...victim, atMs: Date.now() }
-    this.#live.commit(
+    this.#tell(
       `  ${paint(terminal, ['red'], `kill -9 ${victim.pid}`)}   ${shortName(victim.worker)} dies with ${victim.jobs.length} jobs`,
     )
   }
@@ -318,9 +318,14 @@ class Story {
     if (victim === null) return
     process.kill(victim.pid, 'SIGTERM')
     this.stopped = { ...victim, atMs: Date.now() }
-    this.#live.commit(
+    this.#tell(
       `  ${paint(terminal, ['yellow'], `kill -15 ${victim.pid}`)}  ${shortName(victim.worker)} is asked to stop; its grace here is 500 ms`,
     )
+  }
+
+  #tell(line: string): void {
+    if (terminal.isTerminal) this.#live.commit(line)
+    else say(line)
   }
 
   /** The worker whose jobs have most left to do, so that its end matters. */
@@ -348,36 +353,45 @@ class Story {
       const next = job.attempts?.find((attempt) => attempt.attempt === ended.attempt + 1)
       if (next === undefined && ended.endedAs !== 'completed') continue
       this.#told.add(`${death.pid}${id}`)
-      this.#live.commit(handOver(job, ended, next, death.atMs, this.#folders.get(id) ?? ''))
+      for (const line of handOver(job, ended, next, death.atMs, this.#folders.get(id) ?? ''))
+        this.#tell(line)
     }
   }
 }
 
 const LAYERS: Readonly<Record<string, string>> = {
-  0: 'itself',
-  1: 'supervisor',
-  2: 'witness',
-  3: 'connection',
-  4: 'lease',
+  0: 'the worker itself',
+  1: 'its supervisor',
+  2: 'a neighbour',
+  3: 'its connection',
+  4: 'its lease',
 }
 
+/** What became of one attempt of a worker that died, in lines that fit 80 columns. */
 function handOver(
   job: JobDocument,
   ended: AttemptDocument,
   next: AttemptDocument | undefined,
   atMs: number,
   folder: string,
-): string {
-  const name = `${formatId(terminal, job.id)} ${folder.slice(0, 22)}`
-  if (next === undefined) return `    ${name}: finished within the grace`
-  const since = (iso: string | null): string => `+${Math.max(0, Date.parse(iso ?? '') - atMs)} ms`
-  const layer = ended.endReason?.layer ?? 0
+): string[] {
+  const name = `    ${formatId(terminal, job.id)} ${folder}`.slice(0, 78)
+  if (next === undefined) return [`${name}: finished within the grace`]
+  const after = (iso: string | null): string =>
+    formatDuration(Math.max(0, Date.parse(iso ?? '') - atMs))
+  const layer = String(ended.endReason?.layer ?? 0)
   const from = (next.fromCheckpoint as { files?: number } | null)?.files ?? 0
-  const how =
-    ended.endedAs === 'lost'
-      ? `lost, noticed by ${LAYERS[String(layer)] ?? 'nobody'} (layer ${layer}), taken back ${since(ended.endedAt)}`
-      : `${ended.endedAs} by the worker itself (layer 0) ${since(ended.endedAt)}`
-  return `    ${name}: ${how}; again on ${shortName(next.workerId ?? '')} ${since(next.startedAt)}, from file ${from}`
+  const verb = ended.endedAs === 'lost' ? 'taken back' : 'given back'
+  const by = `${LAYERS[layer] ?? 'somebody'} (layer ${layer})`
+  return [
+    name,
+    paint(terminal, ['dim'], `      ${verb} after ${after(ended.endedAt)}, noticed by ${by}`),
+    paint(
+      terminal,
+      ['dim'],
+      `      again on ${shortName(next.workerId ?? '')} after ${after(next.startedAt)}, at the next free slot, from file ${from}`,
+    ),
+  ]
 }
 
 async function conclude(
