@@ -1,0 +1,391 @@
+-- What the migrations and functions make of an empty database. Written by: npm run schema
+
+create type attempt_end as enum ('completed', 'failed', 'cancelled', 'lost', 'released', 'interrupted');
+create type job_status as enum ('pending', 'blocked', 'running', 'completed', 'failed', 'cancelled', 'held');
+create type worker_lost_policy as enum ('retry', 'fail', 'hold');
+
+create sequence job_sequence minvalue 0 maxvalue 16777215 cycle cache 1;
+
+create table attempt (
+  job_id uuid not null,
+  attempt integer not null,
+  token uuid not null,
+  worker uuid not null,
+  started_at timestamp with time zone not null,
+  ended_at timestamp with time zone not null,
+  ended_as attempt_end not null,
+  value jsonb,
+  end_reason jsonb,
+  last_checkpoint jsonb,
+  late_result jsonb
+);
+create table attempt_log (
+  job_id uuid not null,
+  attempt integer not null,
+  line bigint not null generated always as identity,
+  at timestamp with time zone not null,
+  level text not null,
+  message text not null,
+  fields jsonb
+);
+create table checkpoint (
+  job_id uuid not null,
+  attempt integer not null,
+  value jsonb not null,
+  at timestamp with time zone not null
+) with (fillfactor=70);
+create table database_identity (
+  single boolean not null default true,
+  id uuid not null default gen_random_uuid()
+);
+create table event (
+  id bigint not null generated always as identity,
+  transaction_id xid8 not null default pg_current_xact_id(),
+  at timestamp with time zone not null,
+  namespace text not null,
+  kind text not null,
+  job_ids uuid[] not null default '{}'::uuid[],
+  worker uuid,
+  data jsonb
+);
+create table installed (
+  single boolean not null default true,
+  functions text not null,
+  program text not null
+);
+create table job (
+  id uuid not null,
+  namespace text not null,
+  queue text not null,
+  type text not null,
+  status job_status not null default 'pending'::job_status,
+  priority smallint not null default 0,
+  run_at timestamp with time zone not null,
+  attempt integer not null default 0,
+  failures smallint not null default 0,
+  lost smallint not null default 0,
+  interruptions smallint not null default 0,
+  max_attempts smallint not null,
+  max_lost smallint not null,
+  on_worker_lost worker_lost_policy not null default 'retry'::worker_lost_policy,
+  token uuid,
+  claim_number integer,
+  worker uuid,
+  started_at timestamp with time zone,
+  cancel_requested_at timestamp with time zone,
+  finished_at timestamp with time zone
+) with (fillfactor=80, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=5000, autovacuum_vacuum_cost_delay=0);
+create table job_detail (
+  job_id uuid not null,
+  input jsonb not null,
+  options jsonb not null default '{}'::jsonb,
+  created_at timestamp with time zone not null,
+  end_reason jsonb
+);
+create table job_key (
+  namespace text not null,
+  key text not null,
+  job_id uuid not null
+);
+create table machine (
+  namespace text not null,
+  id text not null,
+  hostname text not null,
+  connection_false_alarm_at timestamp with time zone,
+  witness_contradicted_at timestamp with time zone
+);
+create table migration (
+  id integer not null,
+  name text not null,
+  applied_at timestamp with time zone not null default now()
+);
+create table progress (
+  job_id uuid not null,
+  attempt integer not null,
+  done double precision not null,
+  total double precision,
+  message text,
+  at timestamp with time zone not null
+) with (fillfactor=70);
+create table sweeper (
+  namespace text not null,
+  leader uuid,
+  leader_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
+  deputy uuid,
+  deputy_at timestamp with time zone not null default '-infinity'::timestamp with time zone
+) with (fillfactor=20);
+create table tick (
+  single boolean not null default true,
+  at timestamp with time zone not null,
+  writable_since timestamp with time zone not null,
+  writable_total_ms bigint not null default 0
+) with (fillfactor=10);
+create table worker (
+  incarnation uuid not null,
+  namespace text not null,
+  machine_id text not null,
+  epoch text not null,
+  lease_ms integer not null,
+  renew_ms integer not null,
+  beat_ms integer not null,
+  span_ms integer not null,
+  until timestamp with time zone not null,
+  seen_at timestamp with time zone not null,
+  writable_mark_ms bigint not null,
+  send_number bigint not null default 0,
+  claim_number integer not null default 0,
+  last_claim uuid,
+  backend_pid integer,
+  connection_missing_since timestamp with time zone,
+  draining_at timestamp with time zone,
+  drain_requested_at timestamp with time zone,
+  alone_for uuid,
+  loop_lag_ms integer not null default 0,
+  spool_depth integer not null default 0,
+  ended_at timestamp with time zone,
+  end_charge text,
+  end_layer smallint
+) with (fillfactor=20, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
+create table worker_detail (
+  incarnation uuid not null,
+  id text not null,
+  hostname text not null,
+  pid integer not null,
+  boot_id text,
+  pid_namespace text,
+  process_started text,
+  parent_pid integer,
+  kind text not null,
+  version text not null,
+  command text,
+  concurrency integer not null,
+  queues text[] not null,
+  types text[] not null,
+  labels text[] not null default '{}'::text[],
+  direct boolean not null default false,
+  registered_at timestamp with time zone not null,
+  end_reason jsonb
+);
+
+alter table attempt add constraint attempt_pkey PRIMARY KEY (job_id, attempt);
+alter table attempt_log add constraint attempt_log_pkey PRIMARY KEY (job_id, attempt, line);
+alter table checkpoint add constraint checkpoint_pkey PRIMARY KEY (job_id);
+alter table database_identity add constraint database_identity_pkey PRIMARY KEY (single);
+alter table database_identity add constraint database_identity_single_check CHECK (single);
+alter table event add constraint event_pkey PRIMARY KEY (id);
+alter table installed add constraint installed_pkey PRIMARY KEY (single);
+alter table installed add constraint installed_single_check CHECK (single);
+alter table job add constraint job_budgets_in_range CHECK (((max_attempts >= 1) AND (max_lost >= 1) AND (failures >= 0) AND (lost >= 0)));
+alter table job add constraint job_ended_has_time CHECK (((status = ANY (ARRAY['completed'::job_status, 'failed'::job_status, 'cancelled'::job_status])) = (finished_at IS NOT NULL)));
+alter table job add constraint job_pkey PRIMARY KEY (id);
+alter table job add constraint job_running_has_token CHECK (((status = 'running'::job_status) = (token IS NOT NULL)));
+alter table job add constraint job_running_has_worker CHECK (((status <> 'running'::job_status) OR ((worker IS NOT NULL) AND (started_at IS NOT NULL))));
+alter table job_detail add constraint job_detail_pkey PRIMARY KEY (job_id);
+alter table job_key add constraint job_key_pkey PRIMARY KEY (namespace, key);
+alter table machine add constraint machine_pkey PRIMARY KEY (namespace, id);
+alter table migration add constraint migration_pkey PRIMARY KEY (id);
+alter table progress add constraint progress_pkey PRIMARY KEY (job_id);
+alter table sweeper add constraint sweeper_pkey PRIMARY KEY (namespace);
+alter table tick add constraint tick_pkey PRIMARY KEY (single);
+alter table tick add constraint tick_single_check CHECK (single);
+alter table worker add constraint worker_end_charge_known CHECK ((end_charge = ANY (ARRAY['lost'::text, 'uncharged'::text, 'interrupted'::text, 'released'::text])));
+alter table worker add constraint worker_end_is_whole CHECK (((ended_at IS NULL) = (end_charge IS NULL)));
+alter table worker add constraint worker_pkey PRIMARY KEY (incarnation);
+alter table worker_detail add constraint worker_detail_id_key UNIQUE (id);
+alter table worker_detail add constraint worker_detail_pkey PRIMARY KEY (incarnation);
+
+CREATE INDEX attempt_lost_idx ON attempt USING btree (worker) WHERE ended_as = 'lost'::attempt_end; -- heard_again: what early evidence took from a worker
+CREATE INDEX event_feed_idx ON event USING btree (namespace, transaction_id, id); -- read_events: the feed in commit-safe order
+CREATE INDEX event_job_idx ON event USING btree ((job_ids[1])) WHERE kind <> ALL (ARRAY['job.completed'::text, 'job.picked_up'::text]); -- job_events: what happened to one job
+CREATE INDEX job_claimable_idx ON job USING btree (namespace, queue, type, priority DESC, run_at, id) WHERE status = 'pending'::job_status; -- claim: the next due job of a queue and type
+CREATE INDEX job_ended_idx ON job USING btree (namespace, status, finished_at) WHERE finished_at IS NOT NULL; -- stats, lists and retention: ended jobs by time
+CREATE INDEX job_held_idx ON job USING btree (namespace) WHERE status = 'held'::job_status; -- stats, lists: jobs that wait for a person
+CREATE INDEX job_last_chance_idx ON job USING btree (namespace, queue, type) WHERE status = 'pending'::job_status AND lost >= (max_lost - 1); -- claim: jobs whose last chance is taken alone
+CREATE INDEX job_running_idx ON job USING btree (namespace, worker) WHERE status = 'running'::job_status; -- renew, sweep, view: what a worker holds
+CREATE INDEX worker_live_idx ON worker USING btree (namespace) WHERE ended_at IS NULL; -- sweep, view: workers that have not ended
+
+create view job_truth as
+ SELECT j.id,
+    j.namespace,
+    j.queue,
+    j.type,
+    j.status,
+        CASE
+            WHEN j.status = 'running'::job_status AND (w.incarnation IS NULL OR w.ended_at IS NOT NULL OR w.until <= clock()) THEN 'lost'::text
+            WHEN j.status = 'running'::job_status AND j.cancel_requested_at IS NOT NULL THEN 'cancelling'::text
+            WHEN j.status = 'running'::job_status AND d.options ? 'progressDeadlineMs'::text AND (GREATEST(j.started_at,
+            CASE
+                WHEN p.attempt = j.attempt THEN p.at
+                ELSE NULL::timestamp with time zone
+            END,
+            CASE
+                WHEN c.attempt = j.attempt THEN c.at
+                ELSE NULL::timestamp with time zone
+            END) + milliseconds((d.options ->> 'progressDeadlineMs'::text)::double precision)) < clock() THEN 'stalled'::text
+            WHEN j.status = 'pending'::job_status AND j.failures > 0 THEN 'retrying'::text
+            WHEN j.status = 'pending'::job_status AND j.run_at > clock() THEN 'scheduled'::text
+            ELSE j.status::text
+        END AS state,
+    j.priority,
+    j.run_at,
+    j.attempt,
+    j.failures,
+    j.lost,
+    j.interruptions,
+    j.max_attempts,
+    j.max_lost,
+    j.on_worker_lost,
+    j.worker,
+    j.token,
+    j.started_at,
+    j.cancel_requested_at,
+    j.finished_at,
+    d.created_at,
+    d.input,
+    d.options,
+    d.end_reason,
+    p.done AS progress_done,
+    p.total AS progress_total,
+    p.message AS progress_message,
+    p.at AS progress_at,
+    c.value AS checkpoint,
+    c.at AS checkpoint_at,
+    w.machine_id,
+    w.seen_at AS heartbeat_at,
+    w.ended_at AS worker_ended_at,
+    LEAST(w.until, clock() + milliseconds(w.span_ms::double precision)) AS lease_expires_at,
+    judged_after(w.until, w.span_ms, w.writable_mark_ms, tick.*) AS judged_after
+   FROM job j
+     JOIN job_detail d ON d.job_id = j.id
+     CROSS JOIN tick
+     LEFT JOIN worker w ON w.incarnation = j.worker
+     LEFT JOIN progress p ON p.job_id = j.id
+     LEFT JOIN checkpoint c ON c.job_id = j.id;
+create view machine_truth as
+ SELECT m.namespace,
+    m.id,
+    m.hostname,
+        CASE
+            WHEN count(*) FILTER (WHERE w.status <> 'offline'::text) > 0 THEN 'online'::text
+            ELSE 'offline'::text
+        END AS status,
+    count(*) FILTER (WHERE w.status <> 'offline'::text) AS workers_online,
+    count(w.incarnation) AS workers_total,
+    max(w.seen_at) AS last_seen_at
+   FROM machine m
+     LEFT JOIN worker_truth w ON w.namespace = m.namespace AND w.machine_id = m.id
+  GROUP BY m.namespace, m.id, m.hostname;
+create view worker_truth as
+ SELECT w.incarnation,
+    d.id,
+    w.namespace,
+    w.machine_id,
+    d.hostname,
+    d.pid,
+    d.kind,
+    d.version,
+    d.command,
+    d.concurrency,
+    d.queues,
+    d.types,
+    d.labels,
+    d.parent_pid,
+    d.registered_at,
+    w.seen_at,
+    w.lease_ms,
+    w.beat_ms,
+    w.loop_lag_ms,
+    w.spool_depth,
+    w.ended_at,
+    w.drain_requested_at,
+    d.end_reason,
+    LEAST(w.until, clock() + milliseconds(w.span_ms::double precision)) AS lease_expires_at,
+    judged_after(w.until, w.span_ms, w.writable_mark_ms, tick.*) AS judged_after,
+    w.ended_at IS NULL AND w.until > clock() AS lease_holds,
+        CASE
+            WHEN w.ended_at IS NOT NULL OR w.until <= clock() THEN 'offline'::text
+            WHEN (clock() - w.seen_at) > milliseconds((2 * w.beat_ms)::double precision) THEN 'late'::text
+            WHEN w.draining_at IS NOT NULL OR w.drain_requested_at IS NOT NULL THEN 'draining'::text
+            ELSE 'online'::text
+        END AS status
+   FROM worker w
+     JOIN worker_detail d USING (incarnation)
+     CROSS JOIN tick;
+
+function acknowledge_cancel(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
+function cancel(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin, client
+function channel(p_namespace text) returns text stable security definer; -- admin, client, worker
+function checkpoint(p_jobs uuid[], p_tokens uuid[], p_values text[]) returns text[] volatile security definer; -- admin, worker
+function claim(p_worker uuid, p_claim uuid, p_want integer, p_queues text[], p_types text[]) returns json volatile security definer; -- admin, worker
+function claimed_jobs(p_jobs uuid[]) returns json stable;
+function clock() returns timestamp with time zone stable;
+function clock_after_wait() returns timestamp with time zone volatile;
+function complete(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
+function connection_came_back(p_worker worker) returns void volatile;
+function connection_grace_ms() returns integer immutable;
+function database_epoch() returns text stable;
+function drain_workers(p_namespace text, p_workers uuid[], p_drain boolean) returns text[] volatile security definer; -- admin
+function elect_sweeper(p_namespace text, p_worker uuid) returns text volatile;
+function end_worker(p_worker uuid, p_charge text, p_reason jsonb) returns json volatile security definer; -- admin, worker
+function end_workers(p_namespace text, p_workers uuid[], p_charge text, p_layer smallint, p_reason jsonb) returns uuid[] volatile;
+function enqueue(p_namespace text, p_types text[], p_inputs text[], p_options text[] DEFAULT NULL::text[], p_hint boolean DEFAULT true) returns uuid[] volatile security definer; -- admin, client, worker
+function enqueue_child(p_job uuid, p_token uuid, p_types text[], p_inputs text[], p_options text[] DEFAULT NULL::text[]) returns uuid[] volatile security definer; -- admin, worker
+function events_end(p_namespace text) returns text stable security definer; -- admin, client, worker
+function evict_workers(p_namespace text, p_workers uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns json volatile security definer; -- admin
+function fail(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
+function fenced(p_jobs uuid[], p_tokens uuid[], p_write text) returns TABLE(n bigint, job_id uuid, attempt integer, cancelling boolean) volatile;
+function find_jobs(p_namespace text, p_ending text) returns uuid[] stable security definer; -- admin, client
+function find_workers(p_namespace text, p_text text) returns jsonb stable security definer; -- admin, client
+function gap_ms() returns integer immutable;
+function get_jobs(p_namespace text, p_jobs uuid[], p_whole boolean DEFAULT false) returns jsonb stable security definer; -- admin, client, worker
+function guard() returns void volatile;
+function has_progressed(p_job uuid, p_attempt integer) returns boolean stable;
+function heard_again(p_worker worker) returns void volatile;
+function hint(p_namespace text, p_payload text) returns void volatile;
+function hold(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin
+function input_bytes_max() returns integer immutable;
+function interrupt(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
+function interruptions_max() returns integer immutable;
+function invariants() returns TABLE(rule text, job_id uuid) stable security definer; -- admin
+function iso(p_at timestamp with time zone) returns text stable;
+function job_attempts(p_job uuid) returns jsonb stable;
+function job_document(t job_truth) returns jsonb stable;
+function job_events(p_job uuid) returns jsonb stable;
+function job_logs(p_namespace text, p_job uuid, p_attempt integer DEFAULT NULL::integer, p_after bigint DEFAULT 0, p_limit integer DEFAULT 1000) returns jsonb stable security definer; -- admin, client
+function judged_after(p_until timestamp with time zone, p_span_ms integer, p_writable_mark_ms bigint, p_tick tick) returns timestamp with time zone stable;
+function known_types(p_namespace text) returns text[] stable security definer; -- admin, client
+function lane_head(p_namespace text, p_queue text, p_type text, p_below integer, OUT head_priority integer, OUT head_at timestamp with time zone, OUT head_id uuid, OUT next_due_at timestamp with time zone) returns record stable;
+function last_chance(p_namespace text, p_worker uuid, p_reserved uuid, p_busy boolean, p_queues text[], p_types text[]) returns uuid volatile;
+function lease_lost_answer(p_worker uuid) returns json stable;
+function leases_exist(p_namespace text) returns boolean stable;
+function list_jobs(p_namespace text, p_states text[] DEFAULT NULL::text[], p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_worker text DEFAULT NULL::text, p_before uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 50) returns jsonb stable security definer; -- admin, client
+function list_machines(p_namespace text) returns jsonb stable security definer; -- admin, client
+function list_workers(p_namespace text, p_ended_within_ms bigint DEFAULT 3600000) returns jsonb stable security definer; -- admin, client
+function log(p_jobs uuid[], p_tokens uuid[], p_ages double precision[], p_levels text[], p_messages text[], p_fields text[]) returns text[] volatile security definer; -- admin, worker
+function milliseconds(p_ms double precision) returns interval immutable;
+function milliseconds_between(p_from timestamp with time zone, p_to timestamp with time zone) returns bigint immutable;
+function progress(p_jobs uuid[], p_tokens uuid[], p_done double precision[], p_totals double precision[], p_messages text[]) returns text[] volatile security definer; -- admin, worker
+function read_events(p_namespace text, p_after text DEFAULT NULL::text, p_limit integer DEFAULT 500) returns jsonb stable security definer; -- admin, client, worker
+function record_event(p_namespace text, p_kind text, p_jobs uuid[], p_worker uuid, p_data jsonb DEFAULT NULL::jsonb) returns void volatile;
+function register(p_namespace text, p_worker jsonb) returns json volatile security definer; -- admin, worker
+function release(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
+function release_jobs(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin
+function release_stuck(p_namespace text, p_older_than_ms bigint, p_dry_run boolean DEFAULT false, p_force boolean DEFAULT false) returns json volatile security definer; -- admin
+function renew(p_worker uuid, p_send_number bigint, p_idle_beat_ms integer DEFAULT NULL::integer, p_draining boolean DEFAULT false, p_loop_lag_ms integer DEFAULT 0, p_spool_depth integer DEFAULT 0, p_direct boolean DEFAULT false) returns json volatile security definer; -- admin, worker
+function report_death(p_namespace text, p_reporter jsonb, p_layer smallint, p_workers uuid[], p_evidence jsonb DEFAULT '{}'::jsonb) returns json volatile security definer; -- admin, worker
+function resume(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin
+function retry(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin, client
+function settle(p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[], p_hint boolean DEFAULT true) returns text[] volatile security definer; -- admin, worker
+function settle_late(p_job uuid, p_token uuid, p_outcome text, p_value jsonb) returns text volatile;
+function stats(p_namespace text) returns jsonb stable security definer; -- admin, client
+function sweep(p_namespace text, p_worker uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 500, p_clock_stepped boolean DEFAULT false, p_force boolean DEFAULT false) returns json volatile security definer; -- admin, worker
+function sweep_every_ms() returns integer immutable;
+function take(p_jobs uuid[], p_worker uuid, p_claim_number integer) returns uuid[] volatile;
+function take_back(p_namespace text, p_workers uuid[], p_limit integer) returns TABLE(job_id uuid, job_status job_status, ended_worker uuid) volatile;
+function touch_tick(p_older_than_ms integer, p_clock_stepped boolean DEFAULT false) returns void volatile;
+function touch_tick_unless_held(p_older_than_ms integer) returns void volatile;
+function unheard_connections(p_namespace text) returns uuid[] volatile;
+function value_bytes_max() returns integer immutable;
+function worker_document(t worker_truth) returns jsonb stable;
+function workers_for(p_namespace text, p_queue text, p_type text) returns jsonb stable;
+function workers_gone(p_namespace text) returns uuid[] stable;
