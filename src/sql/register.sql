@@ -24,6 +24,28 @@ begin
       message = format('a renewal every %s ms is more than a third of the lease of %s ms', v_renew_ms, v_lease_ms);
   end if;
 
+  -- Worker rows before the machine's row, and that before jobs: the order in which renewals lock them.
+  v_dead := array(
+    select w.incarnation
+    from worker w
+    join worker_detail d using (incarnation)
+    where w.namespace = p_namespace
+      and w.ended_at is null
+      and w.machine_id = v_machine
+      and d.boot_id = p_worker ->> 'bootId'
+      and d.pid_namespace = p_worker ->> 'pidNamespace'
+      and d.pid = (p_worker ->> 'pid')::integer
+      and d.process_started <> p_worker ->> 'processStarted'
+      and not exists (
+        select from machine m
+        where m.namespace = p_namespace and m.id = v_machine and m.witness_contradicted_at is not null
+      )
+  );
+  if cardinality(v_dead) > 0 then
+    perform end_workers(p_namespace, v_dead, 'lost', 2::smallint,
+      jsonb_build_object('code', 'worker_lost', 'message', 'its pid belongs to another process now', 'noticedBy', v_id));
+  end if;
+
   insert into machine (namespace, id, hostname)
   values (p_namespace, v_machine, p_worker ->> 'hostname')
   on conflict (namespace, id) do update set hostname = excluded.hostname
@@ -47,28 +69,9 @@ begin
           array(select jsonb_array_elements_text(coalesce(p_worker -> 'labels', '[]'))),
           coalesce((p_worker ->> 'direct')::boolean, false), v_now);
 
-  v_dead := array(
-    select w.incarnation
-    from worker w
-    join worker_detail d using (incarnation)
-    where w.namespace = p_namespace
-      and w.ended_at is null
-      and w.machine_id = v_machine
-      and d.boot_id = p_worker ->> 'bootId'
-      and d.pid_namespace = p_worker ->> 'pidNamespace'
-      and d.pid = (p_worker ->> 'pid')::integer
-      and d.process_started <> p_worker ->> 'processStarted'
-      and not exists (
-        select from machine m
-        where m.namespace = p_namespace and m.id = v_machine and m.witness_contradicted_at is not null
-      )
-  );
   if cardinality(v_dead) > 0 then
-    perform end_workers(p_namespace, v_dead, 'lost', 2::smallint,
-      jsonb_build_object('code', 'worker_lost', 'message', 'its pid belongs to another process now', 'noticedBy', v_id));
     perform take_back(p_namespace, v_dead, null);
   end if;
-
   perform record_event(p_namespace, 'worker.started', '{}', v_incarnation, jsonb_build_object('workerId', v_id));
   return json_build_object(
     'id', v_id,
