@@ -174,3 +174,18 @@ test('order 4: a renewal that finds the tick held does not hide the end of an ou
   expect((await swept).ended).toEqual([])
   expect((await p.renew(silent)).outcome).toBe('renewed')
 })
+
+test('lock order: a registration and a renewal of the worker that it replaces do not deadlock', async () => {
+  const p = await openProtocol()
+  const [a, b] = [await p.session(), await p.session()]
+  const old = await p.register({ pid: 42, processStarted: 'monday', direct: true })
+  await a.begin()
+  await a.query('select 1 from %s.worker where incarnation = $1 for update', [old.incarnation])
+  const registered = b.register({ pid: 42, processStarted: 'tuesday' })
+  await p.waitsForLock(b)
+  // From another connection than it registered on: this writes to its machine's row.
+  expect((await a.renew(old, { direct: true })).outcome).toBe('renewed')
+  await a.commit()
+  await registered
+  expect(await p.worker(old)).toMatchObject({ status: 'offline' })
+})
