@@ -1,5 +1,5 @@
 -- Ends workers from outside: fenced first, then their jobs go back as interrupted, not charged. A living one is told at once and
--- stops. Returns what became of the jobs; workers that had ended or are unknown are listed apart.
+-- stops. Returns what became of the jobs, and which workers were ended by this: not those that had ended or are unknown.
 create or replace function evict_workers(p_namespace text, p_workers uuid[], p_reason jsonb default '{}') returns json
 language plpgsql security definer set search_path from current
 as $$
