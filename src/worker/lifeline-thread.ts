@@ -76,6 +76,8 @@ let reserved: Reserved | null = null
 let owesEnd: string | null = null
 let renewNow = false
 let reincarnate = false
+/** Waiting for the next renewal to be due, not for another try of one that failed. */
+let resting = false
 let stopping = false
 let fencedAtMs = 0
 let lastDownMs = -Infinity
@@ -113,7 +115,9 @@ async function run(): Promise<void> {
       if (phase === 'none') await registerIncarnation()
       if (phase === 'live' && (renewNow || elapsedMs() >= renewalDueMs())) await renewLease()
       retryMs = 50
+      resting = true
       await pauseUntil(phase === 'live' ? renewalDueMs() : elapsedMs() + settings.renewMs)
+      resting = false
     } catch (error) {
       noteFailure(error)
       if (phase === 'none' && !(classifyFailure(error) === 'unknown')) {
@@ -303,7 +307,8 @@ function tick(): void {
   if (thawed) renewNow = phase === 'live'
   measureLoop(nowMs)
   fence(nowMs)
-  if (thawed) wake()
+  // A pause that began when this worker was idle is too long once it holds a job.
+  if (thawed || (resting && phase === 'live' && nowMs >= renewalDueMs())) wake()
 }
 
 function measureLoop(nowMs: number): void {
