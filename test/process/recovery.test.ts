@@ -1,0 +1,306 @@
+/** A worker dies by SIGKILL: who notices, how soon, and that exactly one successor runs what it held. */
+import { describe, expect, test } from 'vitest'
+import { builtProgram, type Program, Scenario } from '../support/process.ts'
+
+builtProgram()
+
+const SHORT = { LEASE_DURATION: '6' }
+
+describe.concurrent('a killed worker', { timeout: 120_000 }, () => {
+  test('A1: default configuration, another machine: recovered by its lost connection', async (context) => {
+    const s = await Scenario.open(context)
+    const gate = s.gate('go')
+    const jobId = await s.enqueue('wait', { gate: gate.file })
+    const first = await s.worker({ machine: 'machine-a' })
+    await first.event('job.picked_up')
+    const second = await s.worker({ machine: 'machine-b' })
+    first.kill('SIGKILL')
+    const killedMs = Date.now()
+    await second.event('job.picked_up')
+    // The entry asks for L + S + 2 s; the connection tells within 3 s. Between the two is room for a slow machine.
+    expect(Date.now() - killedMs).toBeLessThan(15_000)
+    gate.open()
+    const job = await s.jobIs(jobId, 'completed')
+    expect(job).toMatchObject({ attempt: 2, lost: 0, failures: 0 })
+    expect(job.attempts?.[0]).toMatchObject({
+      endedAs: 'lost',
+      endReason: { code: 'worker_lost', layer: 3 },
+    })
+  })
+
+  test('A1: same machine: recovered by the witness', async (context) => {
+    const s = await Scenario.open(context)
+    const gate = s.gate('go')
+    const jobId = await s.enqueue('wait', { gate: gate.file })
+    const first = await s.worker()
+    await first.event('job.picked_up')
+    const second = await s.worker()
+    first.kill('SIGKILL')
+    await second.event('job.picked_up')
+    gate.open()
+    const job = await s.jobIs(jobId, 'completed')
+    expect(job.attempts).toHaveLength(2)
+    expect(job.attempts?.[0]).toMatchObject({ endedAs: 'lost', endReason: { layer: 2 } })
+    expect(job.attempts?.[0]?.endReason?.noticedBy).toContain(`-${second.pid}-`)
+  })
+
+  test('A2: killing whoever sweeps changes nothing', async (context) => {
+    const s = await Scenario.open(context)
+    const workers: Program[] = []
+    const gate = s.gate('go')
+    for (const machine of ['a', 'b', 'c', 'd'])
+      workers.push(await s.worker({ machine, args: ['--concurrency', '1'], env: SHORT }))
+    const jobIds = await Promise.all([
+      s.enqueue('wait', { gate: gate.file }),
+      s.enqueue('wait', { gate: gate.file }),
+    ])
+    for (let round = 1; round <= 2; round += 1) {
+      // The sweeper must hold a job, or killing it would leave nothing to recover: kill it, and whoever holds one.
+      const leader = await s.until('a leader among the living', async () => {
+        const [row] = await s.rows<{ pid: number }>(
+          `select d.pid from %s.sweeper s join %s.worker_detail d on d.incarnation = s.leader`,
+        )
+        return workers.find((worker) => !worker.ended && worker.pid === row?.pid)
+      })
+      const holder = await s.until('a holder', async () => {
+        const rows = await s.rows<{ pid: number }>(
+          `select d.pid from %s.job j join %s.worker_detail d on d.incarnation = j.worker where j.status = 'running'`,
+        )
+        return workers.find((worker) => !worker.ended && rows.some((row) => row.pid === worker.pid))
+      })
+      const before = s.journal().length
+      leader.kill('SIGKILL')
+      if (round === 2 && holder !== leader) holder.kill('SIGKILL')
+      if (round === 1 && holder !== leader) {
+        await leader.exit()
+        holder.kill('SIGKILL')
+        workers.push(await s.worker({ machine: `e${round}`, env: SHORT }))
+      }
+      await s.until('a job that was held starts again', () => s.journal().length > before, 20_000)
+      workers.push(await s.worker({ machine: `f${round}`, env: SHORT }))
+    }
+    gate.open()
+    for (const jobId of jobIds)
+      expect(await s.jobIs(jobId, 'completed')).toMatchObject({ failures: 0 })
+  })
+
+  test('A3: a predecessor that died before anybody else lived is found at registration', async (context) => {
+    const s = await Scenario.open(context)
+    const gate = s.gate('go')
+    const jobId = await s.enqueue('wait', { gate: gate.file })
+    const first = await s.worker()
+    await first.event('job.picked_up')
+    first.kill('SIGKILL')
+    await first.exit()
+    const second = await s.worker()
+    const readyMs = Date.now()
+    await second.event('job.picked_up')
+    expect(Date.now() - readyMs).toBeLessThan(10_000)
+    gate.open()
+    const job = await s.jobIs(jobId, 'completed')
+    expect(job.attempts?.[0]).toMatchObject({ endedAs: 'lost', endReason: { layer: 2 } })
+    const seen = await s.rows<{ ended: boolean }>(
+      `select w.ended_at is not null and w.seen_at < w.ended_at as ended
+       from %s.worker w join %s.worker_detail d using (incarnation) where d.pid = $1`,
+      [first.pid],
+    )
+    expect(seen).toEqual([{ ended: true }])
+  })
+
+  test.for([
+    { code: '57014', means: 'a statement that was cut' },
+    { code: '53300', means: 'no connection left' },
+    { code: 'P0001', means: 'an error of somebody’s trigger' },
+    { code: '55P03', means: 'a lock that was not there' },
+  ])(
+    'A4: the outcome arrives although completing failed for a while: $means',
+    async ({ code }, context) => {
+      const s = await Scenario.open(context)
+      await s.rows('create table %s.test_fault (code text)')
+      await s.rows('insert into %s.test_fault values ($1)', [code])
+      const [signature] = await s.rows<{ args: string }>(
+        `select pg_get_function_identity_arguments(oid) as args from pg_proc
+       where proname = 'settle' and pronamespace = $1::regnamespace`,
+        [s.db.schema],
+      )
+      await s.rows(`alter function %s.settle(${signature?.args}) rename to settle_really`)
+      await s.rows(`
+      create function %s.settle(p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text[] default null,
+                                p_delays bigint[] default null, p_hint boolean default true) returns text[]
+      language plpgsql as $$
+      declare v_code text;
+      begin
+        select code into v_code from %s.test_fault;
+        if found then
+          raise exception using errcode = v_code, message = 'a fault of this test';
+        end if;
+        return %s.settle_really(p_jobs, p_tokens, p_outcomes, p_values, p_delays, p_hint);
+      end $$`)
+      const worker = await s.worker({ args: ['--concurrency', '1'], env: SHORT })
+      const [one, two] = await s.enqueueSome(2, 'sleep', { ms: 1 })
+      const other = await s.worker({
+        machine: 'machine-b',
+        env: SHORT,
+        args: ['--concurrency', '1'],
+      })
+      // The slot is free although the outcome is not delivered.
+      await s.journalLine('end', (line) => line.jobId === one)
+      await s.journalLine('end', (line) => line.jobId === two)
+      // Longer than the lease, during which its renewals go on.
+      await s.until('a lease has passed', async () => {
+        const [row] = await s.rows<{ old: boolean }>(
+          `select started_at < clock_timestamp() - interval '8 s' as old from %s.job where id = $1`,
+          [one],
+        )
+        return row?.old
+      })
+      expect(await s.job(one!)).toMatchObject({ state: 'running', attempt: 1 })
+      await s.rows('delete from %s.test_fault')
+      for (const jobId of [one!, two!])
+        expect(await s.jobIs(jobId, 'completed')).toMatchObject({
+          attempt: 1,
+          failures: 0,
+          lost: 0,
+        })
+      expect(worker.ended || other.ended).toBe(false)
+    },
+  )
+
+  test('B9: a job that may not simply run again fails, or is held until a person resumes it', async (context) => {
+    const s = await Scenario.open(context)
+    const gate = s.gate('go')
+    const fails = await s.client.enqueueRaw(
+      'wait.or_fail',
+      { gate: gate.file },
+      { onWorkerLost: 'fail' },
+    )
+    const holds = await s.client.enqueueRaw(
+      'wait.or_hold',
+      { gate: gate.file },
+      { onWorkerLost: 'hold' },
+    )
+    const first = await s.worker()
+    await s.journalLine('start', (line) => line.jobId === fails)
+    await s.journalLine('start', (line) => line.jobId === holds)
+    const second = await s.worker()
+    first.kill('SIGKILL')
+    expect(await s.jobIs(fails, 'failed')).toMatchObject({
+      attempt: 1,
+      endReason: { code: 'worker_lost' },
+    })
+    expect(await s.jobIs(holds, 'held')).toMatchObject({
+      attempt: 1,
+      endReason: { code: 'worker_lost' },
+    })
+    gate.open()
+    const resume = s.run(['jobs', 'resume', holds])
+    expect(await resume.exit()).toMatchObject({ code: 0 })
+    expect(await s.jobIs(holds, 'completed')).toMatchObject({ attempt: 2, result: { attempt: 2 } })
+    expect(second.events('job.picked_up')).toHaveLength(1)
+  })
+
+  test('H1: after a crash the next attempt goes on from the last checkpoint', async (context) => {
+    const s = await Scenario.open(context)
+    const gate = s.gate('go')
+    const jobId = await s.enqueue('steps', { steps: 10, waitAt: 9, gate: gate.file })
+    const first = await s.worker()
+    await s.jobWhen('at step 8', jobId, (job) => JSON.stringify(job.checkpoint) === '{"done":8}')
+    const second = await s.worker()
+    first.kill('SIGKILL')
+    await second.event('job.picked_up')
+    gate.open()
+    const job = await s.jobIs(jobId, 'completed')
+    expect(job).toMatchObject({ attempt: 2, result: { steps: 10 } })
+    expect(job.attempts?.[0]).toMatchObject({ lastCheckpoint: { done: 8 } })
+    const told = s.journal(jobId).map((line) => line.what)
+    expect(
+      told.filter((what) => what.startsWith('step')).map((what) => Number(what.slice(5))),
+    ).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+    const resume = told.filter((what) => what.startsWith('resume'))
+    expect(JSON.parse(resume[1]?.slice(7) ?? '')).toMatchObject({
+      checkpoint: { done: 8 },
+      attempt: 1,
+      previousEnd: { endedAs: 'lost', code: 'worker_lost' },
+    })
+  })
+})
+
+describe.concurrent('A6: killed between taking a job and its end', { timeout: 120_000 }, () => {
+  for (const at of ['start', 'end'] as const) {
+    test(`A6: at the ${at} of its handler`, async (context) => {
+      const s = await Scenario.open(context)
+      const jobId = await s.enqueue('crash', { at })
+      const first = await s.worker()
+      const second = await s.worker()
+      const job = await s.jobIs(jobId, 'completed')
+      expect(job.attempts).toMatchObject([{ endedAs: 'lost' }, { endedAs: 'completed' }])
+      expect([first.ended, second.ended].filter(Boolean)).toHaveLength(1)
+    })
+  }
+
+  /** Resolves to the backend of a worker's statement that waits for a lock which this test holds. */
+  async function waiting(s: Scenario, name: string): Promise<number> {
+    return s.until(`${name} waits for a lock`, async () => {
+      const [row] = await s.rows<{ pid: number }>(
+        `select pid from pg_stat_activity
+         where wait_event_type = 'Lock' and query like $1 and application_name = 'leasehold worker'`,
+        [`%"${s.schemaName}".${name}(%`],
+      )
+      return row?.pid
+    })
+  }
+
+  for (const commits of [false, true]) {
+    const when = commits ? 'and its claim commits after its death' : 'and its claim never commits'
+    test(`A6: before its claim commits, ${when}`, async (context) => {
+      const s = await Scenario.open(context)
+      const first = await s.worker()
+      const jobId = await s.enqueue('plain', {}, { delayMs: 1_500 })
+      await using holder = await lockEvents(s)
+      const backend = await waiting(s, 'claim')
+      first.kill('SIGKILL')
+      await first.exit()
+      if (!commits) await s.rows('select pg_terminate_backend($1)', [backend])
+      await holder.release()
+      await s.worker()
+      const job = await s.jobIs(jobId, 'completed')
+      expect(job.attempts).toHaveLength(commits ? 2 : 1)
+      expect(s.journal(jobId)).toHaveLength(1)
+    })
+
+    test(`A6: before its completion commits, ${commits ? 'and it commits after its death' : 'and it never does'}`, async (context) => {
+      const s = await Scenario.open(context)
+      const gate = s.gate('go')
+      const jobId = await s.enqueue('wait', { gate: gate.file })
+      const first = await s.worker()
+      await s.journalLine('start')
+      await using holder = await lockEvents(s)
+      gate.open()
+      const backend = await waiting(s, 'settle')
+      first.kill('SIGKILL')
+      await first.exit()
+      if (!commits) await s.rows('select pg_terminate_backend($1)', [backend])
+      await holder.release()
+      await s.worker()
+      const job = await s.jobIs(jobId, 'completed')
+      expect(job.attempts).toHaveLength(commits ? 1 : 2)
+      expect(s.journal(jobId).filter((line) => line.what === 'start')).toHaveLength(commits ? 1 : 2)
+    })
+  }
+
+  /** Holds the table that every transition writes to at its end, so that none can commit. */
+  async function lockEvents(
+    s: Scenario,
+  ): Promise<AsyncDisposable & { release: () => Promise<void> }> {
+    const { connectOne } = await import('../../src/db/connect.ts')
+    const session = await connectOne({ databaseUrl: s.databaseUrl })
+    await session.query('begin')
+    await session.query(`lock table ${s.db.schema}.event in share mode`)
+    let held = true
+    const release = async (): Promise<void> => {
+      if (held) await session.end()
+      held = false
+    }
+    return { release, [Symbol.asyncDispose]: release }
+  }
+})
