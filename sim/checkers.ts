@@ -72,6 +72,7 @@ export class Checkers {
   }
   #leaseMs: number
   #idleSpanMs: number
+  #goesOn: boolean
   #labelOf: (job: string) => string
   #nowMs = 0
   #before: Snapshot = EMPTY
@@ -96,9 +97,16 @@ export class Checkers {
   #outages: { fromMs: number; toMs: number }[] = []
   #quietSinceMs = Infinity
 
-  constructor(setting: { leaseMs: number; idleSpanMs: number; labelOf: (job: string) => string }) {
+  constructor(setting: {
+    leaseMs: number
+    idleSpanMs: number
+    /** Workers go on past their fence while the database is positively down. */
+    goesOn: boolean
+    labelOf: (job: string) => string
+  }) {
     this.#leaseMs = setting.leaseMs
     this.#idleSpanMs = setting.idleSpanMs
+    this.#goesOn = setting.goesOn
     this.#labelOf = setting.labelOf
   }
 
@@ -220,8 +228,15 @@ export class Checkers {
   #admitted(handler: LiveHandler): string | null {
     if (this.#processes.get(handler.process)?.state === 'thawing')
       return 'frozen, until its first check'
-    const within = (sinceMs: number | undefined): boolean =>
-      sinceMs !== undefined && this.#nowMs <= sinceMs + this.#leaseMs + SLACK_MS
+    const within = (sinceMs: number | undefined): boolean => {
+      if (sinceMs === undefined) return false
+      let untilMs = sinceMs + this.#leaseMs + SLACK_MS
+      // Who goes on through an outage can be told when it is over.
+      for (const { fromMs, toMs } of this.#goesOn ? this.#outages : []) {
+        if (fromMs < untilMs && toMs > sinceMs) untilMs = toMs + this.#leaseMs + SLACK_MS
+      }
+      return this.#nowMs <= untilMs
+    }
     if (within(this.#earlyEndMs.get(handler.incarnation)))
       return 'a wrong early hint or an eviction, until it is told'
     if (within(this.#takenMs.get(handler.token)))

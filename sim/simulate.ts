@@ -131,6 +131,7 @@ class Simulation {
     this.#checkers = new Checkers({
       leaseMs,
       idleSpanMs: Math.max(leaseMs, 3 * timing.idleBeatMs),
+      goesOn: timing.outageMode === 'continue',
       labelOf: (job) => this.#labels.get(job) ?? job,
     })
     this.#network = new Network({
