@@ -3,7 +3,9 @@
  *
  * One statement is in flight at a time; what waits meanwhile goes with the next. A failure of the connection leaves the outcome
  * *unknown*: it is sent again with the same token, and the database says `accepted before` if it had arrived. A value that the
- * database refuses for its own sake (NUL in JSON, too large) fails its job as `result_unstorable` instead of blocking the others.
+ * database refuses for its own sake (NUL in JSON, too large) fails its job as `result_unstorable` instead of blocking the others. Any
+ * other error (a trigger's, a lock that was not there, a function that is just being replaced) says nothing about the outcome, which
+ * is work that was done: it is sent again, behind the others, and given up only after a quarter of an hour.
  * An outcome stays known for ten minutes after it was acknowledged (the last 10,000 of them), so that it can be delivered again when a renewal shows that a
  * failover has forgotten it.
  */
@@ -15,6 +17,8 @@ const BATCH_MAX = 1_000
 const KEPT_MS = 600_000
 /** Bounds memory at high rates, where ten minutes of outcomes would be millions. */
 const KEPT_MAX = 10_000
+/** Longer than an operator needs to repair what refuses an outcome for no fault of its own. */
+const REFUSED_MS_MAX = 900_000
 /** NOTIFY takes a lock over all commits of the server, so hints are gathered: at most one in so many milliseconds. */
 const HINT_EVERY_MS = 50
 
@@ -22,6 +26,13 @@ interface Entry {
   readonly settlement: Settlement
   readonly resolve: (answer: string) => void
   attemptsToSend: number
+  /** When it was first refused with an error that says nothing about it, as an `elapsedMs` reading. */
+  refusedSinceMs: number | null
+}
+
+interface Unsent {
+  readonly entry: Entry
+  readonly error: Error
 }
 
 export interface OutboxEvents {
@@ -55,7 +66,7 @@ export class Outbox {
   /** Queues an outcome. Resolves to the database's answer, whenever that comes. */
   add(settlement: Settlement): Promise<string> {
     return new Promise((resolve) => {
-      this.#waiting.push({ settlement, resolve, attemptsToSend: 0 })
+      this.#waiting.push({ settlement, resolve, attemptsToSend: 0, refusedSinceMs: null })
       this.#events.depthChanged(this.depth)
       this.#flushing ??= this.#flush()
     })
@@ -98,26 +109,33 @@ export class Outbox {
     while (this.#waiting.length > 0 && !this.#stop.signal.aborted) {
       const batch = this.#waiting.splice(0, BATCH_MAX)
       this.#inFlight = batch
+      let failure: Error | null = null
       try {
-        await this.#send(batch)
+        const unsent = await this.#send(batch)
+        failure = unsent[0]?.error ?? null
+        this.#waiting.push(...unsent.map(({ entry }) => entry))
+      } catch (error) {
+        failure = error as Error
+        this.#waiting.unshift(...batch)
+      }
+      this.#inFlight = []
+      this.#events.depthChanged(this.depth)
+      if (failure === null) {
         if (this.#failing) this.#events.flushed(batch.length)
         this.#failing = false
         pauseMs = 100
-      } catch (error) {
-        this.#waiting.unshift(...batch)
+      } else {
         this.#failing = true
-        this.#events.buffered(this.depth - batch.length, (error as Error).message)
+        this.#events.buffered(this.depth, failure.message)
         await sleep(pauseMs * (0.75 + Math.random() / 2), this.#stop.signal)
         pauseMs = Math.min(pauseMs * 2, 5_000)
-      } finally {
-        this.#inFlight = []
-        this.#events.depthChanged(this.depth)
       }
     }
     this.#flushing = null
   }
 
-  async #send(batch: Entry[]): Promise<void> {
+  /** Delivers these. Resolves to those that the database did not take now and may take later; rejects when all are unknown. */
+  async #send(batch: Entry[]): Promise<Unsent[]> {
     const now = elapsedMs()
     const hint = now - this.#lastHintMs >= HINT_EVERY_MS
     let answers: string[]
@@ -132,13 +150,15 @@ export class Outbox {
       // One value spoils the whole statement: find it by halves.
       const [only] = batch
       if (batch.length === 1 && only !== undefined) {
+        only.refusedSinceMs ??= now
+        if (classifyFailure(error) === 'other' && now - only.refusedSinceMs < REFUSED_MS_MAX)
+          return [{ entry: only, error: error as Error }]
         await this.#refused(only, error as Error)
-        return
+        return []
       }
       const middle = Math.ceil(batch.length / 2)
-      await this.#send(batch.slice(0, middle))
-      await this.#send(batch.slice(middle))
-      return
+      const unsent = await this.#send(batch.slice(0, middle))
+      return [...unsent, ...(await this.#send(batch.slice(middle)))]
     }
     if (hint) this.#lastHintMs = now
     this.#forgetOld()
@@ -149,6 +169,7 @@ export class Outbox {
       }
       entry.resolve(answer)
     }
+    return []
   }
 
   /** The database refuses this outcome itself; the job fails with a reason that says so. */
