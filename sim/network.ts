@@ -75,6 +75,8 @@ export class Network {
     }
     request.deliver(schedule.nowMs + request.timeoutMs, () =>
       settle(() => {
+        // Until now it has waited for what will not come: that lasted as long.
+        disturbed(link)
         trace(`${link.label} gives up waiting for ${request.name} ${request.note}`)
         request.unknown()
       }),
