@@ -37,9 +37,12 @@ export function createWorkerLog(
 
 function jsonLog(level: LogLevel): WorkerLog {
   // Synchronous, so that the last lines before a crash are not lost with it.
+  const destination = pino.destination({ fd: 2, sync: true })
+  // Whoever read our log may be gone (a supervisor that was killed): that must not end what we run.
+  destination.on('error', () => undefined)
   const logger = pino(
     { level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime },
-    pino.destination({ fd: 2, sync: true }),
+    destination,
   )
   return {
     worker: (name, fields) => logger[EVENT_LEVELS[name]]({ event: name, ...fields }),
@@ -53,6 +56,7 @@ function jsonLog(level: LogLevel): WorkerLog {
 
 function textLog(stream: NodeJS.WriteStream, terminal: Terminal, level: LogLevel): WorkerLog {
   const least = RANK[level] ?? 30
+  stream.on('error', () => undefined)
   const write = (at: 'debug' | 'info' | 'warn' | 'error', text: string): void => {
     if ((RANK[at] ?? 30) < least) return
     const time = paint(terminal, ['dim'], new Date().toISOString().slice(11, 19))

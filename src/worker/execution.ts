@@ -51,6 +51,8 @@ export interface ExecutionHost {
   readonly writes: FencedWrites
   /** Throws the attempt's lease away if it can't be trusted any more. */
   checkFence(execution: Execution): void
+  /** Time during which this process was not frozen, in milliseconds. */
+  awakeMs(): number
   shutdownDeadline(): Date | null
 }
 
@@ -70,6 +72,11 @@ export class Execution {
   #abort: AbortController | null = null
   /** The handler has returned or thrown. */
   settled = false
+  /** When it was first seen aborted, as an `elapsedMs` reading. */
+  abortedMs: number | null = null
+  reportedDeaf = false
+  /** Awake time at the last progress or checkpoint. */
+  progressedAwakeMs: number
   /** An error outside its promise was attributed to this attempt: it has failed, whatever its handler still returns. */
   strayError: Error | null = null
   #endStray: (() => void) | null = null
@@ -88,6 +95,7 @@ export class Execution {
     this.host = host
     this.knownSinceMs = times.knownSinceMs
     this.startedAwakeMs = times.awakeMs
+    this.progressedAwakeMs = times.awakeMs
     this.left = new Promise((resolve) => {
       this.leave = resolve
     })
@@ -311,6 +319,7 @@ class Context implements JobContext {
     execution.guard('ctx.checkpoint')
     const answer = await execution.checkpoint(toJson(value, 'checkpoint') ?? 'null')
     if (answer === 'lease_lost') throw execution.refused('the checkpoint was refused')
+    execution.progressedAwakeMs = execution.host.awakeMs()
     if (answer === 'cancelling') execution.abort('cancelled', 'cancel was asked')
     if (execution.aborted !== null) {
       throw new AttemptAbortedError(
@@ -324,6 +333,7 @@ class Context implements JobContext {
   progress(done: number, total?: number, message?: string): void {
     const execution = this.#execution
     execution.guard('ctx.progress')
+    execution.progressedAwakeMs = execution.host.awakeMs()
     if (!Number.isFinite(done))
       throw new UsageError(`ctx.progress needs a number, got ${String(done)}.`)
     execution.host.writes.progress(execution.fence, {

@@ -81,6 +81,7 @@ let resting = false
 let stopping = false
 let fencedAtMs = 0
 let lastDownMs = -Infinity
+let knownDirect = false
 let outageSinceMs: number | null = null
 let loopLagMs = 0
 let loopReportedMs = 0
@@ -149,6 +150,7 @@ async function connect(): Promise<void> {
   // A pooler shows a process id of its own in the start-up, so it differs from the backend that answers.
   const direct = (await backendPid(db)) === (client as unknown as { processID: number }).processID
   reserved = { client, db, direct }
+  knownDirect = direct
   write(SHARED.connected, 1)
   outageSinceMs = null
   write(SHARED.outage, 0)
@@ -339,7 +341,8 @@ function fence(nowMs: number): void {
 
 /** The one exception to the fence, while the database is positively down. */
 function mayGoOn(nowMs: number): boolean {
-  const down = data.onOutage === 'continue' && nowMs - lastDownMs <= settings.renewMs
+  // What a pooler refuses says nothing about the server behind it.
+  const down = data.onOutage === 'continue' && knownDirect && nowMs - lastDownMs <= settings.renewMs
   if (!down) {
     outageSinceMs = null
     write(SHARED.outage, 0)

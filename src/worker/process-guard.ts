@@ -7,6 +7,7 @@
  *     whatever hangs: exit 1 at the hard exit, counted from the first signal
  */
 import { elapsedMs } from '../clock.ts'
+import { endProcess } from './end-process.ts'
 import { currentExecution } from './execution.ts'
 import type { Worker } from './worker.ts'
 
@@ -34,7 +35,7 @@ export function guardProcess(
   worker: Worker,
   options: GuardOptions = {},
 ): { shutDown: (reason: string) => Promise<void>; remove: () => void } {
-  const exit = options.exit ?? ((code: number) => process.exit(code))
+  const exit = options.exit ?? endProcess
   let signals = 0
   let ending = false
   let exitCode = 0

@@ -29,6 +29,7 @@ import {
   type Renewed,
 } from '../sql/protocol.ts'
 import { Execution, type ExecutionHost } from './execution.ts'
+import { endProcess } from './end-process.ts'
 import { FencedWrites } from './fenced-writes.ts'
 import { ownMachineId } from './identity.ts'
 import { Lifeline } from './lifeline.ts'
@@ -89,6 +90,8 @@ const HOOK_TIMEOUT_MS = 5_000
 const TICK_BUSY_MS = 50
 const TICK_IDLE_MS = 500
 const CLAIM_BATCH_MAX = 500
+/** An aborted handler has this long to settle before it is called unresponsive. */
+const DEAF_AFTER_MS = 10_000
 /**
  * Jobs that end within milliseconds are claimed ahead of free slots, as many as will be started within this time: a round trip for
  * every ten of them would be most of their cost. What has not started after `AHEAD_MS_MAX` all the same goes back, not charged.
@@ -202,7 +205,10 @@ export class Worker implements AsyncDisposable {
       definitions: this.#definitions,
       bus: this.#bus,
       enter: (state, reason) => this.#enter(state, reason),
-      giveUp: (reason) => void this.stop({ graceMs: 0, reason }),
+      giveUp: (execution, deafForMs) => {
+        const error = new Error(`${execution.job.type} ignored its signal for ${deafForMs} ms`)
+        void this.blame(execution, error, () => endProcess(1)).then(() => endProcess(1))
+      },
     })
     this.#run = run
     try {
@@ -284,8 +290,8 @@ interface RunningOptions {
   readonly definitions: ReadonlyMap<string, AnyJobDefinition>
   readonly bus: WorkerEventBus
   readonly enter: (state: WorkerState, reason: string) => void
-  /** The worker can't go on: end it. */
-  readonly giveUp: (reason: string) => void
+  /** A handler that ignores its signal has to be ended, and only the end of the process can. */
+  readonly giveUp: (execution: Execution, deafForMs: number) => void
 }
 
 /** Everything between one `start` and the `stop` that ends it. */
@@ -309,6 +315,8 @@ class Running implements ExecutionHost {
   #claiming = false
   #wanted = false
   #alone = false
+  /** An operator has drained this worker: it takes nothing new and goes on renewing. */
+  #drained = false
   /** When the last claim that may have taken something was sent or answered. */
   #lastClaimMs = -Infinity
   #openClaim: string | null = null
@@ -435,7 +443,7 @@ class Running implements ExecutionHost {
           return
         }
         this.#alone = answer.alone
-        if (answer.drain) this.#drainFromOutside()
+        this.#drained = answer.drain
         if (answer.running) this.#lifeline.send({ type: 'watch' })
         // More may wait when everything that was asked for came; otherwise a hint, the next due job or the poll tells.
         if (answer.jobs.length === want && want > 0) this.#wanted = true
@@ -618,6 +626,10 @@ class Running implements ExecutionHost {
     )
   }
 
+  awakeMs(): number {
+    return this.#lifeline.read('awakeMs')
+  }
+
   shutdownDeadline(): Date | null {
     return this.#deadline
   }
@@ -649,12 +661,42 @@ class Running implements ExecutionHost {
       if (timeoutMs !== undefined && awakeMs - execution.startedAwakeMs >= timeoutMs) {
         execution.abort('timeout', `it ran longer than ${timeoutMs} ms`)
       }
+      const { progressDeadlineMs } = execution.job.options
+      if (
+        progressDeadlineMs !== undefined &&
+        awakeMs - execution.progressedAwakeMs >= progressDeadlineMs
+      ) {
+        execution.abort('stalled', `it made no progress for ${progressDeadlineMs} ms`)
+      }
+      this.#watchDeaf(execution, nowMs)
     }
     this.#tickMs = this.executions.size > 0 ? TICK_BUSY_MS : TICK_IDLE_MS
     this.#ticker = setTimeout(() => this.#tick(), this.#tickMs)
   }
 
   #tickMs = TICK_IDLE_MS
+
+  /** A handler that ignores its signal is reported, and ends its process if its definition says so. */
+  #watchDeaf(execution: Execution, nowMs: number): void {
+    if (
+      execution.aborted === null ||
+      execution.aborted === 'shutdown' ||
+      execution.aborted === 'lease_lost'
+    )
+      return
+    execution.abortedMs ??= nowMs
+    const forMs = Math.round(nowMs - execution.abortedMs)
+    if (execution.reportedDeaf || forMs < DEAF_AFTER_MS) return
+    execution.reportedDeaf = true
+    this.#o.bus.emit('job.unresponsive', {
+      jobId: execution.job.id,
+      type: execution.job.type,
+      attempt: execution.job.attempt,
+      reason: execution.aborted,
+      forMs,
+    })
+    if (execution.definition.onDeaf === 'exit') this.#o.giveUp(execution, forMs)
+  }
 
   /** An idle worker's next tick is far away: time limits and the fence want it sooner now. */
   #hastenTick(): void {
@@ -803,12 +845,9 @@ class Running implements ExecutionHost {
         })
       }
     }
-    if (answer.drain) this.#drainFromOutside()
-  }
-
-  /** An operator drains this worker: it takes nothing new and goes on renewing; `resume` undoes it. */
-  #drainFromOutside(): void {
-    this.#schedulePoll(null)
+    // An operator's drain is the database's to refuse claims by; when it is undone, there may be work.
+    if (this.#drained && !answer.drain) this.wake()
+    this.#drained = answer.drain
   }
 
   // ── shutdown ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
