@@ -89,6 +89,8 @@ const HURRIED_SETTLE_MS = 40
 const HOOK_TIMEOUT_MS = 5_000
 const TICK_BUSY_MS = 50
 const TICK_IDLE_MS = 500
+/** A handler that ran for less can't have blocked the event loop for as long as is reported. */
+const LOOP_BLOCKED_MS = 1_000
 const CLAIM_BATCH_MAX = 500
 /** An aborted handler has this long to settle before it is called unresponsive. */
 const DEAF_AFTER_MS = 10_000
@@ -327,6 +329,8 @@ class Running implements ExecutionHost {
   #claimSettled: Promise<void> = Promise.resolve()
   /** Claimed ahead, by token, in the order in which they start. */
   readonly #ahead = new Map<string, { job: ClaimedJob; claimedMs: number }>()
+  /** A handler that blocks the event loop has mostly ended by the time that anybody can say so. */
+  #justEnded: readonly { execution: Execution; endedMs: number }[] = []
   /** Running mean of how long jobs take here. */
   #meanMs = Infinity
 
@@ -558,12 +562,23 @@ class Running implements ExecutionHost {
     this.executions.delete(job.token)
     this.#lifeline.write('handlers', this.executions.size)
     execution.leave()
+    if (tookMs >= LOOP_BLOCKED_MS)
+      this.#justEnded = [...this.#justEnded, { execution, endedMs: startedMs + tookMs }]
     const answer =
       ending === null ? null : this.#outbox.add({ jobId: job.id, token: job.token, ...ending })
     this.#startNext()
     this.wake()
     if (this.executions.size === 0 && !this.#live) this.#lifeline.send({ type: 'reincarnate' })
     if (ending !== null && answer !== null) this.#announce(execution, ending, await answer, tookMs)
+  }
+
+  /** Jobs that may have kept the event loop busy for `forMs` until now, running or just ended. */
+  #blockers(forMs: number): Execution[] {
+    const nowMs = elapsedMs()
+    const ended = this.#justEnded.map(({ execution }) => execution)
+    return [...this.executions.values(), ...ended].filter(
+      (execution) => nowMs - execution.knownSinceMs >= forMs - TICK_IDLE_MS,
+    )
   }
 
   #startNext(): void {
@@ -670,6 +685,9 @@ class Running implements ExecutionHost {
       }
       this.#watchDeaf(execution, nowMs)
     }
+    if (this.#justEnded.length > 0) {
+      this.#justEnded = this.#justEnded.filter(({ endedMs }) => nowMs - endedMs < LOOP_BLOCKED_MS)
+    }
     this.#tickMs = this.executions.size > 0 ? TICK_BUSY_MS : TICK_IDLE_MS
     this.#ticker = setTimeout(() => this.#tick(), this.#tickMs)
   }
@@ -759,8 +777,8 @@ class Running implements ExecutionHost {
       case 'event_loop_blocked':
         bus.emit('event_loop.blocked', {
           forMs: message.forMs,
-          jobIds: [...this.executions.values()].map((execution) => execution.job.id),
-          types: [...new Set([...this.executions.values()].map((execution) => execution.job.type))],
+          jobIds: this.#blockers(message.forMs).map((execution) => execution.job.id),
+          types: [...new Set(this.#blockers(message.forMs).map((execution) => execution.job.type))],
         })
         break
       case 'refused': {
