@@ -109,7 +109,7 @@ describe.each(SCHEMAS)('claim (%s schema)', (schema) => {
       given.push(...answer.jobs.map((job) => job.id))
     }
     expect(given).toEqual(expected)
-    expect(jobs.sort()).toEqual([...given].sort())
+    expect(jobs.toSorted()).toEqual(given.toSorted())
   })
 
   test('claim: scheduled jobs of a higher priority are not in the way of due ones', async () => {

@@ -4,6 +4,8 @@ import { checkInvariantsAfterEach, openProtocol, SCHEMAS } from '../support/prot
 
 checkInvariantsAfterEach()
 
+const input = (bytes: number): string => JSON.stringify('x'.repeat(bytes - 2))
+
 describe.each(SCHEMAS)('enqueue (%s schema)', (schema) => {
   test('enqueue: a job is stored with its defaults and is due at once', async () => {
     const p = await openProtocol(schema)
@@ -34,7 +36,7 @@ describe.each(SCHEMAS)('enqueue (%s schema)', (schema) => {
   test('enqueue: ids are UUIDv7 and rise in the order of the batch', async () => {
     const p = await openProtocol(schema)
     const ids = await p.enqueue(300)
-    expect([...ids].sort()).toEqual(ids)
+    expect(ids.toSorted()).toEqual(ids)
     expect(new Set(ids).size).toBe(300)
     for (const id of ids) expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-8[0-9a-f]{3}-/)
   })
@@ -111,7 +113,6 @@ describe.each(SCHEMAS)('enqueue (%s schema)', (schema) => {
 
   test('enqueue: an input over 1 MiB is refused, and one of exactly 1 MiB is not', async () => {
     const p = await openProtocol(schema)
-    const input = (bytes: number): string => JSON.stringify('x'.repeat(bytes - 2))
     await expect(
       p.run('enqueue', p.namespace, ['a', 'a'], ['{}', input(1_048_577)]),
     ).rejects.toMatchObject({ code: 'ERR_INPUT_TOO_LARGE' })

@@ -204,7 +204,7 @@ describe.each(SCHEMAS)('settle (%s schema)', (schema) => {
     const p = await openProtocol(schema)
     const { held, ids } = await p.running(1)
     const answers = await p.complete([held[0]!, held[0]!], [1, 1])
-    expect([...answers].sort()).toEqual(['accepted before', 'completed'])
+    expect(answers.toSorted()).toEqual(['accepted before', 'completed'])
     expect((await p.job(ids[0]!)).attempts).toHaveLength(1)
   })
 

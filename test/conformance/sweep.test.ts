@@ -20,7 +20,7 @@ const GRACE_MS = 2_000
 async function direct(
   p: Protocol,
   options: RegisterOptions = {},
-): Promise<{ worker: WorkerRow; cut(): Promise<void>; renewAgain(): Promise<string> }> {
+): Promise<{ worker: WorkerRow; cut: () => Promise<void>; renewAgain: () => Promise<string> }> {
   let session = await p.session()
   const worker = await session.register({ ...options, direct: true })
   return {
@@ -441,8 +441,8 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
     }
     // Layer 4 is not silent.
     await p.passTime(LEASE_MS)
-    expect((await p.sweep()).ended.sort()).toEqual(
-      [one.worker.incarnation, two.worker.incarnation].sort(),
+    expect((await p.sweep()).ended.toSorted()).toEqual(
+      [one.worker.incarnation, two.worker.incarnation].toSorted(),
     )
   })
 

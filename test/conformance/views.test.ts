@@ -133,7 +133,7 @@ describe.each(SCHEMAS)('views (%s schema)', (schema) => {
     await p.register({ machineId: 'machine-2' })
     const status = async (): Promise<[string, number][]> =>
       (await p.machines())
-        .sort((a, b) => a.id.localeCompare(b.id))
+        .toSorted((a, b) => a.id.localeCompare(b.id))
         .map((machine) => [machine.status, machine.workersOnline])
     expect(await status()).toEqual([
       ['online', 2],
@@ -155,7 +155,7 @@ describe.each(SCHEMAS)('views (%s schema)', (schema) => {
     const list = async (...filters: unknown[]): Promise<string[]> =>
       (await p.run<JobDocument[]>('list_jobs', p.namespace, ...filters)).map((job) => job.id)
     expect(await list()).toHaveLength(7)
-    expect(await list(null, 'mail.*')).toEqual([...ids].reverse())
+    expect(await list(null, 'mail.*')).toEqual(ids.toReversed())
     expect(await list(null, 'mail')).toEqual([])
     expect(await list(null, null, 'b')).toHaveLength(2)
     expect(await list(['held'])).toEqual([])
@@ -236,7 +236,7 @@ describe.each(SCHEMAS)('views (%s schema)', (schema) => {
         after = event.position
       }
     }
-    expect([...seen].sort()).toEqual([...ids].sort())
+    expect(seen).toEqual(new Set(ids))
   })
 
   test('read_events: a reader beside ten writers misses nothing and sees nothing twice', async () => {

@@ -22,7 +22,7 @@ test('order 1: a claim whose reply was lost is given back by the reconciling rel
   // The reply never came: the worker knows one token, the database holds three.
   const known = new Set(held.map((one) => one.token))
   const unknown = (await p.renew(worker)).held.filter((one) => !known.has(one.token))
-  expect(unknown.map((one) => one.job).sort()).toEqual(ids)
+  expect(unknown.map((one) => one.job).toSorted()).toEqual(ids)
   expect(await p.release(unknown)).toEqual(['released', 'released'])
   for (const job of await p.jobs(ids)) {
     expect(job).toMatchObject({ state: 'pending', failures: 0, lost: 0, interruptions: 0 })

@@ -300,6 +300,18 @@ describe('order 18', () => {
   })
 })
 
+/** What a restart of everything finds: new connections, a new worker, a sweep, the old outcome said again. */
+async function afterRestart({ p, held, id, queue }: Scene, status: string): Promise<void> {
+  const fresh = await p.session()
+  await p.lapse()
+  await fresh.sweep()
+  await fresh.complete(held, ['done'])
+  const next = await fresh.claim(await fresh.register(), { queues: [queue] })
+  expect(next.jobs, queue).toEqual([])
+  const job = await fresh.job(id)
+  expect([job.status, job.attempts.length], queue).toEqual([status, 1])
+}
+
 describe('order 19', () => {
   const others: Record<string, Action> = {
     complete: {
@@ -327,18 +339,6 @@ describe('order 19', () => {
       first: [['pending'], 'cancelled'],
       second: [['cancelled'], 'cancelled'],
     },
-  }
-
-  /** What a restart of everything finds: new connections, a new worker, a sweep, the old outcome said again. */
-  async function afterRestart({ p, held, id, queue }: Scene, status: string): Promise<void> {
-    const fresh = await p.session()
-    await p.lapse()
-    await fresh.sweep()
-    await fresh.complete(held, ['done'])
-    const next = await fresh.claim(await fresh.register(), { queues: [queue] })
-    expect(next.jobs, queue).toEqual([])
-    const job = await fresh.job(id)
-    expect([job.status, job.attempts.length], queue).toEqual([status, 1])
   }
 
   const each = Object.keys(others).join(', ')

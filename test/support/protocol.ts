@@ -386,7 +386,7 @@ export type Functions = ReturnType<typeof functionsOf>
 
 export interface Session extends Functions {
   readonly pid: number
-  query(text: string, values?: unknown[]): Promise<Record<string, unknown>[]>
+  query: <T = Record<string, unknown>>(text: string, values?: unknown[]) => Promise<T[]>
   begin(): Promise<void>
   commit(): Promise<void>
   rollback(): Promise<void>
@@ -449,18 +449,14 @@ export async function openProtocol(
       let ended: Promise<void> | undefined
       const end = (): Promise<void> => (ended ??= client.end())
       onTestFinished(end)
-      const query = async (
-        text: string,
-        values: unknown[] = [],
-      ): Promise<Record<string, unknown>[]> =>
-        (await client.query(text.replaceAll('%s', db.schema), values)).rows as Record<
-          string,
-          unknown
-        >[]
-      const [row] = await query('select pg_backend_pid() as pid')
+      const query = async <T>(text: string, values: unknown[] = []): Promise<T[]> => {
+        const { rows } = await client.query(text.replaceAll('%s', db.schema), values)
+        return rows
+      }
+      const [row] = await query<{ pid: number }>('select pg_backend_pid() as pid')
       return {
         ...functionsOf(useExecutor(client, db.schemaName), namespace),
-        pid: row?.['pid'] as number,
+        pid: row!.pid,
         query,
         begin: async () => void (await query('begin')),
         commit: async () => void (await query('commit')),
@@ -493,7 +489,7 @@ export async function openProtocol(
         want: count,
         queues: [typeof options['queue'] === 'string' ? options['queue'] : 'default'],
       })
-      expect(answer.jobs.map((job) => job.id).sort()).toEqual([...ids].sort())
+      expect(answer.jobs.map((job) => job.id).toSorted()).toEqual(ids.toSorted())
       return { worker: owner, ids, held: heldOf(answer), jobs: answer.jobs }
     },
     async allEvents() {
