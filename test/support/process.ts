@@ -58,14 +58,16 @@ export interface WorkerStart {
 let built: string | undefined
 
 /**
- * The program as it is published: `dist` under `npm test`, which has built it; else a build of the sources as they are now. A file
- * of tests stays with the build that it began with, whatever is edited meanwhile.
+ * The program as it is published: LEASEHOLD_TEST_PROGRAM if that is set, `dist` under `npm test`, which has built it, else a build of
+ * the sources as they are now. A file of tests stays with the build that it began with, whatever is edited meanwhile.
  */
 export function builtProgram(): string {
   return (built ??= build())
 }
 
 function build(): string {
+  const given = process.env['LEASEHOLD_TEST_PROGRAM']
+  if (given) return path.resolve(given)
   if (process.env['npm_lifecycle_event'] === 'test') return path.join(ROOT, 'dist/cli/main.js')
   const digest = createHash('sha256')
   for (const entry of readdirSync(path.join(ROOT, 'src'), {

@@ -1,0 +1,206 @@
+/** What a lease promises: a worker that lives keeps its job however long it takes, and one that can't prove it stops in time. */
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { describe, expect, test } from 'vitest'
+import { builtProgram, Scenario } from '../support/process.ts'
+import { testDatabaseUrl } from '../support/database.ts'
+import { Proxy } from './proxy.ts'
+
+builtProgram()
+
+const LEASE_MS = 6_000
+const SHORT = { LEASE_DURATION: String(LEASE_MS / 1_000) }
+const LIMIT = { timeout: 120_000 }
+
+describe.concurrent('a lease', LIMIT, () => {
+  test('B1, H3: a job of several leases runs once', async (context) => {
+    const s = await Scenario.open(context)
+    // Idle first: its next beat is far away when the job comes.
+    const worker = await s.worker({ env: SHORT })
+    await s.worker({ machine: 'machine-b', env: SHORT, args: ['--queue', 'other'] })
+    const jobId = await s.enqueue('sleep', { ms: 3 * LEASE_MS })
+    const job = await s.jobIs(jobId, 'completed', 60_000)
+    expect(job).toMatchObject({ attempt: 1, lost: 0 })
+    expect(worker.events('lease.lost')).toEqual([])
+  })
+
+  test('H3: a time limit is apart from the lease', async (context) => {
+    const s = await Scenario.open(context)
+    await s.worker()
+    const jobId = await s.client.enqueueRaw(
+      'wait.in_time',
+      { gate: s.gate('never').file },
+      { timeoutMs: 1_000, maxAttempts: 1 },
+    )
+    expect(await s.jobIs(jobId, 'failed')).toMatchObject({ error: { code: 'timeout' }, attempt: 1 })
+  })
+
+  test('B3: a worker that is cut off tells its handler before another begins', async (context) => {
+    const s = await Scenario.open(context)
+    await using proxy = await Proxy.open(testDatabaseUrl())
+    const gate = s.gate('go')
+    const jobId = await s.enqueue('wait', { gate: gate.file })
+    const first = await s.worker({ databaseUrl: proxy.url, env: SHORT })
+    await s.journalLine('start')
+    await s.worker({ machine: 'machine-b', env: SHORT })
+    proxy.drop()
+    const told = await s.journalLine('aborted lease_lost')
+    const again = await s.journalLine('start', (line) => line.attempt === 2)
+    expect(told.atMs).toBeLessThan(again.atMs)
+    // Cut off as it is, it goes on as a fresh incarnation when packets flow again.
+    proxy.heal()
+    await s.until('a second incarnation', () => first.events('worker.started').length === 2)
+    gate.open()
+    const job = await s.jobIs(jobId, 'completed')
+    expect(job).toMatchObject({ attempt: 2, failures: 0 })
+    expect(job.attempts?.[0]).toMatchObject({ endedAs: 'lost', endReason: { layer: 4 } })
+    expect(first.ended).toBe(false)
+  })
+
+  test('order 9: a worker that is cut off while its handler spins ends by force in time', async (context) => {
+    const s = await Scenario.open(context)
+    await using proxy = await Proxy.open(testDatabaseUrl())
+    const jobId = await s.enqueue('spin', { ms: 60_000 })
+    const first = await s.worker({ databaseUrl: proxy.url, env: SHORT })
+    await s.journalLine('start')
+    await s.worker({ machine: 'machine-b', env: SHORT })
+    proxy.drop()
+    const end = await first.exit()
+    expect(end.signal).toBe('SIGKILL')
+    const [row] = await s.rows<{ seenMs: number }>(
+      `select extract(epoch from w.seen_at)::double precision * 1000 as "seenMs"
+       from %s.worker w join %s.worker_detail d using (incarnation) where d.pid = $1`,
+      [first.pid],
+    )
+    // One clock: the server runs on this machine. The time of its end is when this process heard of it.
+    expect(end.atMs).toBeLessThan((row?.seenMs ?? 0) + LEASE_MS + 500)
+    const again = await s.journalLine('start', (line) => line.attempt === 2)
+    expect(end.atMs).toBeLessThan(again.atMs + 100)
+    expect((await s.job(jobId)).attempts?.[0]).toMatchObject({ endedAs: 'lost' })
+  })
+
+  test('B7: a frozen worker is overtaken once, is told at its thaw, and writes nothing', async (context) => {
+    const s = await Scenario.open(context)
+    const jobId = await s.enqueue('careful')
+    const first = await s.worker({ env: SHORT })
+    await s.journalLine('step')
+    const second = await s.worker({ machine: 'machine-b', env: SHORT })
+    first.kill('SIGSTOP')
+    await s.journalLine('step', (line) => line.attempt === 2)
+    await s.until('two leases have passed', async () => {
+      const [row] = await s.rows<{ over: boolean }>(
+        `select w.seen_at < clock_timestamp() - interval '12 s' as over
+         from %s.worker w join %s.worker_detail d using (incarnation) where d.pid = $1`,
+        [first.pid],
+      )
+      return row?.over
+    })
+    const thawMs = Date.now()
+    first.kill('SIGCONT')
+    await s.journalLine('told lease_lost', (line) => line.attempt === 1)
+    await s.journalLine('enqueue refused ERR_LEASE_LOST', (line) => line.attempt === 1)
+    const afterThaw = s.journal(jobId).filter((line) => line.attempt === 1 && line.atMs >= thawMs)
+    expect(afterThaw.map((line) => line.what)).toEqual([
+      'told lease_lost',
+      'checkpoint refused ERR_LEASE_LOST',
+      'progress refused ERR_LEASE_LOST',
+      'log refused ERR_LEASE_LOST',
+      'enqueue refused ERR_LEASE_LOST',
+    ])
+    // What it returned all the same is kept with its attempt and changes nothing.
+    const job = await s.jobWhen(
+      'overtaken, with a late result',
+      jobId,
+      ({ attempts }) => attempts?.[0]?.lateResult != null,
+    )
+    expect(job).toMatchObject({ status: 'running', attempt: 2, checkpoint: null })
+    expect(job.attempts?.[0]).toMatchObject({
+      endedAs: 'lost',
+      endReason: { layer: 4 },
+      lateResult: { outcome: 'completed', value: { attempt: 1 } },
+    })
+    expect(job.events?.map((event) => event.kind)).toContain('job.stale_write')
+    expect(second.events('job.picked_up')).toHaveLength(1)
+    expect(await s.rows('select id from %s.job')).toHaveLength(1)
+  })
+
+  test('E1: a handler that spins for five leases runs once, and the log names it', async (context) => {
+    const s = await Scenario.open(context)
+    const jobId = await s.enqueue('spin', { ms: 5 * LEASE_MS })
+    const worker = await s.worker({ env: SHORT })
+    await s.worker({ machine: 'machine-b', env: SHORT })
+    const job = await s.jobIs(jobId, 'completed', 60_000)
+    expect(job).toMatchObject({ attempt: 1, lost: 0 })
+    const blocked = await worker.event('event_loop.blocked')
+    expect(blocked).toMatchObject({ jobIds: [jobId], types: ['spin'] })
+    expect(blocked['forMs']).toBeGreaterThan(4 * LEASE_MS)
+  })
+
+  test('A9: a worker whose row somebody holds is shown late, and goes on when it is let go', async (context) => {
+    const s = await Scenario.open(context)
+    const gate = s.gate('go')
+    const jobId = await s.enqueue('wait', { gate: gate.file })
+    await s.worker()
+    await s.journalLine('start')
+    const { connectOne } = await import('../../src/db/connect.ts')
+    const holder = await connectOne({ databaseUrl: s.databaseUrl })
+    await holder.query('begin')
+    await holder.query(`select from ${s.db.schema}.worker for no key update`)
+    await s.until('late', async () => (await s.client.workers.list())[0]?.status === 'late')
+    await holder.end()
+    await s.until('online', async () => (await s.client.workers.list())[0]?.status === 'online')
+    gate.open()
+    expect(await s.jobIs(jobId, 'completed')).toMatchObject({ attempt: 1, lost: 0 })
+  })
+
+  test.for([
+    { shiftMs: 86_400_000, says: 'a day ahead, then a day behind' },
+    { shiftMs: -86_400_000, says: 'a day behind, then a day ahead' },
+  ])(
+    'B6, order 15: a worker’s wall clock is $says, and nothing differs',
+    async ({ shiftMs }, context) => {
+      const s = await Scenario.open(context)
+      const shift = pathToFileURL(path.join(import.meta.dirname, 'shifted-clock.mjs')).href
+      const worker = await s.worker({
+        env: { ...SHORT, CLOCK_SHIFT_MS: String(shiftMs), NODE_OPTIONS: `--import ${shift}` },
+      })
+      const jobId = await s.enqueue('sleep', { ms: 2 * LEASE_MS })
+      const due = await s.enqueue('sleep', { ms: 1 }, { delayMs: 1_000 })
+      await s.until('a renewal while it runs', async () => {
+        const [listed] = await s.client.workers.list()
+        return listed?.status === 'online' && listed.running > 0 && (listed.leaseLeftMs ?? 0) > 0
+      })
+      const job = await s.jobIs(jobId, 'completed', 40_000)
+      await s.jobIs(due, 'completed')
+      expect(job).toMatchObject({ attempt: 1, lost: 0, failures: 0 })
+      expect(worker.events('lease.lost')).toEqual([])
+      // Not one time in the database is the worker's.
+      const strange = await s.rows(
+        `select 'job' as found from %s.job j
+       where greatest(j.run_at, j.started_at, j.finished_at) > clock_timestamp()
+          or least(j.run_at, j.started_at, j.finished_at) < clock_timestamp() - interval '10 min'
+       union all
+       select 'worker' from %s.worker w
+       where w.seen_at not between clock_timestamp() - interval '10 min' and clock_timestamp()
+          or w.until > clock_timestamp() + interval '10 min'
+       union all
+       select 'attempt' from %s.attempt a
+       where a.started_at < clock_timestamp() - interval '10 min' or a.ended_at > clock_timestamp()`,
+      )
+      expect(strange).toEqual([])
+    },
+  )
+})
+
+test('B6: no function that decides who is alive takes a time', async (context) => {
+  const s = await Scenario.open(context)
+  const taking = await s.rows<{ name: string }>(
+    `select p.proname as name from pg_proc p
+     where p.pronamespace = $1::regnamespace and has_function_privilege('leasehold_worker', p.oid, 'execute')
+       and p.proargtypes::oid[] && array['timestamptz', 'timestamp', 'date']::regtype[]::oid[]`,
+    [s.db.schema],
+  )
+  expect(
+    taking.map(({ name }) => name).filter((name) => !/^(iso|milliseconds_between)$/.test(name)),
+  ).toEqual([])
+})
