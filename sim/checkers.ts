@@ -618,7 +618,10 @@ export class Checkers {
       if (progressed || (settledAs !== 'released' && settledAs !== 'interrupted')) streak.clear()
       return
     }
-    if (own.taken.has(now.id)) return
+    if (own.taken.has(now.id)) {
+      if (progressed) streak.clear()
+      return
+    }
     const worker = context.workersAfter.get(was.worker ?? '')
     if (worker?.ended !== true) {
       throw new Violation(
