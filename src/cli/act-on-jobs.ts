@@ -19,6 +19,8 @@ import { cut, pad, plain } from './terminal/text.ts'
 export interface JobAction {
   /** As in "a completed job can't be cancelled". */
   readonly participle: string
+  /** For actions whose answer does not tell a job that was acted on from one that was in the wanted status before. */
+  accepts?(job: JobDocument): boolean
   act(client: Client, jobId: string): Promise<unknown>
 }
 
@@ -60,6 +62,11 @@ async function attempt(
   jobId: string,
   { action, terminal }: { action: JobAction; terminal: Terminal },
 ): Promise<void> {
+  if (action.accepts !== undefined) {
+    const job = await client.get(jobId)
+    if (!action.accepts(job))
+      throw refusal(new StateRefusedError(job.why), job, { action, terminal })
+  }
   try {
     await action.act(client, jobId)
   } catch (error) {

@@ -50,7 +50,10 @@ export function formatHelp(command: Command, helper: Help): string {
             heading(terminal, 'Examples'),
             ...known.examples.flatMap((example) => example.split('\n').map((line) => `  ${line}`)),
           ],
-          [`Exit: ${terminal.unicode ? known.exits : known.exits.replaceAll('·', '|')}`],
+          wrap(
+            `Exit: ${terminal.unicode ? known.exits : known.exits.replaceAll('·', '|')}`,
+            Math.min(terminal.width, WIDTH_MAX),
+          ),
         ]),
   ])
 }

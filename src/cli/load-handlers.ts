@@ -61,7 +61,10 @@ async function importModule(file: string, workingDirectory: string): Promise<obj
 
 let typeScriptIsRead = false
 
-/** Not tsImport: it loads a second copy of everything, and errors of ours would be of two classes. */
+/**
+ * Not tsImport: it loads a second copy of everything, and errors of ours would be of two classes. The hooks for `require` are
+ * for modules of CommonJS packages, which the others leave to it.
+ */
 async function readTypeScript(): Promise<void> {
   const typescript: unknown = Reflect.get(process.features, 'typescript')
   if (typeScriptIsRead || typescript) return
@@ -76,12 +79,15 @@ function told(cause: unknown): string {
   if (!(cause instanceof Error)) return `it throws ${JSON.stringify(cause) ?? String(cause)}.`
   const at = (cause.stack ?? '')
     .split('\n')
-    .find((line) => /^\s+at /.test(line) && !/node:|node_modules/.test(line))
+    .find((line) => /^\s+at /.test(line) && !/node:|node_modules|load-handlers/.test(line))
   return at === undefined ? cause.message : `${cause.message}\n${at.trim()}`
 }
 
+/** A CommonJS module may show all that it exports only as its `default`. */
 function definitionsOf(exported: object): AnyJobDefinition[] {
-  const values: unknown[] = Object.values(exported)
+  const whole: unknown = 'default' in exported ? exported.default : null
+  const inner: unknown[] = typeof whole === 'object' && whole !== null ? Object.values(whole) : []
+  const values: unknown[] = [...Object.values(exported), ...inner]
   return values.flatMap((value) => {
     if (isJobDefinition(value)) return [value]
     if (typeof value !== 'object' || value === null) return []

@@ -36,11 +36,15 @@ export function registerEnqueue(program: Command): void {
       'leasehold enqueue video.transcode @ep-114.json --handlers handlers.ts',
       'echo \'{"episode": 114}\' | leasehold enqueue video.transcode - --key ep-114 --force',
     ],
-    exits: '0 done · 1 failed or cancelled (--wait) · 2 bad input · 4 unknown type',
+    exits:
+      '0 done · 1 failed or cancelled (--wait) · 2 bad input · 4 unknown type · 130 interrupted',
   })
     .helpGroup('Run')
     .option('--wait', 'follow it to its end; Ctrl-C stops watching, not the job')
-    .option('--handlers <FILE...>', 'check the input against the definition in these modules')
+    .option(
+      '--handlers <FILE...>',
+      'take the definition from these modules, and check the input against it',
+    )
     .option('--force', 'also when no live worker runs this type')
     .option('--queue <NAME>', "the definition's, else default")
     .option(
@@ -85,7 +89,8 @@ async function enqueue(command: Command, type: string, text: string | undefined)
   const input = await readInput(text, (line) => process.stderr.write(`${line}\n`))
   await withSession(command, async ({ client, output }) => {
     const options = jobOptions(flags)
-    if (definition === null && flags.force !== true) await refuseUnknownType(client, type)
+    if (definition === null && flags.force !== true)
+      await refuseWithoutWorker(client, type, flags.queue ?? 'default')
     const id =
       definition === null
         ? await client.enqueueRaw(type, input, options)
@@ -133,16 +138,26 @@ async function definitionOf(
   )
 }
 
-/** A job that nobody runs would wait for ever, and most often its type is mistyped. */
-async function refuseUnknownType(client: Client, type: string): Promise<void> {
+/** A job that nobody runs would wait for ever, and most often its type is mistyped or its queue forgotten. */
+async function refuseWithoutWorker(client: Client, type: string, queue: string): Promise<void> {
   const types = await client.knownTypes()
-  if (types.includes(type)) return
-  const known =
-    types.length === 0
-      ? 'No worker is online. Start one: leasehold worker handlers.ts'
-      : `Known are ${types.join(', ')}`
-  throw new JobTypeUnknownError(
-    `no live worker in namespace ${client.namespace} runs ${type}.${didYouMean(type, types)}`,
-    { hint: `${known}\nTo enqueue it all the same: --force` },
+  const here = `no live worker in namespace ${client.namespace} runs ${type}`
+  if (!types.includes(type)) {
+    const known =
+      types.length === 0
+        ? 'No worker is online. Start one: leasehold worker handlers.ts'
+        : `Known are ${types.join(', ')}`
+    throw new JobTypeUnknownError(`${here}.${didYouMean(type, types)}`, {
+      hint: `${known}\nTo enqueue it all the same: --force`,
+    })
+  }
+  const workers = await client.workers.list()
+  const able = workers.filter(
+    (worker) => worker.status !== 'offline' && worker.types.includes(type),
   )
+  const queues = [...new Set(able.flatMap((worker) => worker.queues))]
+  if (queues.includes(queue) || queues.length === 0) return
+  throw new JobTypeUnknownError(`${here} from queue ${queue}, only from ${queues.join(', ')}.`, {
+    hint: `Name one: --queue ${queues[0]}\nTo enqueue it all the same: --force`,
+  })
 }

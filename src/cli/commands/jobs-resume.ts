@@ -15,6 +15,7 @@ export function registerJobsResume(jobs: Command): void {
   }).action((ids: string[], _flags, command: Command) =>
     actOnJobs(command, ids, {
       participle: 'resumed',
+      accepts: ({ status }) => status === 'held',
       act: (client, jobId) => client.resume(jobId),
     }),
   )

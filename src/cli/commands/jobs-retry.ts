@@ -15,6 +15,7 @@ export function registerJobsRetry(jobs: Command): void {
   }).action((ids: string[], _flags, command: Command) =>
     actOnJobs(command, ids, {
       participle: 'retried',
+      accepts: ({ status }) => ['completed', 'failed', 'cancelled', 'held'].includes(status),
       act: (client, jobId) => client.retry(jobId),
     }),
   )

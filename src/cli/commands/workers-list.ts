@@ -24,9 +24,15 @@ export function registerWorkersList(workers: Command): void {
         const ended = known.length - items.length
         output.result(listDocument(items), (terminal) => {
           const { output: text, note } = renderWorkerList(terminal, items)
-          const more = ended === 0 ? '' : ` ${ended} more ended in the last hour: --all`
-          return { output: text, note: `${note.trimEnd()}${more}\n` }
+          return { output: text, note: withEnded(note, items.length, ended) }
         })
       }),
     )
+}
+
+function withEnded(note: string, shown: number, ended: number): string {
+  if (ended === 0) return note
+  return shown === 0
+    ? `No worker is there now. ${ended} ended in the last hour: --all\n`
+    : `${note.trimEnd()} ${ended} more ended in the last hour: --all\n`
 }
