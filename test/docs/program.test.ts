@@ -45,7 +45,7 @@ function commandText({ path: name, command }: Leaf): string {
   const options = command.options.filter((option) => !COMMON.includes(option.long ?? ''))
   const help = command.helpInformation()
   const examples = /^Examples\n([\s\S]*?)\n\n/m.exec(help)?.[1] ?? ''
-  const exits = /^Exit: (.*)$/m.exec(help)?.[1] ?? ''
+  const exits = (/^Exit: ([^]*)/m.exec(help)?.[1] ?? '').trim().replaceAll(/\s+/g, ' ')
   const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('*', '\\*')
   const rows = options.map((option) => {
     const preset =
