@@ -64,6 +64,8 @@ create index job_last_chance_idx on job (namespace, queue, type)
 comment on index job_last_chance_idx is 'claim: jobs whose last chance is taken alone';
 create index job_running_idx on job (namespace, worker) where status = 'running';
 comment on index job_running_idx is 'renew, sweep, view: what a worker holds';
+create index job_running_last_chance_idx on job (namespace, worker) where status = 'running' and lost >= max_lost - 1;
+comment on index job_running_last_chance_idx is 'claim: whether a worker holds a job whose last chance is taken alone';
 create index job_ended_idx on job (namespace, status, finished_at) where finished_at is not null;
 comment on index job_ended_idx is 'stats, lists and retention: ended jobs by time';
 create index job_held_idx on job (namespace) where status = 'held';

@@ -12,13 +12,14 @@ create or replace function claim(
   p_queues text[],
   p_types text[]
 ) returns json
-language plpgsql security definer set search_path from current
+language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off
 as $$
 declare
   v_now timestamptz := clock();
   v_worker worker;
   v_ns text;
-  v_running integer;
+  v_holds_any boolean;
+  v_on_idle_beat boolean;
   v_holds_last_chance boolean;
   v_alone uuid;
   v_taken uuid[] := '{}';
@@ -56,24 +57,27 @@ begin
     v_left := 0;
   end if;
 
-  select count(*), coalesce(bool_or(j.lost >= j.max_lost - 1 and not has_progressed(j.id, j.attempt)), false)
-  into v_running, v_holds_last_chance
-  from job j
-  where j.namespace = v_ns and j.worker = p_worker and j.status = 'running';
-
-  if v_left > 0 then
-    if v_holds_last_chance then
-      v_left := 0;
-    else
-      v_alone := last_chance(v_ns, p_worker, v_worker.alone_for, v_running > 0, p_queues, p_types);
-      if v_alone is not null then
-        if v_running = 0 then
-          v_taken := take(array[v_alone], p_worker, v_worker.claim_number + 1);
-          v_holds_last_chance := true;
-          v_alone := null;
-        end if;
-        v_left := 0;
+  v_holds_last_chance := exists (
+    select from job j
+    where j.namespace = v_ns and j.worker = p_worker and j.status = 'running' and j.lost >= j.max_lost - 1
+      and not has_progressed(j.id, j.attempt)
+  );
+  if v_holds_last_chance then
+    v_left := 0;
+  elsif v_left > 0 and exists (
+    select from job j
+    where j.namespace = v_ns and j.status = 'pending' and j.lost >= j.max_lost - 1
+      and j.queue = any (p_queues) and j.type = any (p_types) and j.run_at <= v_now
+  ) then
+    v_holds_any := exists (select from job j where j.namespace = v_ns and j.worker = p_worker and j.status = 'running');
+    v_alone := last_chance(v_ns, p_worker, v_worker.alone_for, v_holds_any, p_queues, p_types);
+    if v_alone is not null then
+      if not v_holds_any then
+        v_taken := take(array[v_alone], p_worker, v_worker.claim_number + 1);
+        v_holds_last_chance := true;
+        v_alone := null;
       end if;
+      v_left := 0;
     end if;
   end if;
 
@@ -146,14 +150,14 @@ begin
 
   -- An idle worker's lease starts anew (its long idle deadline must not protect a job), counted from its last renewal where that
   -- overtook this claim; a busy one's never shrinks.
-  v_running := v_running + case when v_worker.last_claim = p_claim then 0 else cardinality(v_taken) end;
+  v_on_idle_beat := v_worker.beat_ms <> v_worker.renew_ms;
   update worker
   set seen_at = v_now,
-      span_ms = case when v_running > 0 then lease_ms else span_ms end,
-      beat_ms = case when v_running > 0 then renew_ms else beat_ms end,
+      span_ms = case when cardinality(v_taken) > 0 then lease_ms else span_ms end,
+      beat_ms = case when cardinality(v_taken) > 0 then renew_ms else beat_ms end,
       until = case
-        when v_running = 0 then greatest(until, v_now + milliseconds(span_ms))
-        when v_running = cardinality(v_taken) then greatest(v_now, least(seen_at, clock_after_wait())) + milliseconds(lease_ms)
+        when cardinality(v_taken) = 0 then greatest(until, v_now + milliseconds(span_ms))
+        when v_on_idle_beat then greatest(v_now, least(seen_at, clock_after_wait())) + milliseconds(lease_ms)
         else greatest(until, v_now + milliseconds(lease_ms))
       end,
       writable_mark_ms = (select writable_total_ms from tick),
@@ -175,7 +179,7 @@ begin
     'outcome', 'claimed',
     'drain', v_worker.drain_requested_at is not null,
     'alone', v_holds_last_chance or v_alone is not null,
-    'running', v_running > 0 or leases_exist(v_ns),
+    'running', cardinality(v_taken) > 0 or leases_exist(v_ns),
     'nextDueMs', milliseconds_between(v_now, v_next_due),
     'jobs', claimed_jobs(v_taken)
   );

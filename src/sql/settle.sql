@@ -15,7 +15,7 @@ create or replace function settle(
   p_delays bigint[] default null,
   p_hint boolean default true
 ) returns text[]
-language plpgsql security definer set search_path from current
+language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off
 as $$
 declare
   v_answers text[] := array_fill(null::text, array[cardinality(p_jobs)]);
