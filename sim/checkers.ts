@@ -68,7 +68,6 @@ export class Checkers {
     lost: 0,
     admittedOverlaps: 0,
     poisoned: 0,
-    takenForClones: 0,
   }
   #leaseMs: number
   #idleSpanMs: number
@@ -506,13 +505,11 @@ export class Checkers {
     const process = this.#processOf.get(incarnation)
     const view = process === undefined ? undefined : this.#processes.get(process)
     // Known: a renewal that arrives after two later ones looks like a clone's, and ends its own innocent worker.
-    const takenForClone = row.layer === 4 && row.code === 'cloned'
-    if (takenForClone) this.counts.takenForClones += 1
-    if (takenForClone || (row.layer !== 4 && call.name !== 'end_worker')) {
+    if (row.layer !== 4 && call.name !== 'end_worker') {
       this.#earlyEndMs.set(incarnation, this.#nowMs)
     }
     if (row.charge === 'lost') this.counts.lost += 1
-    if (takenForClone || row.layer !== 4) return
+    if (row.layer !== 4) return
     const heardMs = this.#acceptedRenewalMs.get(incarnation) ?? -Infinity
     if (this.#nowMs < heardMs + this.#leaseMs) {
       throw new Violation(

@@ -13,7 +13,6 @@ begin
   select coalesce(json_agg(json_build_object('job', t.job_id, 'status', t.job_status)), '[]')
   into v_back
   from take_back(p_namespace, v_ended, null) t;
-  perform hint(p_namespace, 'renew:' || w) from unnest(v_ended) as w;
   return json_build_object('evicted', v_ended, 'released', v_back);
 end
 $$;

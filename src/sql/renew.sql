@@ -32,9 +32,9 @@ begin
     return lease_lost_answer(p_worker);
   end if;
   if p_send_number < v_worker.send_number - 1 then
-    perform end_workers(v_worker.namespace, array[p_worker], 'lost', 4::smallint,
-      jsonb_build_object('code', 'cloned', 'message', 'two processes renew as this worker: a cloned machine or a restored snapshot'));
-    return lease_lost_answer(p_worker);
+    -- The row stays: a request that was merely late must not end the worker that has renewed since.
+    return json_build_object('outcome', 'lease_lost', 'reason', json_build_object(
+      'code', 'cloned', 'message', 'another process renews as this worker: a cloned machine or a restored snapshot'));
   end if;
 
   if exists (select from job j where j.namespace = v_worker.namespace and j.worker = p_worker and j.status = 'running') then

@@ -98,8 +98,13 @@ const sweeper = new Sweeper({ connect: data.connect, namespace }, (recovered) =>
   say({ type: 'recovered', ...recovered }),
 )
 
+/** Jobs that the last renewal said the database holds for this worker, known here or not. */
+let heldByDatabase = 0
 const busy = (): boolean =>
-  read(SHARED.handlers) > 0 || read(SHARED.claiming) > 0 || read(SHARED.spoolDepth) > 0
+  read(SHARED.handlers) > 0 ||
+  read(SHARED.claiming) > 0 ||
+  read(SHARED.spoolDepth) > 0 ||
+  heldByDatabase > 0
 
 /** When the next renewal is due, as an `elapsedMs` reading. An idle worker's claims are its beats; this is the safety net. */
 function renewalDueMs(): number {
@@ -178,6 +183,7 @@ async function registerIncarnation(): Promise<void> {
   const { db, direct } = reserved
   incarnation = randomUUID()
   sendNumber = 0
+  heldByDatabase = 0
   const sentMs = elapsedMs()
   const own = ownIdentity(incarnation)
   const answer = await register(db, namespace, { ...data.identity, ...own, direct })
@@ -218,6 +224,7 @@ async function renewLease(): Promise<void> {
     return
   }
   write(SHARED.proofSentMs, Math.max(read(SHARED.proofSentMs), sentMs))
+  heldByDatabase = answer.held.length
   if (answer.running) sweeper.watch()
   say({ type: 'renewed', sentMs, answer })
   if (answer.leftMs < settings.leaseMs / 2) renewNow = true
