@@ -79,6 +79,10 @@ let reincarnate = false
 /** Waiting for the next renewal to be due, not for another try of one that failed. */
 let resting = false
 let stopping = false
+/** When the last accepted renewal was sent. */
+let renewalSentMs = -Infinity
+/** Since when this worker has been busy without a break, as far as ticks saw. */
+let busySinceMs = elapsedMs()
 let fencedAtMs = 0
 let lastDownMs = -Infinity
 let knownDirect = false
@@ -106,10 +110,13 @@ const busy = (): boolean =>
   read(SHARED.spoolDepth) > 0 ||
   heldByDatabase > 0
 
-/** When the next renewal is due, as an `elapsedMs` reading. An idle worker's claims are its beats; this is the safety net. */
+/**
+ * When the next renewal is due, as an `elapsedMs` reading. An idle worker's claims are its beats, and this is the safety net. A busy
+ * one renews however often it claims: only a renewal's answer tells of cancels and of what the database holds.
+ */
 function renewalDueMs(): number {
-  const pause = busy() ? settings.renewMs : Math.round(settings.idleBeatMs * 1.5)
-  return read(SHARED.proofSentMs) + pause
+  if (busy()) return Math.max(renewalSentMs, busySinceMs) + settings.renewMs
+  return read(SHARED.proofSentMs) + Math.round(settings.idleBeatMs * 1.5)
 }
 
 async function run(): Promise<void> {
@@ -223,6 +230,7 @@ async function renewLease(): Promise<void> {
     leaseLost(answer)
     return
   }
+  renewalSentMs = sentMs
   write(SHARED.proofSentMs, Math.max(read(SHARED.proofSentMs), sentMs))
   heldByDatabase = answer.held.length
   if (answer.running) sweeper.watch()
@@ -316,6 +324,7 @@ function tick(): void {
   if (thawed) renewNow = phase === 'live'
   measureLoop(nowMs)
   fence(nowMs)
+  if (!busy()) busySinceMs = nowMs
   // A pause that began when this worker was idle is too long once it holds a job.
   if (thawed || (resting && phase === 'live' && nowMs >= renewalDueMs())) wake()
 }
