@@ -326,6 +326,8 @@ class Running implements ExecutionHost {
   #ticker: NodeJS.Timeout | null = null
   #hurry = new AbortController()
   #deadline: Date | null = null
+  /** What the end of this worker costs the jobs that it gives back. */
+  #charge: EndCharge = 'interrupted'
   #claimSettled: Promise<void> = Promise.resolve()
   /** Claimed ahead, by token, in the order in which they start. */
   readonly #ahead = new Map<string, { job: ClaimedJob; claimedMs: number }>()
@@ -555,7 +557,9 @@ class Running implements ExecutionHost {
 
   async #execute(execution: Execution, startedMs: number): Promise<void> {
     const { job } = execution
-    const ending = await execution.run()
+    let ending = await execution.run()
+    // Not ordered from outside: what such an end costs the job is for the worker's last statement to say.
+    if (ending?.outcome === 'interrupted' && this.#charge !== 'interrupted') ending = null
     if (this.writes.hasReports(job.token)) await this.writes.flush()
     const tookMs = elapsedMs() - startedMs
     this.#meanMs = this.#meanMs === Infinity ? tookMs : 0.9 * this.#meanMs + 0.1 * tookMs
@@ -882,6 +886,7 @@ class Running implements ExecutionHost {
     const reason = options.reason ?? 'stop'
     this.#draining = true
     this.#lifeline.write('draining', 1)
+    this.#charge = options.charge ?? 'interrupted'
     this.#deadline = new Date(Date.now() + graceMs)
     if (this.#nextPoll !== null) clearTimeout(this.#nextPoll)
     enter('draining', reason)
@@ -928,12 +933,10 @@ class Running implements ExecutionHost {
     this.#phase('flushing', flushedMs)
 
     const { released, error } = await this.#lifeline.end(
-      options.charge ?? 'interrupted',
+      this.#charge,
       {
         code:
-          options.charge === 'lost' || options.charge === 'released'
-            ? 'uncaught_error'
-            : 'shutdown',
+          this.#charge === 'lost' || this.#charge === 'released' ? 'uncaught_error' : 'shutdown',
         message: reason,
       },
       Math.max(500, leftMs()),
