@@ -37,7 +37,7 @@ export const VARIANTS: Readonly<Record<string, Variant>> = Object.freeze({
     faults: ['cut'],
     rules: { fence: 'never' },
     caughtBy: ['one-handler'],
-    seedsMax: 10,
+    seedsMax: 30,
   },
   revive: {
     what: 'a renewal brings an ended worker row back to life',

@@ -19,7 +19,6 @@ declare
   v_worker worker;
   v_ns text;
   v_holds_any boolean;
-  v_on_idle_beat boolean;
   v_holds_last_chance boolean;
   v_alone uuid;
   v_taken uuid[] := '{}';
@@ -148,17 +147,15 @@ begin
     end loop;
   end if;
 
-  -- An idle worker's lease starts anew (its long idle deadline must not protect a job), counted from its last renewal where that
-  -- overtook this claim; a busy one's never shrinks.
-  v_on_idle_beat := v_worker.beat_ms <> v_worker.renew_ms;
+  -- With a job in hand the lease is one lease from the last sign of life, which is this claim or a renewal that overtook it: a
+  -- busy worker's never shrinks by that, and the long deadline of one that was idle does not protect the job.
   update worker
   set seen_at = v_now,
       span_ms = case when cardinality(v_taken) > 0 then lease_ms else span_ms end,
       beat_ms = case when cardinality(v_taken) > 0 then renew_ms else beat_ms end,
       until = case
-        when cardinality(v_taken) = 0 then greatest(until, v_now + milliseconds(span_ms))
-        when v_on_idle_beat then greatest(v_now, least(seen_at, clock_after_wait())) + milliseconds(lease_ms)
-        else greatest(until, v_now + milliseconds(lease_ms))
+        when cardinality(v_taken) > 0 then greatest(v_now, least(seen_at, clock_after_wait())) + milliseconds(lease_ms)
+        else greatest(until, v_now + milliseconds(span_ms))
       end,
       writable_mark_ms = (select writable_total_ms from tick),
       claim_number = v_worker.claim_number + case when last_claim = p_claim then 0 else 1 end,
