@@ -177,16 +177,23 @@ export const careful = defineJob({
   },
 })
 
-/** Throws where no promise of its own carries the error, always or as often as its input says. */
+let throwForNobody = false
+setInterval(() => {
+  if (throwForNobody) throw new Error('thrown for nobody')
+}, 10).unref()
+
+/** Throws where no promise of its own carries the error; `nobody`: from a timer that belongs to no job. */
 export const stray = defineJob({
   type: 'stray',
-  input: shape<{ as: 'error' | 'rejection' }>(),
+  input: shape<{ as: 'error' | 'rejection' | 'nobody' }>(),
   maxAttempts: 10,
   backoff: { baseMs: 1, factor: 1, maxMs: 1 },
   run: (ctx) =>
     new Promise(() => {
       note(ctx, 'start')
-      if (ctx.input.as === 'error') {
+      if (ctx.input.as === 'nobody') {
+        throwForNobody = true
+      } else if (ctx.input.as === 'error') {
         setTimeout(() => {
           throw new Error('thrown in a timer')
         }, 20)

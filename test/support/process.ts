@@ -315,6 +315,11 @@ export class Scenario {
     return program
   }
 
+  /** Arguments that name the handlers of these tests, for a program that is started by hand. */
+  handlers(): readonly string[] {
+    return [builtHandlers()]
+  }
+
   enqueue(type: string, input: unknown = {}, options = {}): Promise<string> {
     return this.client.enqueueRaw(type, input, options)
   }

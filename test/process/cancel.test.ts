@@ -1,0 +1,98 @@
+/** Cancel, from another process than the one that runs the job: in time, never lost, final. */
+import { describe, expect, test } from 'vitest'
+import { builtProgram, Scenario } from '../support/process.ts'
+
+builtProgram()
+
+/** Renewals every 2 s. */
+const SHORT = { LEASE_DURATION: '6' }
+const RENEW_MS = 2_000
+const LIMIT = { timeout: 120_000 }
+
+describe.concurrent('cancel', LIMIT, () => {
+  test('C1: with LISTEN the handler is told within a second', async (context) => {
+    const s = await Scenario.open(context)
+    const jobId = await s.enqueue('wait', { gate: s.gate('never').file })
+    // The default lease: a renewal is 10 s away, so only the hint can be so fast.
+    await s.worker({ machine: 'another-host' })
+    await s.journalLine('start')
+    const askedMs = Date.now()
+    expect(await s.client.cancel(jobId)).toBe('cancelling')
+    const told = await s.journalLine('aborted cancelled')
+    expect(told.atMs - askedMs).toBeLessThan(1_000)
+    expect(await s.jobIs(jobId, 'cancelled')).toMatchObject({ attempt: 1, failures: 0 })
+  })
+
+  test('C1: without LISTEN the handler is told within a renewal', async (context) => {
+    const s = await Scenario.open(context)
+    const jobId = await s.enqueue('wait', { gate: s.gate('never').file })
+    const worker = await s.worker({ args: ['--no-listen'], env: SHORT })
+    expect(await worker.event('worker.started')).toMatchObject({ listening: false })
+    await s.journalLine('start')
+    const askedMs = Date.now()
+    const cancelled = s.run(['jobs', 'cancel', jobId])
+    expect(await cancelled.exit()).toMatchObject({ code: 0 })
+    const told = await s.journalLine('aborted cancelled')
+    expect(told.atMs - askedMs).toBeLessThan(RENEW_MS + 2_000)
+    await s.jobIs(jobId, 'cancelled')
+  })
+
+  test('C2: no cancel is lost when the listening backend ends in the same moment', async (context) => {
+    const s = await Scenario.open(context)
+    await s.worker({ env: SHORT })
+    for (let round = 1; round <= 10; round += 1) {
+      const jobId = await s.enqueue('wait', { gate: s.gate('never').file })
+      await s.journalLine('start', (line) => line.jobId === jobId)
+      const askedMs = Date.now()
+      const kill = (): Promise<unknown> =>
+        s.rows('select pg_terminate_backend(backend_pid) from %s.worker where ended_at is null')
+      // Before it, with it, after it.
+      if (round % 3 === 0) await kill()
+      await Promise.all([s.client.cancel(jobId), round % 3 === 1 ? kill() : null])
+      if (round % 3 === 2) await kill()
+      const told = await s.journalLine('aborted cancelled', (line) => line.jobId === jobId)
+      expect(told.atMs - askedMs).toBeLessThan(RENEW_MS + 2_000)
+      expect(await s.jobIs(jobId, 'cancelled')).toMatchObject({ attempt: 1 })
+    }
+  })
+
+  test('C3: a job whose worker is dead is cancelled, and nobody starts it again', async (context) => {
+    const s = await Scenario.open(context)
+    const jobId = await s.enqueue('wait', { gate: s.gate('never').file })
+    const first = await s.worker({ env: SHORT })
+    await s.journalLine('start')
+    const second = await s.worker({ machine: 'machine-b', env: SHORT })
+    first.kill('SIGKILL')
+    expect(await s.client.cancel(jobId)).toBe('cancelling')
+    const job = await s.jobIs(jobId, 'cancelled')
+    expect(job.attempts).toHaveLength(1)
+    expect(second.events('job.picked_up')).toEqual([])
+    const waiting = await s.enqueue('wait', {}, { delayMs: 3_600_000 })
+    expect(await s.client.cancel(waiting)).toBe('cancelled')
+  })
+
+  test('C4: a cancelled job stays cancelled, whatever its handler returns and whoever is lost', async (context) => {
+    const s = await Scenario.open(context)
+    const gate = s.gate('go')
+    const returns = await s.enqueue('stubborn', { gate: gate.file })
+    const dies = await s.enqueue('stubborn', { gate: s.gate('never').file })
+    const first = await s.worker({ env: SHORT })
+    for (const jobId of [returns, dies]) {
+      await s.journalLine('start', (line) => line.jobId === jobId)
+      await s.client.cancel(jobId)
+      await s.journalLine('aborted cancelled', (line) => line.jobId === jobId)
+      expect(await s.job(jobId)).toMatchObject({ state: 'cancelling' })
+    }
+    gate.open()
+    const job = await s.jobIs(returns, 'cancelled')
+    expect(job.attempts).toMatchObject([
+      { endedAs: 'cancelled', lateResult: { outcome: 'completed', value: { late: true } } },
+    ])
+    const second = await s.worker({ env: SHORT })
+    first.kill('SIGKILL')
+    expect((await s.jobIs(dies, 'cancelled')).attempts).toHaveLength(1)
+    await expect(s.client.cancel(returns)).resolves.toBe('cancelled')
+    expect(await s.job(returns)).toMatchObject({ status: 'cancelled', attempt: 1 })
+    expect(second.events('job.picked_up')).toEqual([])
+  })
+})

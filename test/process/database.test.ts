@@ -1,0 +1,199 @@
+/** The database goes away, wholly or in parts, while workers live: nobody is taken for dead, and nothing is done twice. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { describe, expect, type TestContext, test } from 'vitest'
+import { type EmbeddedServer, startEmbedded } from '../../src/db/embedded.ts'
+import { builtProgram, Scenario, until } from '../support/process.ts'
+import { testBinaries } from '../support/global-setup.ts'
+
+builtProgram()
+
+const SHORT = { LEASE_DURATION: '6' }
+const LIMIT = { timeout: 150_000 }
+
+/** A server of the test's own, which it may stop. */
+async function ownServer(
+  context: TestContext,
+): Promise<{ url: string; stop: () => Promise<void>; start: () => Promise<void> }> {
+  const directory = mkdtempSync(path.join(tmpdir(), 'leasehold-restart-'))
+  const binaries = testBinaries()
+  const start = (): Promise<EmbeddedServer> =>
+    startEmbedded({
+      dataDir: path.join(directory, 'pg'),
+      durable: false,
+      onParentExit: 'stop',
+      ...(binaries === undefined ? {} : { binaries }),
+    })
+  let server = await start()
+  context.onTestFinished(async () => {
+    await server.stop()
+    rmSync(directory, { recursive: true, force: true })
+  })
+  return {
+    url: server.url,
+    stop: () => server.stop(),
+    start: async () => {
+      server = await start()
+    },
+  }
+}
+
+describe.concurrent('the database', LIMIT, () => {
+  test('A8: is restarted during a sweep over 250 orphans, and each is recovered once', async (context) => {
+    const server = await ownServer(context)
+    const s = await Scenario.open(context, { databaseUrl: server.url })
+    const register = `select %s.register('default', $1::jsonb)`
+    for (let number = 1; number <= 5; number += 1) {
+      const incarnation = crypto.randomUUID()
+      await s.rows(register, [
+        JSON.stringify({
+          incarnation,
+          machineId: `gone-${number}`,
+          hostname: 'gone',
+          pid: 1_000 + number,
+          concurrency: 50,
+          queues: ['default'],
+          types: ['plain'],
+          leaseMs: 6_000,
+          renewMs: 2_000,
+          idleBeatMs: 2_000,
+          direct: false,
+        }),
+      ])
+      await s.enqueueSome(50, 'plain')
+      await s.rows(`select %s.claim($1, gen_random_uuid(), 50, '{default}', '{plain}')`, [
+        incarnation,
+      ])
+    }
+    const worker = await s.worker({ env: SHORT })
+    // The sweep that finds them is stopped before it commits.
+    const { connectOne } = await import('../../src/db/connect.ts')
+    const holder = await connectOne({ databaseUrl: server.url })
+    await holder.query('begin')
+    await holder.query(`lock table ${s.db.schema}.attempt in share mode`)
+    await s.until('a sweep that waits', async () => {
+      const [row] = await s.rows(
+        `select from pg_stat_activity
+         where wait_event_type = 'Lock' and application_name = 'leasehold sweep' and query like '%sweep(%'`,
+      )
+      return row
+    })
+    await server.stop()
+    await server.start()
+    await s.until(
+      'every job is completed',
+      async () => {
+        const [row] = await s.rows<{ open: number }>(
+          `select count(*)::integer as open from %s.job where status <> 'completed'`,
+        )
+        return row?.open === 0
+      },
+      60_000,
+    )
+    const ends = await s.rows(
+      `select ended_as, count(*)::integer, count(distinct job_id)::integer as jobs from %s.attempt group by 1 order by 1`,
+    )
+    expect(ends).toEqual([
+      { ended_as: 'completed', count: 250, jobs: 250 },
+      { ended_as: 'lost', count: 250, jobs: 250 },
+    ])
+    expect(worker.ended).toBe(false)
+    expect(worker.events('worker.started')).toHaveLength(1)
+  })
+
+  test('G3: is restarted under running jobs, and none is run again', async (context) => {
+    const server = await ownServer(context)
+    const s = await Scenario.open(context, { databaseUrl: server.url })
+    const workers = [
+      await s.worker({ machine: 'a', env: SHORT }),
+      await s.worker({ machine: 'b', env: SHORT }),
+    ]
+    const gate = s.gate('go')
+    const jobIds = await s.enqueueSome(20, 'wait', { gate: gate.file })
+    await s.until('all have started', () => s.journal().length === 20)
+    for (let restart = 1; restart <= 2; restart += 1) {
+      await server.stop()
+      await server.start()
+      // Each has renewed since, and no sweep has taken anything.
+      await s.until('both are heard again', async () => {
+        const rows = await s.rows(
+          `select from %s.worker where ended_at is null and seen_at > pg_postmaster_start_time() + interval '4 s'`,
+        )
+        return rows.length === 2
+      })
+    }
+    gate.open()
+    for (const jobId of jobIds)
+      expect(await s.jobIs(jobId, 'completed')).toMatchObject({ attempt: 1, lost: 0 })
+    expect(workers.map((worker) => worker.ended)).toEqual([false, false])
+  })
+
+  test('B5: is away for more than two leases; who may go on does, and nobody else starts it', async (context) => {
+    const server = await ownServer(context)
+    const s = await Scenario.open(context, { databaseUrl: server.url })
+    const gate = s.gate('go')
+    const [first] = [
+      await s.worker({ machine: 'a', env: SHORT, args: ['--concurrency', '2'] }),
+      await s.worker({ machine: 'b', env: SHORT, args: ['--concurrency', '2'] }),
+    ]
+    const jobIds = await s.enqueueSome(4, 'wait', { gate: gate.file })
+    await s.until('all have started', () => s.journal().length === 4)
+    const awayMs = Date.now()
+    await server.stop()
+    await until('two leases have passed', () => Date.now() - awayMs > 13_000)
+    // What ends meanwhile is delivered later.
+    gate.open()
+    await s.until(
+      'all have ended',
+      () => s.journal().filter(({ what }) => what === 'end').length === 4,
+    )
+    await server.start()
+    for (const jobId of jobIds) {
+      const job = await s.jobIs(jobId, 'completed', 60_000)
+      expect(job).toMatchObject({ attempt: 1 })
+    }
+    expect(s.journal().filter(({ what }) => what === 'start')).toHaveLength(4)
+    expect(first?.ended).toBe(false)
+  })
+
+  test('E3: ends every connection twice a second; workers stay up and every job is done once', async (context) => {
+    const s = await Scenario.open(context, { ownDatabase: true, watch: false })
+    const workers = [
+      await s.worker({ machine: 'a', args: ['--concurrency', '3'] }),
+      await s.worker({ machine: 'b', args: ['--concurrency', '3'] }),
+    ]
+    const jobIds = await s.enqueueSome(60, 'sleep', { ms: 1_500 })
+    let rounds = 0
+    let ended = 0
+    const stop = new AbortController()
+    const ending = until(
+      'thirty rounds',
+      async () => {
+        const rows = await s.rows<{ ended: boolean }>(
+          `select pg_terminate_backend(pid) as ended from pg_stat_activity
+           where datname = current_database() and application_name like 'leasehold %'
+             and backend_start < clock_timestamp() - interval '1 ms'`,
+        )
+        ended += rows.length
+        rounds += 1
+        await new Promise((resolve) => setTimeout(resolve, 500))
+        return rounds === 30 || stop.signal.aborted
+      },
+      { limitMs: 60_000 },
+    )
+    await ending
+    stop.abort()
+    expect(ended).toBeGreaterThan(60)
+    for (const jobId of jobIds)
+      expect(await s.jobIs(jobId, 'completed', 60_000)).toMatchObject({ failures: 0 })
+    const again = await s.rows(`select id, attempt from %s.job where attempt > 1`)
+    expect(again).toEqual([])
+    expect(s.journal().filter(({ what }) => what === 'start')).toHaveLength(60)
+    for (const worker of workers) {
+      expect(worker.ended).toBe(false)
+      expect(worker.events('worker.uncaught')).toEqual([])
+    }
+    expect(await s.rows('select * from %s.invariants()')).toEqual([])
+  })
+})
