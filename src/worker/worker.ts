@@ -853,6 +853,7 @@ class Running implements ExecutionHost {
       } else if (
         !this.#outbox.redeliver(attempt.token) &&
         !this.#outbox.knows(attempt.token) &&
+        this.#charge === 'interrupted' &&
         !claimWasUnderWay
       ) {
         void this.#outbox.add({
