@@ -10,7 +10,13 @@
  */
 import type pg from 'pg'
 import { elapsedMs } from '../clock.ts'
-import { CONNECT_DEFAULTS, type ConnectOptions, connectOne, type Database, quoteIdentifier } from '../db/connect.ts'
+import {
+  CONNECT_DEFAULTS,
+  type ConnectOptions,
+  connectOne,
+  type Database,
+  quoteIdentifier,
+} from '../db/connect.ts'
 import { sweep, type Swept } from '../sql/protocol.ts'
 
 /**
@@ -40,7 +46,10 @@ export class Sweeper {
   #closed = false
   #clockDifferenceMs: number | null = null
 
-  constructor(options: { connect: ConnectOptions; namespace: string }, report: (recovered: Recovered) => void) {
+  constructor(
+    options: { connect: ConnectOptions; namespace: string },
+    report: (recovered: Recovered) => void,
+  ) {
     this.#connect = options.connect
     this.#namespace = options.namespace
     this.#report = report
@@ -122,7 +131,11 @@ export class Sweeper {
 
   async #database(): Promise<Database> {
     if (this.#client === null) {
-      const client = await connectOne({ ...this.#connect, callTimeoutMs: 10_000, applicationName: 'leasehold sweep' })
+      const client = await connectOne({
+        ...this.#connect,
+        callTimeoutMs: 10_000,
+        applicationName: 'leasehold sweep',
+      })
       client.on('error', () => {
         if (this.#client === client) this.#client = null
       })
