@@ -234,11 +234,11 @@ export class WorkerProcess {
       if (this.state !== 'frozen') return
       this.state = 'live'
       this.#checkFence()
-      // After the end by force, if that is due.
-      schedule.after(0, () => reports.processChecked(this.label))
       const backlog = this.#backlog
       this.#backlog = []
       for (const run of backlog) this.#at(schedule.nowMs, run)
+      // After the end by force, if that is due: it is in the backlog when it fell into the freeze.
+      schedule.after(0, () => reports.processChecked(this.label))
     })
   }
 
