@@ -58,7 +58,7 @@ export function code(cell: string | undefined): string {
 
 /** Everything between backticks. */
 export function codes(cell: string | undefined): string[] {
-  return [...(cell ?? '').matchAll(/`([^`]+)`/g)].map((match) => match[1] as string)
+  return [...(cell ?? '').matchAll(/`([^`]+)`/g)].map((match) => match[1] ?? '')
 }
 
 export interface CodeBlock {

@@ -74,11 +74,11 @@ test('the example of the README runs and prints what it says', async () => {
       block.text.replaceAll("from 'leasehold'", `from '${library}'`),
     )
   const main = blocks.find((block) => block.text.includes('createWorker'))
-  expect(main, 'the README shows createWorker').toBeDefined()
-  const says = /console\.log\(.*\/\/ (.*)$/m.exec(main?.text ?? '')?.[1]
+  if (main === undefined) throw new Error('the README shows no createWorker')
+  const says = /console\.log\(.*\/\/ (.*)$/m.exec(main.text)?.[1]
   expect(says, 'the README says what is printed').toBeDefined()
   const databaseUrl = await emptyDatabase()
-  const { code, output, errors } = await run(path.join(directory, fileName(main as CodeBlock)), {
+  const { code, output, errors } = await run(path.join(directory, fileName(main)), {
     ...process.env,
     DATABASE_URL: databaseUrl,
   })

@@ -43,7 +43,9 @@ async function waiting(p: Protocol, options: Record<string, unknown> = {}): Prom
 
 async function running(p: Protocol, options: Record<string, unknown> = {}): Promise<Case> {
   const one = await waiting(p, options)
-  return { ...one, held: heldOf(await one.f.claim(one.worker))[0] as Held }
+  const [held] = heldOf(await one.f.claim(one.worker))
+  if (held === undefined) throw new Error('the job that was enqueued was not claimed')
+  return { ...one, held }
 }
 
 async function after(

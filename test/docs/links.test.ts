@@ -48,7 +48,7 @@ const shell = allPages().flatMap((page) =>
 )
 
 test('every `npm run` in a document is a script of package.json, and its file exists', () => {
-  const { scripts } = JSON.parse(readPage('package.json')) as { scripts: Record<string, string> }
+  const { scripts }: { scripts: Record<string, string> } = JSON.parse(readPage('package.json'))
   for (const { page, line } of shell) {
     const name = /^npm (?:run )?(test|demo|[a-z]+(?= |$))/.exec(line)?.[1]
     if (name === undefined || name === 'install' || name === 'ci') continue

@@ -41,12 +41,16 @@ const argumentWord = (argument: Argument): string => {
 
 const optionWords = ({ flags }: Option): string => flags.replace(/[<>]/g, '').replace('...', '…')
 
+/** Text as it stands in a cell of a table. */
+function cell(text: string): string {
+  return text.replaceAll('|', '\\|').replaceAll('*', '\\*')
+}
+
 function commandText({ path: name, command }: Leaf): string {
   const options = command.options.filter((option) => !COMMON.includes(option.long ?? ''))
   const help = command.helpInformation()
   const examples = /^Examples\n([\s\S]*?)\n\n/m.exec(help)?.[1] ?? ''
   const exits = (/^Exit: ([^]*)/m.exec(help)?.[1] ?? '').trim().replaceAll(/\s+/g, ' ')
-  const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('*', '\\*')
   const rows = options.map((option) => {
     const preset =
       option.defaultValue === undefined
@@ -78,7 +82,7 @@ describe('what is written by hand', () => {
   const head = readPage('docs/reference/program.md').split(MARK)[0] ?? ''
 
   test('every command takes the common options, and each is described', () => {
-    const described = tables(head, 'Option').map((row) => code(row['Option']).split(' ')[0])
+    const described = tables(head, 'Option').map((row) => code(row['Option']).split(' ')[0] ?? '')
     expect(described.toSorted()).toEqual(COMMON.toSorted())
     for (const { path: name, command } of [...all, { path: 'leasehold', command: program }]) {
       const own = command.options.map((option) => option.long)

@@ -116,7 +116,7 @@ test('the environment that the program reads', () => {
   const read = [
     ...source.matchAll(/env\['([A-Z_]+)'\]/g),
     ...source.matchAll(/secondsOf\('([A-Z_]+)'/g),
-  ].map((match) => match[1])
+  ].map((match) => match[1] ?? '')
   const documented = tables(section(page, '## Environment of the program'), 'Variable').map((row) =>
     code(row['Variable']),
   )
@@ -127,7 +127,5 @@ test('the environment that the program reads', () => {
 function optionsOf(source: string, name: string): string[] {
   const body = source.split(`export interface ${name} `)[1]?.split('\n}')[0]
   if (body === undefined) throw new Error(`there is no interface ${name}`)
-  return [...body.matchAll(/^ {2}readonly (\w+)\??:/gm)]
-    .map((match) => match[1] as string)
-    .toSorted()
+  return [...body.matchAll(/^ {2}readonly (\w+)\??:/gm)].map((match) => match[1] ?? '').toSorted()
 }
