@@ -45,6 +45,7 @@ import {
 
 const TICK_MS = 100
 const OUTAGE_MS_MAX = 600_000
+const OUTAGE_FORESEEN_MS = 1_000
 const LOOP_BLOCKED_MS = 1_000
 
 const data = workerData as LifelineData
@@ -87,6 +88,7 @@ let fencedAtMs = 0
 let lastDownMs = -Infinity
 let knownDirect = false
 let outageSinceMs: number | null = null
+let outageSaid = false
 let loopLagMs = 0
 let loopReportedMs = 0
 let lastTickMs = elapsedMs()
@@ -164,8 +166,6 @@ async function connect(): Promise<void> {
   reserved = { client, db, direct }
   knownDirect = direct
   write(SHARED.connected, 1)
-  outageSinceMs = null
-  write(SHARED.outage, 0)
   const listening = settings.listen && direct
   if (listening) await listenTo(db, namespace)
   say({ type: 'connection', up: true, listening, error: null })
@@ -231,6 +231,7 @@ async function renewLease(): Promise<void> {
     return
   }
   renewalSentMs = sentMs
+  outageIsOver()
   write(SHARED.proofSentMs, Math.max(read(SHARED.proofSentMs), sentMs))
   heldByDatabase = answer.held.length
   if (answer.running) sweeper.watch()
@@ -249,6 +250,7 @@ function over(code: 'lease_lost' | 'self_fenced', message: string): void {
   fencedAtMs = elapsedMs()
   owesEnd = code === 'self_fenced' ? incarnation : null
   write(SHARED.fenced, 1)
+  outageIsOver()
   witness.leave()
   sweeper.leave()
   say({ type: 'over', code, message })
@@ -344,8 +346,11 @@ function fence(nowMs: number): void {
   const handlers = read(SHARED.handlers)
   if (handlers === 0) return
   const sentMs = read(SHARED.proofSentMs)
-  if (phase === 'live' && nowMs >= sentMs + settings.leaseMs - marginMs) {
-    if (mayGoOn(nowMs)) return
+  const fenceAtMs = sentMs + settings.leaseMs - marginMs
+  // The main thread looks at the fence too, so it has to know of an outage before that comes.
+  const goesOn = nowMs >= fenceAtMs - OUTAGE_FORESEEN_MS && mayGoOn(nowMs, fenceAtMs)
+  if (phase === 'live' && nowMs >= fenceAtMs) {
+    if (goesOn) return
     over('self_fenced', `no renewal was accepted for ${Math.round((nowMs - sentMs) / 100) / 10} s`)
   }
   const killAtMs = Math.max(sentMs + settings.leaseMs, fencedAtMs + Math.min(marginMs, 2_000))
@@ -356,20 +361,27 @@ function fence(nowMs: number): void {
 }
 
 /** The one exception to the fence, while the database is positively down. */
-function mayGoOn(nowMs: number): boolean {
+function mayGoOn(nowMs: number, fenceAtMs: number): boolean {
   // What a pooler refuses says nothing about the server behind it.
   const down = data.onOutage === 'continue' && knownDirect && nowMs - lastDownMs <= settings.renewMs
   if (!down) {
-    outageSinceMs = null
-    write(SHARED.outage, 0)
+    outageIsOver()
     return false
   }
-  if (outageSinceMs === null) {
-    outageSinceMs = nowMs
-    write(SHARED.outage, 1)
+  outageSinceMs ??= nowMs
+  write(SHARED.outage, 1)
+  if (nowMs >= fenceAtMs && !outageSaid) {
+    outageSaid = true
     say({ type: 'outage' })
   }
   return nowMs - outageSinceMs <= OUTAGE_MS_MAX
+}
+
+/** Not when it can be reached again, but when a renewal was accepted: until then there is no lease to trust. */
+function outageIsOver(): void {
+  outageSinceMs = null
+  outageSaid = false
+  write(SHARED.outage, 0)
 }
 
 /** Layer 2. Costs the database nothing until a neighbour is gone. */

@@ -634,7 +634,11 @@ class Running implements ExecutionHost {
   /** Aborts the attempt, and all others, once the lease can't be trusted. Called before every act of a handler. */
   checkFence(execution: Execution): void {
     if (execution.aborted === 'lease_lost' || this.#trusted()) return
-    if (this.#lifeline.read('outage') === 1 && execution.definition.onOutage !== 'abort') return
+    if (this.#lifeline.read('outage') === 1) {
+      if (execution.definition.onOutage === 'abort')
+        execution.abort('lease_lost', 'the database is down')
+      return
+    }
     this.#abortAll('lease_lost', 'the lease could not be renewed in time')
   }
 
