@@ -79,6 +79,7 @@ export class BenchWorker {
 export class Fleet {
   readonly reports = new Feed<Report>()
   readonly workers = new Set<BenchWorker>()
+  static readonly #everywhere = new Set<BenchWorker>()
   readonly #databaseUrl: string
   readonly #schema: string
 
@@ -103,8 +104,10 @@ export class Fleet {
       },
     })
     const worker = new BenchWorker(child, choice)
-    this.workers.add(worker)
-    void worker.exited.then(() => this.workers.delete(worker))
+    for (const workers of [this.workers, Fleet.#everywhere]) {
+      workers.add(worker)
+      void worker.exited.then(() => workers.delete(worker))
+    }
     createInterface({ input: child.stdout }).on('line', (line) => {
       const report = parseReport(line)
       if (report !== null) this.reports.push(report)
@@ -134,6 +137,11 @@ export class Fleet {
     const found = [...this.workers].find((worker) => worker.pid === pid)
     if (found === undefined) throw new Error(`No worker of this fleet has the process id ${pid}.`)
     return found
+  }
+
+  /** Ends what any fleet has started, at once: for the benchmark's own last moments. Supervised children see it and stop. */
+  static killAll(): void {
+    for (const worker of Fleet.#everywhere) worker.kill('SIGKILL')
   }
 
   async stop(): Promise<void> {

@@ -16,6 +16,7 @@ import { parseArgs } from 'node:util'
 import { createLiveRegion } from '../src/cli/terminal/live.ts'
 import { createTerminal } from '../src/cli/terminal/style.ts'
 import type { Figure } from './figures.ts'
+import { Fleet } from './fleet.ts'
 import type { Bench, Measure } from './measure.ts'
 import { block, freeze } from './measures/hang.ts'
 import { drain } from './measures/drain.ts'
@@ -73,7 +74,7 @@ async function main(): Promise<number> {
   const startedAt = new Date()
   const server = await startServer()
   const stop = (signal: NodeJS.Signals): void => {
-    // The workers are of this terminal's group or end with the server's connections refused; the server is stopped here.
+    Fleet.killAll()
     void server.stop().finally(() => process.exit(signal === 'SIGINT' ? 130 : 143))
   }
   process.once('SIGINT', stop).once('SIGTERM', stop)

@@ -16,6 +16,7 @@ import { nowMs } from '../reports.ts'
 
 const STORED_AT_ONCE = 1_000
 const LOOK_EVERY_MS = 20
+const DRAIN_MS_MAX = 300_000
 const RATE_MIN = 15_000
 
 export const drain: Measure = {
@@ -96,7 +97,7 @@ async function store(client: Client, jobs: number): Promise<void> {
 
 /** When the database said that nothing is left. It is asked rarely and cheaply, by two partial indexes. */
 async function emptied(site: Site): Promise<number> {
-  for (;;) {
+  for (const untilMs = nowMs() + DRAIN_MS_MAX; nowMs() < untilMs;) {
     const [{ left } = { left: true }] = await site.rows<{ left: boolean }>(
       `select exists (select from %s.job where status = 'pending')
            or exists (select from %s.job where status = 'running') as left`,
@@ -105,4 +106,5 @@ async function emptied(site: Site): Promise<number> {
     if (!left) return answeredMs
     await sleep(LOOK_EVERY_MS)
   }
+  throw new Error(`The queue is not empty after ${DRAIN_MS_MAX / 1_000} s.`)
 }

@@ -16,6 +16,8 @@ const LEASE_MS = 6_000
 const BLOCKED_LEASES = 5
 const FROZEN_LEASES = 2
 const REFUSED = 'ERR_LEASE_LOST'
+/** Kinds of write that are tried with the stale token. */
+const DIRECT_WRITES = 4
 
 export const block: Measure = {
   name: 'block',
@@ -88,6 +90,11 @@ async function freezeOne(site: Site, finish: string): Promise<Thaw> {
   })
   await lateResultOf(site, job)
   const direct = await refusedByTheDatabase(site, job)
+  const [recorded] = await site.rows<{ writes: string[] | null }>(
+    `select array_agg(distinct data ->> 'write') as writes from %s.event
+     where kind = 'job.stale_write' and job_ids = array[$1::uuid]`,
+    [job],
+  )
   const [left] = await site.rows<{ clean: boolean }>(
     `select not exists (select from %s.checkpoint where job_id = $1)
         and not exists (select from %s.progress where job_id = $1)
@@ -107,6 +114,7 @@ async function freezeOne(site: Site, finish: string): Promise<Thaw> {
       'overtaken once': runs === 2 && attempts?.length === 2 && lost === 1 && failures === 0,
       'told first': thawed.toldFirst === true,
       'late writes refused': refused && direct && left?.clean === true,
+      'refusals recorded': recorded?.writes?.length === DIRECT_WRITES,
       'late result recorded': attempts?.[0]?.lateResult != null,
       'result is the successor’s': result.from === 'the successor',
     },
