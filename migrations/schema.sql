@@ -202,6 +202,7 @@ CREATE INDEX job_ended_idx ON job USING btree (namespace, status, finished_at) W
 CREATE INDEX job_held_idx ON job USING btree (namespace) WHERE status = 'held'::job_status; -- stats, lists: jobs that wait for a person
 CREATE INDEX job_last_chance_idx ON job USING btree (namespace, queue, type) WHERE status = 'pending'::job_status AND lost >= (max_lost - 1); -- claim: jobs whose last chance is taken alone
 CREATE INDEX job_running_idx ON job USING btree (namespace, worker) WHERE status = 'running'::job_status; -- renew, sweep, view: what a worker holds
+CREATE INDEX job_running_last_chance_idx ON job USING btree (namespace, worker) WHERE status = 'running'::job_status AND lost >= (max_lost - 1); -- claim: whether a worker holds a job whose last chance is taken alone
 CREATE INDEX worker_live_idx ON worker USING btree (namespace) WHERE ended_at IS NULL; -- sweep, view: workers that have not ended
 
 create view job_truth as
@@ -344,6 +345,7 @@ function heard_again(p_worker worker) returns void volatile;
 function hint(p_namespace text, p_payload text) returns void volatile;
 function hold(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin
 function input_bytes_max() returns integer immutable;
+function installed_release() returns json stable security definer; -- admin, client, worker
 function interrupt(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
 function interruptions_max() returns integer immutable;
 function invariants() returns TABLE(rule text, job_id uuid) stable security definer; -- admin
@@ -386,6 +388,7 @@ function touch_tick(p_older_than_ms integer, p_clock_stepped boolean DEFAULT fal
 function touch_tick_unless_held(p_older_than_ms integer) returns void volatile;
 function unheard_connections(p_namespace text) returns uuid[] volatile;
 function value_bytes_max() returns integer immutable;
+function whole_reason(p_reason jsonb) returns jsonb immutable;
 function worker_document(t worker_truth) returns jsonb stable;
 function workers_for(p_namespace text, p_queue text, p_type text) returns jsonb stable;
 function workers_gone(p_namespace text) returns uuid[] stable;

@@ -361,7 +361,8 @@ export class Checkers {
           const id = strings(call.values[1])[index] ?? ''
           const was = this.#jobs.get(id)?.status ?? ''
           const starts =
-            said === 'pending' && (was === 'held' || (call.name === 'retry' && TERMINAL.has(was)))
+            said === (call.name === 'retry' ? 'retried' : 'resumed') &&
+            (was === 'held' || (call.name === 'retry' && TERMINAL.has(was)))
           if (!starts) continue
           this.#streaks.get(id)?.clear()
           if (call.name === 'retry') this.#cancelPromised.delete(id)

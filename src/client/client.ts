@@ -307,20 +307,21 @@ class DatabaseClient implements Client {
 
   async retry(jobId: string): Promise<void> {
     const answer = await this.#one(jobId, (ids) => protocol.retry(this.#db, this.namespace, ids))
-    if (answer !== 'pending') this.#refuse(jobId, answer, 'retried; only an ended or held job can')
+    if (answer !== 'retried') this.#refuse(jobId, answer, 'retried; only an ended or held job can')
   }
 
   async resume(jobId: string): Promise<void> {
     const answer = await this.#one(jobId, (ids) => protocol.resume(this.#db, this.namespace, ids))
-    if (answer !== 'pending') this.#refuse(jobId, answer, 'resumed; only a held job can')
+    if (answer !== 'resumed') this.#refuse(jobId, answer, 'resumed; only a held job can')
   }
 
   async release(jobId: string): Promise<void> {
-    const before = await this.get(jobId)
     const answer = await this.#one(jobId, (ids) =>
       protocol.releaseJobs(this.#db, this.namespace, ids),
     )
-    if (before.status !== 'running') this.#refuse(jobId, answer, 'released; only a running job can')
+    if (answer !== 'released') {
+      this.#refuse(jobId, answer, 'released; only a running job can')
+    }
   }
 
   releaseStuck(options: {

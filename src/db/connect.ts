@@ -268,6 +268,12 @@ export function explainFailure(error: unknown, operation: string): Error {
   if (code === 'LH001') return new DatabaseUnsafeError(message, { hint, cause: error })
   if (code === 'LH003' || code === 'LH005') return new UsageError(message, { cause: error })
   if (code === 'LH004') return new InputTooLargeError(message, { cause: error })
+  if (code === '28000' || code === '28P01' || code === '3D000') {
+    return new DatabaseUnreachableError(`${operation}: the server refuses the login: ${message}`, {
+      hint: 'Look at user, password and database name in DATABASE_URL or --database.',
+      cause: error,
+    })
+  }
   if (code === '42501') {
     return new PermissionDeniedError(`${operation}: ${message}`, {
       hint: 'Grant the role one of leasehold_client, leasehold_worker, leasehold_admin.',

@@ -182,29 +182,25 @@ async function stateOf(
   release: Release,
 ): Promise<SchemaState> {
   const name = options.schema ?? CONNECT_DEFAULTS.schema
-  const schema = quoteIdentifier(name)
-  const { rows: tables } = await client.query<{ found: boolean }>(
-    `select count(*) = 2 as found from pg_tables where schemaname = $1 and tablename in ('migration', 'installed')`,
+  const { rows: found } = await client.query<{ tables: boolean; answers: boolean }>(
+    `select exists (select from pg_tables where schemaname = $1 and tablename = 'migration') as tables,
+            exists (select from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+                    where n.nspname = $1 and p.proname = 'installed_release') as answers`,
     [name],
   )
-  if (tables[0]?.found !== true) return 'missing'
+  if (found[0]?.answers !== true) return found[0]?.tables === true ? 'outdated' : 'missing'
   const { rows } = await client.query<{
-    id: number | null
-    functions: string | null
-    program: string | null
-  }>(
-    `select (select max(id) from ${schema}.migration) as id, i.functions, i.program
-     from (select) x left join ${schema}.installed i on true`,
-  )
-  const installed = rows[0]
+    release: { migration: number | null; functions: string; program: string } | null
+  }>(`select ${quoteIdentifier(name)}.installed_release() as release`)
+  const installed = rows[0]?.release ?? null
   const latest = release.migrations.at(-1)?.id ?? 0
   if (
-    (installed?.id ?? 0) > latest ||
+    (installed?.migration ?? 0) > latest ||
     compareVersions(installed?.program ?? '0', PROGRAM_VERSION) > 0
   ) {
     return 'newer'
   }
-  return installed?.id === latest && installed.functions === release.fingerprint
+  return installed?.migration === latest && installed.functions === release.fingerprint
     ? 'current'
     : 'outdated'
 }

@@ -9,7 +9,7 @@ as $$
       select b.last_checkpoint from attempt b
       where b.job_id = p_job and b.attempt < a.attempt and b.last_checkpoint is not null
       order by b.attempt desc limit 1),
-    'lastCheckpoint', a.last_checkpoint, 'lateResult', a.late_result, 'endReason', a.end_reason
+    'lastCheckpoint', a.last_checkpoint, 'lateResult', a.late_result, 'endReason', whole_reason(a.end_reason)
   ) order by a.attempt), '[]')
   from (
     select attempt, worker, started_at, ended_at, ended_as::text, last_checkpoint, late_result, end_reason

@@ -24,9 +24,9 @@ as $$
       'done', t.progress_done, 'total', t.progress_total, 'message', t.progress_message, 'at', iso(t.progress_at)) end,
     'checkpoint', t.checkpoint
   ) || jsonb_build_object(
-    'endReason', coalesce(
+    'endReason', whole_reason(coalesce(
       t.end_reason,
-      case when t.status in ('completed', 'failed', 'cancelled', 'held') then a.end_reason end),
+      case when t.status in ('completed', 'failed', 'cancelled', 'held') then a.end_reason end)),
     'previousEnd', case when t.attempt > 0 and t.status <> 'running' then
       jsonb_build_object('endedAs', a.ended_as, 'endReason', a.end_reason, 'endedAt', iso(a.ended_at)) end,
     'workersForType', case when t.status = 'pending' then workers_for(t.namespace, t.queue, t.type) end,

@@ -1,6 +1,6 @@
 -- An operator takes running jobs from their workers, dead or alive: the token is void, the job is due at once, nothing is
--- charged. A living worker is told at once and stops. Answers: pending | cancelled (cancel had been asked) | the status of a
--- job that does not run | not_found.
+-- charged. A living worker is told at once and stops. Answers: released (once cancel was
+-- asked that ends it as cancelled) | the status of a job that does not run | not_found.
 create or replace function release_jobs(p_namespace text, p_jobs uuid[], p_reason jsonb default '{}') returns text[]
 language plpgsql security definer set search_path from current
 as $$
@@ -9,7 +9,6 @@ declare
   v_tokens uuid[];
   v_workers uuid[];
   v_before text[];
-  v_after text[];
 begin
   perform guard();
   perform 1 from job where id = any (p_jobs) and namespace = p_namespace order by id for no key update;
@@ -26,12 +25,8 @@ begin
   if v_ids is null then
     return v_before;
   end if;
-  v_after := release(v_ids, v_tokens, array_fill((jsonb_build_object('code', 'released', 'message', 'released by an operator') || p_reason)::text, array[cardinality(v_ids)]));
+  perform release(v_ids, v_tokens, array_fill((jsonb_build_object('code', 'released', 'message', 'released by an operator') || p_reason)::text, array[cardinality(v_ids)]));
   perform hint(p_namespace, 'renew:' || w) from unnest(v_workers) as w;
-  return array(
-    select case when v_before[p.n] = 'running' then (select j.status::text from job j where j.id = p.id) else v_before[p.n] end
-    from unnest(p_jobs) with ordinality as p (id, n)
-    order by p.n
-  );
+  return array(select case when before = 'running' then 'released' else before end from unnest(v_before) as before);
 end
 $$;

@@ -1,4 +1,4 @@
--- Lets held jobs go on, with their budgets of lost workers and interruptions cleared. Answers: pending | the status of a job that is not
+-- Lets held jobs go on, with their budgets of lost workers and interruptions cleared. Answers: resumed | the status of a job that is not
 -- held | not_found.
 create or replace function resume(p_namespace text, p_jobs uuid[]) returns text[]
 language plpgsql security definer set search_path from current
@@ -23,7 +23,7 @@ begin
   recorded as (
     insert into event (at, namespace, kind, job_ids) select clock(), p_namespace, 'job.resumed', array[id] from resumed
   )
-  select array_agg(coalesce(case when t.status = 'held' then 'pending' else t.status::text end, 'not_found') order by p.n)
+  select array_agg(coalesce(case when t.status = 'held' then 'resumed' else t.status::text end, 'not_found') order by p.n)
   into v_answers
   from unnest(p_jobs) with ordinality as p (id, n)
   left join target t on t.id = p.id;

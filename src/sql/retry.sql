@@ -1,4 +1,4 @@
--- An operator's new start for jobs that have ended or are held: clears cancel, budgets and poison; due now. Answers: pending |
+-- An operator's new start for jobs that have ended or are held: clears cancel, budgets and poison; due now. Answers: retried |
 -- the status of a job that can't be retried | not_found.
 create or replace function retry(p_namespace text, p_jobs uuid[]) returns text[]
 language plpgsql security definer set search_path from current
@@ -25,7 +25,7 @@ begin
   recorded as (
     insert into event (at, namespace, kind, job_ids) select clock(), p_namespace, 'job.retried', array[id] from retried
   )
-  select array_agg(coalesce(case when t.status in ('completed', 'failed', 'cancelled', 'held') then 'pending' else t.status::text end, 'not_found') order by p.n)
+  select array_agg(coalesce(case when t.status in ('completed', 'failed', 'cancelled', 'held') then 'retried' else t.status::text end, 'not_found') order by p.n)
   into v_answers
   from unnest(p_jobs) with ordinality as p (id, n)
   left join target t on t.id = p.id;

@@ -87,11 +87,11 @@ describe.each(SCHEMAS)('operators (%s schema)', (schema) => {
     await p.cancel([ids['pending']!])
     const names = ['completed', 'failed', 'cancelled', 'pending', 'held', 'running']
     expect(await p.retry([...names.map((name) => ids[name]!), randomUUID()])).toEqual([
-      'pending',
-      'pending',
-      'pending',
-      'pending',
-      'pending',
+      'retried',
+      'retried',
+      'retried',
+      'retried',
+      'retried',
       'running',
       'not_found',
     ])
@@ -157,12 +157,12 @@ describe.each(SCHEMAS)('operators (%s schema)', (schema) => {
     })
     expect(await p.in('other').resume(asked)).toEqual(Array(7).fill('not_found'))
     expect(await p.resume(asked)).toEqual([
-      'pending',
-      'pending',
-      'pending',
+      'resumed',
+      'resumed',
+      'resumed',
       'running',
       'completed',
-      'pending',
+      'resumed',
       'not_found',
     ])
     expect(await p.resume(asked)).toEqual([
@@ -193,9 +193,9 @@ describe.each(SCHEMAS)('operators (%s schema)', (schema) => {
     await p.cancel([one.ids[1]!])
     expect(await p.in('other').releaseJobs(one.ids)).toEqual(['not_found', 'not_found'])
     expect(await p.releaseJobs([one.ids[1]!, pending!, one.ids[0]!, randomUUID()])).toEqual([
-      'cancelled',
+      'released',
       'pending',
-      'pending',
+      'released',
       'not_found',
     ])
     expect(await p.job(one.ids[0]!)).toMatchObject({

@@ -139,7 +139,7 @@ describe.each(SCHEMAS)('settle (%s schema)', (schema) => {
     await p.db.rows('update %s.job set interruptions = 99 where id = $1', [ids[1]])
     await p.endWorker(worker, 'interrupted')
     expect(await p.job(ids[1]!)).toMatchObject({ status: 'held', interruptions: 100 })
-    expect(await p.resume(ids)).toEqual(['pending', 'pending'])
+    expect(await p.resume(ids)).toEqual(['resumed', 'resumed'])
     expect(await p.job(ids[1]!)).toMatchObject({ state: 'pending', interruptions: 0 })
   })
 

@@ -151,7 +151,7 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
     expect(await p.job(id!)).toMatchObject({ endReason: { code: 'poison' }, failures: 0 })
     expect((await p.allEvents()).map((event) => event.kind)).toContain('job.poisoned')
     // A person's retry clears the poison.
-    expect(await p.retry([id!])).toEqual(['pending'])
+    expect(await p.retry([id!])).toEqual(['retried'])
     expect(await p.job(id!)).toMatchObject({ state: 'pending', lost: 0, endReason: null })
     expect((await p.claim(await p.register())).jobs).toMatchObject([{ attempt: 4 }])
   })
@@ -200,7 +200,7 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
       endReason: { code: 'worker_lost' },
     })
     expect((await p.claim(await p.register())).jobs).toEqual([])
-    expect(await p.resume([fail!, hold!])).toEqual(['failed', 'pending'])
+    expect(await p.resume([fail!, hold!])).toEqual(['failed', 'resumed'])
     expect((await p.claim(await p.register())).jobs.map((job) => job.id)).toEqual([hold])
   })
 

@@ -398,7 +398,7 @@ describe('order 19', () => {
     await p.waitsForLock(b)
     await a.commit()
     expect(await told).toEqual(['cancelled'])
-    expect(await p.retry([id])).toEqual(['pending'])
+    expect(await p.retry([id])).toEqual(['retried'])
     const answer = await p.claim(await p.register())
     expect(answer.jobs).toMatchObject([{ attempt: 2 }])
     expect(await p.complete(heldOf(answer))).toEqual(['completed'])
