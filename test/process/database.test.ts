@@ -55,6 +55,8 @@ describe.concurrent('the database', LIMIT, () => {
           concurrency: 50,
           queues: ['default'],
           types: ['plain'],
+          version: 'test',
+          command: 'test',
           leaseMs: 6_000,
           renewMs: 2_000,
           idleBeatMs: 2_000,
@@ -75,7 +77,8 @@ describe.concurrent('the database', LIMIT, () => {
     await s.until('a sweep that waits', async () => {
       const [row] = await s.rows(
         `select from pg_stat_activity
-         where wait_event_type = 'Lock' and application_name = 'leasehold sweep' and query like '%sweep(%'`,
+         where wait_event_type = 'Lock' and application_name = 'leasehold sweep' and query like $1`,
+        ['%.sweep(%'],
       )
       return row
     })
