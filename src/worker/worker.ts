@@ -978,7 +978,9 @@ class Running implements ExecutionHost {
   /** A claim under way may still bring jobs, which go straight back; an answer that does not come is left to the last statement. */
   async #claimCut(): Promise<void> {
     this.#hurry.abort()
-    await Promise.race([this.#claimSettled, sleep(500)])
+    const limit = new AbortController()
+    await Promise.race([this.#claimSettled, sleep(500, limit.signal)])
+    limit.abort()
   }
 
   async #runHook(hook: ShutdownHook, leftMs: number): Promise<void> {
