@@ -247,7 +247,10 @@ describe.concurrent('a supervisor', LIMIT, () => {
     const supervisor = s.run([
       'worker',
       ...s.handlers(),
-      ...['--processes', '2', '--shutdown-grace', '0s'],
+      '--processes',
+      '2',
+      '--shutdown-grace',
+      '0s',
     ])
     await s.journalLine('start')
     await s.until('two children', () => supervisor.events('child.ready').length === 2)

@@ -21,6 +21,7 @@ import { expect, type TestContext } from 'vitest'
 import { type Client, createClient } from '../../src/client/client.ts'
 import type { JobDocument } from '../../src/client/documents.ts'
 import type * as MigrateModule from '../../src/db/migrate.ts'
+import type * as PublicApi from '../../src/index.ts'
 import { type Database, openDatabase } from '../../src/db/connect.ts'
 import { testDatabaseUrl } from './database.ts'
 
@@ -99,6 +100,12 @@ function build(): string {
     rmSync(unfinished, { recursive: true, force: true }) // Another test file was faster.
   }
   return program
+}
+
+/** The public API of that program, for workers in the process of a test: their thread can't be loaded from TypeScript everywhere. */
+export async function builtApi(): Promise<typeof PublicApi> {
+  const file = path.join(path.dirname(builtProgram()), '../index.js')
+  return (await import(pathToFileURL(file).href)) as typeof PublicApi
 }
 
 /** The handlers of these tests, as JavaScript that needs no loader: processes start twice as fast. */

@@ -1,0 +1,84 @@
+/** What a worker asks of its database, counted at the wire: little when idle, one renewal an interval however much it runs. */
+import { expect, test } from 'vitest'
+import { createClient } from '../../src/client/client.ts'
+import { defineJob, type StandardSchema } from '../../src/client/define-job.ts'
+import { Proxy } from '../process/proxy.ts'
+import { createTestDatabase } from '../support/database.ts'
+import { builtApi, until } from '../support/process.ts'
+
+const { createWorker } = await builtApi()
+
+const anything: StandardSchema = {
+  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
+}
+
+function isCall(text: string): boolean {
+  return !/pg_is_in_recovery|set_config|listen/i.test(text)
+}
+
+test('G6: an idle worker sends no more than a beat each half minute', async () => {
+  const db = await createTestDatabase()
+  await using proxy = await Proxy.open(db.databaseUrl)
+  const job = defineJob({ type: 'job', input: anything, run: () => null })
+  // A tenth of the default beat of 30 s, and all else in proportion: two statements in 6 s are two a minute.
+  const worker = createWorker({
+    databaseUrl: proxy.url,
+    schema: db.schemaName,
+    jobs: [job],
+    idleBeatMs: 3_000,
+  })
+  await worker.start()
+  const registered = await until('its first beat', () =>
+    proxy.statements.findIndex(({ text }) => text.includes('.claim(')) >= 0
+      ? proxy.statements.length
+      : null,
+  )
+  await until('five beats more', () => proxy.statements.length >= registered + 5, {
+    limitMs: 60_000,
+  })
+  const [first, ...more] = proxy.statements.slice(registered)
+  const last = more.at(-1)
+  expect((last?.atMs ?? 0) - (first?.atMs ?? 0)).toBeGreaterThan(4 * 3_000 * 0.95)
+  await worker.stop()
+})
+
+test('J1: fifty running jobs are kept by one renewal an interval, and by nothing else', async () => {
+  const db = await createTestDatabase()
+  await using proxy = await Proxy.open(db.databaseUrl)
+  let finish: () => void = () => undefined
+  const finished = new Promise<void>((resolve) => {
+    finish = resolve
+  })
+  const job = defineJob({ type: 'job', input: anything, run: () => finished })
+  const worker = createWorker({
+    databaseUrl: proxy.url,
+    schema: db.schemaName,
+    jobs: [job],
+    leaseMs: 6_000,
+    concurrency: 50,
+  })
+  await using client = createClient({ databaseUrl: db.databaseUrl, schema: db.schemaName })
+  await client.enqueueMany(
+    job,
+    Array.from({ length: 50 }, () => ({})),
+  )
+  await worker.start()
+  await until('all run', () => worker.running.length === 50)
+  const from = proxy.statements.length
+  const renewals = (): number[] =>
+    proxy.statements
+      .slice(from)
+      .filter(({ text }) => text.includes('.renew('))
+      .map(({ atMs }) => atMs)
+  await until('five renewals', () => renewals().length >= 5)
+  const sent = renewals()
+  expect((sent[4] ?? 0) - (sent[0] ?? 0)).toBeGreaterThan(4 * 2_000 * 0.9)
+  // Sweeping has a connection of its own and a pass has one statement, whatever runs.
+  const others = proxy.statements
+    .slice(from)
+    .filter(({ text }) => isCall(text) && !/\.(renew|sweep)\(/.test(text))
+  expect(others.map(({ text }) => text)).toEqual([])
+  finish()
+  await until('all are done', async () => (await client.stats()).jobs.completed === 50)
+  await worker.stop()
+})
