@@ -1,7 +1,7 @@
 /** A worker dies by SIGKILL: who notices, how soon, and that exactly one successor runs what it held. */
 import { describe, expect, test } from 'vitest'
 import { builtProgram, type Program, Scenario } from '../support/process.ts'
-import { LEASE_MS, openProtocol } from '../support/protocol.ts'
+import { openProtocol } from '../support/protocol.ts'
 
 builtProgram()
 
@@ -154,12 +154,12 @@ describe.concurrent('a killed worker', { timeout: 120_000 }, () => {
     // A sequence, as it alone remembers what a statement did that failed.
     await s.rows('create sequence %s.test_faults')
     await s.rows(
-      'alter function %s.settle(uuid[], uuid[], text[], text[], bigint[], boolean) rename to settle_really',
+      'alter function %s.settle(uuid[], uuid[], text[], text[], bigint[]) rename to settle_really',
     )
     await s.rows(`
       create function %s.settle(
         p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text[] default null,
-        p_delays bigint[] default null, p_hint boolean default true
+        p_delays bigint[] default null
       ) returns text[]
       language plpgsql as $$
       declare
@@ -169,7 +169,7 @@ describe.concurrent('a killed worker', { timeout: 120_000 }, () => {
         if found and nextval('%s.test_faults') <= coalesce(v_fault.times, 1000000) then
           raise exception using errcode = v_fault.code, message = 'a fault of this test';
         end if;
-        return %s.settle_really(p_jobs, p_tokens, p_outcomes, p_values, p_delays, p_hint);
+        return %s.settle_really(p_jobs, p_tokens, p_outcomes, p_values, p_delays);
       end $$`)
     return () => s.rows('delete from %s.test_fault')
   }
@@ -316,10 +316,10 @@ describe.concurrent('A6: killed between taking a job and its end', { timeout: 12
 test('B8: twenty sweeps at the same instant recover five hundred orphans once', async () => {
   const p = await openProtocol()
   const { worker } = await p.running(500)
-  await p.passTime(LEASE_MS + 2_000)
+  await p.lapse()
   const sessions = await Promise.all(Array.from({ length: 20 }, () => p.session()))
   const swept = await Promise.all(
-    sessions.map((session) => session.query(`select %s.sweep('default') as answer`)),
+    sessions.map((session) => session.query('select %s.sweep($1) as answer', [worker.namespace])),
   )
   expect(swept).toHaveLength(20)
   const ends = await p.db.rows(
