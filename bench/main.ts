@@ -1,7 +1,7 @@
 /**
  * The benchmark: what Leasehold promises in milliseconds, measured on real processes against a real PostgreSQL.
  *
- *     npm run bench                                everything, about 8 minutes
+ *     npm run bench                                everything, about 10 minutes
  *     npm run bench -- --only kill --only drain    some of it
  *     npm run bench -- --quick                     few repetitions of what is fast to measure
  *
