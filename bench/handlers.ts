@@ -8,7 +8,8 @@
  *     freeze   attempt 1 waits to be frozen, and tries every kind of write once it goes on; a later attempt runs until it may end
  */
 import { existsSync } from 'node:fs'
-import { defineJob, type StandardSchema } from '../src/client/define-job.ts'
+import { defineJob } from '../src/client/define-job.ts'
+import type { StandardSchema } from '../src/client/standard-schema.ts'
 import type { JobContext } from '../src/client/job-context.ts'
 import { nowMs, report } from './reports.ts'
 

@@ -377,13 +377,13 @@ function renew(p_worker uuid, p_send_number bigint, p_idle_beat_ms integer DEFAU
 function report_death(p_namespace text, p_reporter jsonb, p_layer smallint, p_workers uuid[], p_evidence jsonb DEFAULT '{}'::jsonb) returns json volatile security definer; -- admin, worker
 function resume(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin
 function retry(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin, client
-function settle(p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[], p_hint boolean DEFAULT true) returns text[] volatile security definer; -- admin, worker
+function settle(p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
 function settle_late(p_job uuid, p_token uuid, p_outcome text, p_value jsonb) returns text volatile;
 function stats(p_namespace text) returns jsonb stable security definer; -- admin, client
-function sweep(p_namespace text, p_worker uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 500, p_clock_stepped boolean DEFAULT false, p_force boolean DEFAULT false) returns json volatile security definer; -- admin, worker
+function sweep(p_namespace text, p_worker uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 500, p_clock_stepped boolean DEFAULT false) returns json volatile security definer; -- admin, worker
 function sweep_every_ms() returns integer immutable;
 function take(p_jobs uuid[], p_worker uuid, p_claim_number integer) returns uuid[] volatile;
-function take_back(p_namespace text, p_workers uuid[], p_limit integer) returns TABLE(job_id uuid, job_status job_status, ended_worker uuid) volatile;
+function take_back(p_namespace text, p_workers uuid[], p_limit integer) returns TABLE(job_id uuid, job_status job_status, end_code text) volatile;
 function touch_tick(p_older_than_ms integer, p_clock_stepped boolean DEFAULT false) returns void volatile;
 function touch_tick_unless_held(p_older_than_ms integer) returns void volatile;
 function unheard_connections(p_namespace text) returns uuid[] volatile;

@@ -6,7 +6,6 @@
  */
 import { uptime } from 'node:os'
 
-const startedMs = performance.timeOrigin
 const monotonicStart = process.hrtime.bigint()
 const bootStartMs = uptime() * 1_000
 
@@ -16,11 +15,6 @@ export function elapsedMs(): number {
   const boot = uptime() * 1_000 - bootStartMs + Number(monotonicStart) / 1e6
   // os.uptime() has a resolution of 10 ms; only a sleep makes it run ahead by more than that.
   return boot > monotonic + 1_000 ? boot : monotonic
-}
-
-/** When this process started, as the wall clock said then. For people. */
-export function processStartedAt(): Date {
-  return new Date(startedMs)
 }
 
 /** Resolves after `ms`, or as soon as `signal` aborts; never rejects. */

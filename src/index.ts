@@ -1,6 +1,8 @@
 /** The public API of Leasehold. What is not listed here is not public. */
 export { defineJob } from './client/define-job.ts'
-export type { JobDefinition, JobOptions, StandardSchema } from './client/define-job.ts'
+export type { JobDefinition, JobOptions } from './client/define-job.ts'
+export type { StandardSchema } from './client/standard-schema.ts'
+export type { NewJobOptions } from './client/new-job-options.ts'
 export type { AbortCause, JobContext, JobLog, Resume } from './client/job-context.ts'
 export { createClient } from './client/client.ts'
 export type {
@@ -8,7 +10,6 @@ export type {
   ClientOptions,
   JobListOptions,
   LogLineDocument,
-  NewJobOptions,
   Page,
   WaitOptions,
 } from './client/client.ts'

@@ -115,8 +115,6 @@ function workerSentence(
   switch (name) {
     case 'worker.started':
       return `${workerName(String(fields['workerId']))} takes ${(fields['types'] as string[]).join(', ')} from ${(fields['queues'] as string[]).join(', ')}, ${String(fields['concurrency'])} at once`
-    case 'worker.ready':
-      return 'ready'
     case 'worker.signal':
       return `${String(fields['signal'])}${Number(fields['count']) === 1 ? ': stopping; once more to stop at once' : Number(fields['count']) === 2 ? ' again: stopping at once' : ': exit'}`
     case 'worker.draining':
@@ -139,8 +137,6 @@ function workerSentence(
       return `cancelled ${job} after ${took()}`
     case 'job.unresponsive':
       return `${job} ignores its signal (${String(fields['reason'])}) for ${formatDuration(Number(fields['forMs']))}`
-    case 'job.progress':
-      return `${job} ${String(fields['done'])}/${String(fields['total'])} ${String(fields['message'] ?? '')}`
     case 'jobs.released':
       return `gave back ${list('jobIds')} (${String(fields['reason'])})`
     case 'jobs.recovered':

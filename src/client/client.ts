@@ -23,10 +23,11 @@ import {
 } from '../errors.ts'
 import * as inspect from '../sql/inspect.ts'
 import * as protocol from '../sql/protocol.ts'
-import type { AnyJobDefinition, JobDefinition, StandardSchema } from './define-job.ts'
-import { parseWith } from './define-job.ts'
+import type { AnyJobDefinition, JobDefinition } from './define-job.ts'
+import { parseWith, type StandardSchema } from './standard-schema.ts'
 import type { JobDocument, MachineDocument, StatsDocument, WorkerDocument } from './documents.ts'
 import { type EventListener, type EventName, EventFeed } from './event-feed.ts'
+import type { NewJobOptions } from './new-job-options.ts'
 
 export interface ClientOptions {
   /** `postgres://…`; several hosts, separated by commas, for failover. */
@@ -40,24 +41,6 @@ export interface ClientOptions {
   /** Schema of Leasehold's functions. Default `leasehold`. */
   readonly schema?: string
   readonly connectionsMax?: number
-}
-
-export interface NewJobOptions {
-  readonly queue?: string
-  /** Higher runs first, from -32768 to 32767. Default 0. */
-  readonly priority?: number
-  /** Due so many milliseconds from now, by the database's clock. */
-  readonly delayMs?: number
-  readonly at?: Date
-  /** The same key in a namespace is the same job: enqueueing it again returns its id. */
-  readonly key?: string
-  readonly maxAttempts?: number
-  readonly maxLost?: number
-  readonly onWorkerLost?: 'retry' | 'fail' | 'hold'
-  readonly timeoutMs?: number
-  readonly progressDeadlineMs?: number
-  /** A caller's transaction to enqueue in: the job exists exactly if that commits. */
-  readonly executor?: Executor
 }
 
 type InputOf<Definition> =
@@ -126,6 +109,8 @@ export interface Client extends AsyncDisposable {
   cancel(jobId: string, options?: { reason?: string }): Promise<'cancelled' | 'cancelling'>
   /** A new start for an ended or held job, budgets cleared. @throws {StateRefusedError} */
   retry(jobId: string): Promise<void>
+  /** Sets a waiting job aside until it is resumed. @throws {StateRefusedError} */
+  hold(jobId: string): Promise<void>
   /** Lets a held job go on. @throws {StateRefusedError} */
   resume(jobId: string): Promise<void>
   /** Takes a running job from its worker, dead or alive; it is due at once, nothing is charged. @throws {StateRefusedError} */
@@ -308,6 +293,11 @@ class DatabaseClient implements Client {
   async retry(jobId: string): Promise<void> {
     const answer = await this.#one(jobId, (ids) => protocol.retry(this.#db, this.namespace, ids))
     if (answer !== 'retried') this.#refuse(jobId, answer, 'retried; only an ended or held job can')
+  }
+
+  async hold(jobId: string): Promise<void> {
+    const answer = await this.#one(jobId, (ids) => protocol.hold(this.#db, this.namespace, ids))
+    if (answer !== 'held') this.#refuse(jobId, answer, 'held; only a waiting job can')
   }
 
   async resume(jobId: string): Promise<void> {

@@ -4,30 +4,9 @@
  */
 import type { Backoff } from '../domain/backoff.ts'
 import { BACKOFF_DEFAULTS } from '../domain/backoff.ts'
-import { InputInvalidError, UsageError } from '../errors.ts'
+import { UsageError } from '../errors.ts'
 import type { JobContext } from './job-context.ts'
-
-/**
- * The part of the Standard Schema specification, version 1, that is used here (https://standardschema.dev): zod, valibot,
- * arktype and others implement it.
- */
-export interface StandardSchema<Input = unknown, Output = Input> {
-  readonly '~standard': {
-    readonly version: 1
-    readonly vendor: string
-    readonly validate: (value: unknown) => SchemaResult<Output> | Promise<SchemaResult<Output>>
-    readonly types?: { readonly input: Input; readonly output: Output } | undefined
-  }
-}
-
-type SchemaResult<Output> =
-  | { readonly value: Output; readonly issues?: undefined }
-  | {
-      readonly issues: readonly {
-        readonly message: string
-        readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
-      }[]
-    }
+import { isStandardSchema, type StandardSchema } from './standard-schema.ts'
 
 export interface JobOptions<Input, Parsed, Result> {
   /** The name that jobs carry in the database, as `video.transcode`. */
@@ -129,31 +108,6 @@ export function defineJob<Input, Parsed, Result>(
 
 export function isJobDefinition(value: unknown): value is AnyJobDefinition {
   return (value as { kind?: unknown } | null)?.kind === 'leasehold.job'
-}
-
-/** The value as the schema sees it. @throws {InputInvalidError} with every issue and its path. */
-export async function parseWith<Output>(
-  schema: StandardSchema<unknown, Output>,
-  value: unknown,
-  what: string,
-): Promise<Output> {
-  const result = await schema['~standard'].validate(value)
-  if (result.issues === undefined) return result.value
-  const issues = result.issues.map((issue) => ({
-    path: (issue.path ?? [])
-      .map((part) => String(typeof part === 'object' ? part.key : part))
-      .join('.'),
-    message: issue.message,
-  }))
-  throw new InputInvalidError(
-    `${what} does not fit its schema:\n${issues.map((issue) => `  ${issue.path || '(whole)'}: ${issue.message}`).join('\n')}`,
-    issues,
-    { hint: 'Nothing was stored.' },
-  )
-}
-
-function isStandardSchema(value: unknown): boolean {
-  return typeof (value as StandardSchema | undefined)?.['~standard']?.validate === 'function'
 }
 
 function wholeNumber(name: string, value: number | undefined, max: number): string[] {

@@ -6,18 +6,9 @@
  * absent from a job outside `show`, because nobody asked for them there.
  */
 
-/** The stored status of a job. */
-export type JobStatus =
-  'pending' | 'blocked' | 'running' | 'completed' | 'failed' | 'cancelled' | 'held'
+import type { AttemptEnd, JobState, JobStatus, WorkerStatus } from '../domain/states.ts'
 
-/** The shown state of a job, computed by one view when it is read. */
-export type JobState = JobStatus | 'scheduled' | 'retrying' | 'cancelling' | 'stalled' | 'lost'
-
-/** The status of a worker, computed from the database's clock and the last sign of life. */
-export type WorkerStatus = 'online' | 'draining' | 'late' | 'offline'
-
-/** How an attempt ended. */
-export type AttemptEnd = 'completed' | 'failed' | 'cancelled' | 'lost' | 'released' | 'interrupted'
+export type { AttemptEnd, JobState, JobStatus, WorkerStatus }
 
 /** Why a job or an attempt ended, who noticed and how late. */
 export interface EndReasonDocument {

@@ -1,7 +1,7 @@
 /** What a handler is given: `ctx`. Every call that writes is fenced by the attempt's token. */
-import type { NewJobOptions } from './client.ts'
-import type { AnyJobDefinition } from './define-job.ts'
 import type { AbortReason } from '../domain/states.ts'
+import type { NewJobOptions } from './new-job-options.ts'
+import type { StandardSchema } from './standard-schema.ts'
 
 /** `signal.reason` of an attempt that has to stop. */
 export interface AbortCause {
@@ -53,9 +53,9 @@ export interface JobContext<Input = unknown> {
   progress(done: number, total?: number, message?: string): void
   readonly log: JobLog
   /** Stores a job, fenced by this attempt: an attempt that has lost its lease stores none. */
-  enqueue<Definition extends AnyJobDefinition>(
-    job: Definition,
-    input: Parameters<Definition['input']['~standard']['validate']>[0],
+  enqueue<Input>(
+    job: { readonly type: string; readonly input: StandardSchema<Input, any> },
+    input: Input,
     options?: NewJobOptions,
   ): Promise<string>
 }

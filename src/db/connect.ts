@@ -152,7 +152,7 @@ function failoverClient(hosts: HostAddress[]): typeof pg.Client {
 export async function connectOne(options: ConnectOptions): Promise<pg.Client> {
   const { hosts, config } = parseDatabaseUrl(options.databaseUrl)
   const Client = failoverClient(hosts)
-  let failure: unknown
+  const failures: unknown[] = []
   for (const _ of hosts) {
     const client = new Client({
       ...config,
@@ -165,10 +165,11 @@ export async function connectOne(options: ConnectOptions): Promise<pg.Client> {
       await client.connect()
       return client
     } catch (error) {
-      failure = error
+      failures.push(error)
     }
   }
-  throw failure
+  // Down is what every address says; one that says anything else leaves it open.
+  throw failures.find((error) => !provesDown(error)) ?? failures.at(-1)
 }
 
 /** Opens a pool. Connects on first use. */

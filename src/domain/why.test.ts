@@ -87,7 +87,7 @@ test('every state gives one sentence, whatever is missing', () => {
   })
   fc.assert(
     fc.property(change, (given) => {
-      const sentence = why(given as Partial<WhyFacts>)
+      const sentence = why(given)
       expect(sentence).toMatch(/^[A-Z].*\.$/s)
       expect(sentence).not.toMatch(/NaN/)
     }),

@@ -25,7 +25,7 @@ as $$
     union all
     select id, at, 3, kind, null, worker, data ->> 'message', data
     from event
-    where job_ids[1] = p_job and kind = 'job.cancelled' and worker is null
+    where job_ids[1] = p_job and kind in ('job.cancelled', 'job.failed') and worker is null
   ) as e
   left join worker_detail d on d.incarnation = e.worker
 $$;

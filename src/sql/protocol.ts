@@ -197,18 +197,13 @@ export interface Settlement {
 }
 
 /** completed, failed, retrying, released, cancelled, held, `accepted before`, adopted or lease_lost, in order. */
-export function settle(
-  db: Database,
-  outcomes: readonly Settlement[],
-  hint: boolean,
-): Promise<string[]> {
+export function settle(db: Database, outcomes: readonly Settlement[]): Promise<string[]> {
   return call(db, 'settle', [
     outcomes.map((o) => o.jobId),
     outcomes.map((o) => o.token),
     outcomes.map((o) => o.outcome),
     outcomes.map((o) => o.value),
     outcomes.map((o) => o.delayMs),
-    hint,
   ])
 }
 
@@ -266,12 +261,20 @@ export function log(db: Database, items: readonly (Attempt & LogLine)[]): Promis
   ])
 }
 
+export interface RecoveredJob {
+  readonly job: string
+  /** What the job is now. */
+  readonly status: string
+  /** Why, when it did not merely go back: poison, worker_lost, cancelled … */
+  readonly code?: string
+}
+
 export interface Swept {
   readonly role: 'leader' | 'deputy' | 'none'
   readonly running: boolean
   readonly ended: readonly string[]
   readonly machines: readonly string[]
-  readonly recovered: readonly { readonly job: string; readonly status: string }[]
+  readonly recovered: readonly RecoveredJob[]
   readonly more: boolean
   /** When a connection that is missing now will have been away for the grace, in milliseconds from now, or null. */
   readonly nextMs: number | null
@@ -287,7 +290,7 @@ export function sweep(
 
 export interface DeathReport {
   readonly ended: readonly string[]
-  readonly recovered: readonly { readonly job: string; readonly status: string }[]
+  readonly recovered: readonly RecoveredJob[]
 }
 
 export function reportDeath(

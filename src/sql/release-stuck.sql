@@ -35,7 +35,7 @@ begin
   end if;
   perform end_workers(p_namespace, v_stuck, 'lost', 4::smallint,
     jsonb_build_object('code', 'worker_lost', 'message', 'an operator found it silent', 'noticedBy', 'release-stuck'));
-  select coalesce(json_agg(json_build_object('job', t.job_id, 'status', t.job_status)), '[]')
+  select coalesce(json_agg(json_strip_nulls(json_build_object('job', t.job_id, 'status', t.job_status, 'code', t.end_code))), '[]')
   into v_back
   from take_back(p_namespace, workers_gone(p_namespace), null) t;
   return v_back;

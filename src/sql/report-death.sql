@@ -37,7 +37,7 @@ begin
   );
   v_dead := end_workers(p_namespace, v_dead, 'lost', p_layer,
     jsonb_build_object('code', 'worker_lost', 'message', 'its process ended', 'noticedBy', p_reporter ->> 'id') || p_evidence);
-  select coalesce(json_agg(json_build_object('job', t.job_id, 'status', t.job_status)), '[]')
+  select coalesce(json_agg(json_strip_nulls(json_build_object('job', t.job_id, 'status', t.job_status, 'code', t.end_code))), '[]')
   into v_back
   from take_back(p_namespace, v_dead, null) t;
   return json_build_object('ended', v_dead, 'recovered', v_back);

@@ -12,8 +12,7 @@ create or replace function settle(
   p_tokens uuid[],
   p_outcomes text[],
   p_values text[] default null,
-  p_delays bigint[] default null,
-  p_hint boolean default true
+  p_delays bigint[] default null
 ) returns text[]
 language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off
 as $$
@@ -107,8 +106,9 @@ begin
       end if;
     end loop;
   end if;
-  if p_hint and cardinality(p_jobs) > 0 then
-    perform hint(j.namespace, case when v_pending then 'pending:*' else 'ended' end) from job j where j.id = p_jobs[1];
+  -- What waits again is due at once for whoever is free; a retry's time is seen when it comes.
+  if v_pending then
+    perform hint(j.namespace, 'pending:*') from job j where j.id = p_jobs[1];
   end if;
   return v_answers;
 end

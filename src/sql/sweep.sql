@@ -9,8 +9,7 @@ create or replace function sweep(
   p_namespace text,
   p_worker uuid default null,
   p_limit integer default 500,
-  p_clock_stepped boolean default false,
-  p_force boolean default false
+  p_clock_stepped boolean default false
 ) returns json
 language plpgsql security definer set search_path from current
 as $$
@@ -70,7 +69,7 @@ begin
       jsonb_build_object('code', 'worker_lost', 'message', 'its connection to the database was gone and did not come back', 'noticedBy', v_by));
 
     v_gone := workers_gone(p_namespace);
-    select coalesce(json_agg(json_build_object('job', t.job_id, 'status', t.job_status)), '[]'), count(*)
+    select coalesce(json_agg(json_strip_nulls(json_build_object('job', t.job_id, 'status', t.job_status, 'code', t.end_code))), '[]'), count(*)
     into v_back, v_count
     from take_back(p_namespace, v_gone, p_limit) t;
   end if;

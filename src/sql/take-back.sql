@@ -7,7 +7,7 @@
 -- Cancel wins over everything. A loss counts in a row, starting anew after progress; at max_lost the job has failed as
 -- poison. What goes back keeps its due time and so stands at the front, without back-off.
 create or replace function take_back(p_namespace text, p_workers uuid[], p_limit integer)
-returns table (job_id uuid, job_status job_status, ended_worker uuid)
+returns table (job_id uuid, job_status job_status, end_code text)
 language plpgsql
 as $$
 #variable_conflict use_column
@@ -87,9 +87,14 @@ begin
       array[j.id], j.worker,
       v_reason || jsonb_build_object('attempt', j.attempt, 'status', v_status));
 
+    -- Who listens for the ends of jobs hears of this one too.
+    if v_status in ('failed', 'cancelled', 'held') then
+      perform record_event(p_namespace, 'job.' || v_status, array[j.id], null, v_end);
+    end if;
+
     job_id := j.id;
     job_status := v_status;
-    ended_worker := j.worker;
+    end_code := v_end ->> 'code';
     return next;
   end loop;
   if job_id is not null then

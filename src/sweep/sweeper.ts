@@ -17,7 +17,7 @@ import {
   type Database,
   quoteIdentifier,
 } from '../db/connect.ts'
-import { sweep, type Swept } from '../sql/protocol.ts'
+import { type RecoveredJob, sweep, type Swept } from '../sql/protocol.ts'
 
 /**
  * Half the database's sweep interval of 1 s: a lost connection is then seen within 0.5 s, and with its grace of 2 s recovered
@@ -32,7 +32,7 @@ const STEP_MS = 1_000
 export interface Recovered {
   readonly layer: number | null
   readonly workers: readonly string[]
-  readonly jobs: readonly { readonly job: string; readonly status: string }[]
+  readonly jobs: readonly RecoveredJob[]
 }
 
 export class Sweeper {

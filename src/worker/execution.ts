@@ -12,9 +12,10 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { AnyJobDefinition } from '../client/define-job.ts'
-import { parseWith, type StandardSchema } from '../client/define-job.ts'
+import { parseWith, type StandardSchema } from '../client/standard-schema.ts'
 import type { JobContext, JobLog, Resume } from '../client/job-context.ts'
-import { definitionOptions, newJob, type NewJobOptions } from '../client/client.ts'
+import { definitionOptions, newJob } from '../client/client.ts'
+import type { NewJobOptions } from '../client/new-job-options.ts'
 import { VALUE_BYTES_MAX } from '../config.ts'
 import { backoffMs } from '../domain/backoff.ts'
 import type { AbortReason } from '../domain/states.ts'
@@ -132,7 +133,7 @@ export class Execution {
     try {
       const input = await this.#input()
       const value = await new Promise((resolve, reject) => {
-        this.#endStray = () => reject(this.strayError as Error)
+        this.#endStray = () => reject(this.strayError)
         currentExecution
           .run(this, async () => this.definition.run(new Context(this, input)))
           .then(resolve, reject)
@@ -314,7 +315,8 @@ class Context implements JobContext {
     }
   }
 
-  async checkpoint(value: unknown): Promise<void> {
+  // Arrow functions, so that handlers may take them off ctx.
+  readonly checkpoint = async (value: unknown): Promise<void> => {
     const execution = this.#execution
     execution.guard('ctx.checkpoint')
     const answer = await execution.checkpoint(toJson(value, 'checkpoint') ?? 'null')
@@ -330,7 +332,7 @@ class Context implements JobContext {
     }
   }
 
-  progress(done: number, total?: number, message?: string): void {
+  readonly progress = (done: number, total?: number, message?: string): void => {
     const execution = this.#execution
     execution.guard('ctx.progress')
     execution.progressedAwakeMs = execution.host.awakeMs()
@@ -343,11 +345,11 @@ class Context implements JobContext {
     })
   }
 
-  async enqueue(
+  readonly enqueue = async (
     child: AnyJobDefinition,
     input: unknown,
     options: NewJobOptions = {},
-  ): Promise<string> {
+  ): Promise<string> => {
     const execution = this.#execution
     execution.guard('ctx.enqueue')
     await parseWith(child.input as StandardSchema, input, `the input of ${child.type}`)

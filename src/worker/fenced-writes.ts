@@ -103,7 +103,7 @@ export class FencedWrites {
         if (batch.length > 1 && classifyFailure(error) === 'value') {
           for (const write of batch) {
             await checkpoint(this.#db, [write]).then(
-              ([answer = 'lease_lost']) => write.resolve(answer as FencedAnswer),
+              ([answer = 'lease_lost']) => write.resolve(answer),
               write.reject,
             )
           }

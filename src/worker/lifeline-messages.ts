@@ -1,7 +1,7 @@
 /** What the main thread and the lifeline thread say to each other. */
 import type { ConnectOptions } from '../db/connect.ts'
 import type { WorkerSettings } from '../config.ts'
-import type { EndCharge, Renewed, WorkerIdentity } from '../sql/protocol.ts'
+import type { EndCharge, RecoveredJob, Renewed, WorkerIdentity } from '../sql/protocol.ts'
 
 export interface LifelineData {
   readonly connect: ConnectOptions
@@ -80,7 +80,6 @@ export type FromLifeline =
   | { readonly type: 'renewed'; readonly sentMs: number; readonly answer: Renewed }
   | { readonly type: 'renewal_failed'; readonly error: string; readonly trustedForMs: number }
   | { readonly type: 'hint'; readonly queue: string }
-  | { readonly type: 'job_ended' }
   /** This incarnation is over: abort everything. */
   | { readonly type: 'over'; readonly code: 'lease_lost' | 'self_fenced'; readonly message: string }
   /** The database is down past the fence: handlers that may not go on in an outage have to stop. */
@@ -90,7 +89,7 @@ export type FromLifeline =
       readonly type: 'recovered'
       readonly layer: number | null
       readonly workers: readonly string[]
-      readonly jobs: readonly { readonly job: string; readonly status: string }[]
+      readonly jobs: readonly RecoveredJob[]
     }
   | {
       readonly type: 'refused'

@@ -308,7 +308,6 @@ function refuse(error: unknown): void {
 function onHint(payload: string): void {
   const [kind, detail = ''] = payload.split(/:(.*)/s)
   if (kind === 'pending') say({ type: 'hint', queue: detail })
-  else if (kind === 'ended') say({ type: 'job_ended' })
   else if (kind === 'watch') sweeper.watch()
   else if (kind === 'renew' && detail === incarnation) {
     renewNow = true
@@ -475,6 +474,7 @@ port.on('message', (message: ToLifeline) => {
 
 const ticking = setInterval(tick, TICK_MS)
 const watching = setInterval(() => {
-  lookAround().catch(noteFailure)
+  // What could not be reported is still to be seen at the next look; layers 3 and 4 notice anyway.
+  lookAround().catch(() => undefined)
 }, WITNESS_EVERY_MS)
 void run()

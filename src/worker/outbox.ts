@@ -19,8 +19,6 @@ const KEPT_MS = 600_000
 const KEPT_MAX = 10_000
 /** Longer than an operator needs to repair what refuses an outcome for no fault of its own. */
 const REFUSED_MS_MAX = 900_000
-/** NOTIFY takes a lock over all commits of the server, so hints are gathered: at most one in so many milliseconds. */
-const HINT_EVERY_MS = 50
 
 interface Entry {
   readonly settlement: Settlement
@@ -50,7 +48,6 @@ export class Outbox {
   #inFlight: Entry[] = []
   #flushing: Promise<void> | null = null
   #acknowledged = new Map<string, { settlement: Settlement; atMs: number }>()
-  #lastHintMs = -Infinity
   #failing = false
   #stop = new AbortController()
 
@@ -137,13 +134,11 @@ export class Outbox {
   /** Delivers these. Resolves to those that the database did not take now and may take later; rejects when all are unknown. */
   async #send(batch: Entry[]): Promise<Unsent[]> {
     const now = elapsedMs()
-    const hint = now - this.#lastHintMs >= HINT_EVERY_MS
     let answers: string[]
     try {
       answers = await settle(
         this.#db,
         batch.map((entry) => entry.settlement),
-        hint,
       )
     } catch (error) {
       if (classifyFailure(error) === 'unknown') throw error
@@ -160,7 +155,6 @@ export class Outbox {
       const unsent = await this.#send(batch.slice(0, middle))
       return [...unsent, ...(await this.#send(batch.slice(middle)))]
     }
-    if (hint) this.#lastHintMs = now
     this.#forgetOld()
     for (const [index, entry] of batch.entries()) {
       const answer = answers[index] ?? 'lease_lost'
@@ -185,7 +179,7 @@ export class Outbox {
       value: JSON.stringify({ code: 'result_unstorable', message: message.replaceAll('\0', '') }),
       delayMs: null,
     }
-    const [answer = 'lease_lost'] = await settle(this.#db, [settlement], true)
+    const [answer = 'lease_lost'] = await settle(this.#db, [settlement])
     entry.resolve(answer)
   }
 

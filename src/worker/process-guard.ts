@@ -6,6 +6,7 @@
  *     an uncaught error or rejection: the job it belongs to fails, the others go back, exit 1
  *     whatever hangs: exit 1 at the hard exit, counted from the first signal
  */
+import { constants } from 'node:os'
 import { elapsedMs } from '../clock.ts'
 import { endProcess } from './end-process.ts'
 import { currentExecution } from './execution.ts'
@@ -13,12 +14,6 @@ import type { Worker } from './worker.ts'
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP'] as const
 type Signal = (typeof SIGNALS)[number]
-const SIGNAL_NUMBERS: Readonly<Record<Signal, number>> = {
-  SIGHUP: 1,
-  SIGINT: 2,
-  SIGQUIT: 3,
-  SIGTERM: 15,
-}
 
 export interface GuardOptions {
   /** Ends the process. Default `process.exit`. */
@@ -67,7 +62,7 @@ export function guardProcess(
   const onSignal = (signal: Signal): void => {
     signals += 1
     options.onSignal?.(signal, signals)
-    const code = signal === 'SIGINT' ? 130 : 128 + SIGNAL_NUMBERS[signal]
+    const code = 128 + constants.signals[signal]
     if (signals === 1) {
       void shutDown(signal)
     } else if (signals === 2) {

@@ -17,7 +17,6 @@ export interface WorkerEvents {
   'worker.stopped': { workerId: string; reason: string; durationMs: number; released: number }
   'worker.offline': { workerIds: readonly string[]; layer: number | null }
   'worker.degraded': { reason: string }
-  'worker.ready': { workerId: string }
   'job.picked_up': { jobId: string; type: string; queue: string; attempt: number }
   'job.completed': {
     jobId: string
@@ -42,14 +41,6 @@ export interface WorkerEvents {
     attempt: number
     reason: string
     forMs: number
-  }
-  'job.progress': {
-    jobId: string
-    type: string
-    attempt: number
-    done: number
-    total: number | null
-    message: string | null
   }
   'jobs.released': { jobIds: readonly string[]; reason: string }
   'jobs.recovered': {
@@ -79,13 +70,11 @@ export const EVENT_LEVELS: Readonly<Record<WorkerEventName, 'debug' | 'info' | '
     'worker.stopped': 'info',
     'worker.offline': 'warn',
     'worker.degraded': 'warn',
-    'worker.ready': 'info',
     'job.picked_up': 'info',
     'job.completed': 'info',
     'job.failed': 'warn',
     'job.cancelled': 'info',
     'job.unresponsive': 'warn',
-    'job.progress': 'debug',
     'jobs.released': 'info',
     'jobs.recovered': 'warn',
     'job.poisoned': 'error',

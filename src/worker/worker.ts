@@ -19,7 +19,7 @@ import { fenceMarginMs, resolveSettings, type WorkerSettings } from '../config.t
 import { classifyFailure, type Database, openDatabase, parseDatabaseUrl } from '../db/connect.ts'
 import { ensureSchema, PROGRAM_VERSION } from '../db/migrate.ts'
 import type { AbortReason } from '../domain/states.ts'
-import { LeaseholdError, UsageError } from '../errors.ts'
+import { UsageError } from '../errors.ts'
 import {
   claim,
   type Claimed,
@@ -30,6 +30,7 @@ import {
 } from '../sql/protocol.ts'
 import { Execution, type ExecutionHost } from './execution.ts'
 import { endProcess } from './end-process.ts'
+import { errorOf } from './error-of.ts'
 import { FencedWrites } from './fenced-writes.ts'
 import { ownMachineId } from './identity.ts'
 import { Lifeline } from './lifeline.ts'
@@ -195,33 +196,32 @@ export class Worker implements AsyncDisposable {
 
   /** Registers and begins to take jobs. Resolves once it is ready. May be called again after `stop`. */
   async start(): Promise<void> {
-    if (this.#run !== null)
+    if (this.#run !== null || this.#state === 'starting')
       throw new UsageError(`the worker is ${this.#state}; stop it before starting it again.`)
     this.#enter('starting', 'start')
-    const schema = this.#options.schema
-    const run = new Running({
-      options: this.#options,
-      settings: this.settings,
-      namespace: this.namespace,
-      queues: this.#queues,
-      definitions: this.#definitions,
-      bus: this.#bus,
-      enter: (state, reason) => this.#enter(state, reason),
-      giveUp: (execution, deafForMs) => {
-        const error = new Error(`${execution.job.type} ignored its signal for ${deafForMs} ms`)
-        void this.blame(execution, error, () => endProcess(1)).then(() => endProcess(1))
-      },
-    })
-    this.#run = run
+    const { databaseUrl, schema } = this.#options
+    let run: Running | null = null
     try {
-      await ensureSchema({
-        databaseUrl: this.#options.databaseUrl,
-        ...(schema === undefined ? {} : { schema }),
+      // First: the lifeline registers as soon as it is there.
+      await ensureSchema({ databaseUrl, ...(schema === undefined ? {} : { schema }) })
+      run = new Running({
+        options: this.#options,
+        settings: this.settings,
+        namespace: this.namespace,
+        queues: this.#queues,
+        definitions: this.#definitions,
+        bus: this.#bus,
+        enter: (state, reason) => this.#enter(state, reason),
+        giveUp: (execution, deafForMs) => {
+          const error = new Error(`${execution.job.type} ignored its signal for ${deafForMs} ms`)
+          void this.blame(execution, error, () => endProcess(1)).then(() => endProcess(1))
+        },
       })
+      this.#run = run
       await run.start()
     } catch (error) {
       this.#run = null
-      await run.abandon()
+      await run?.abandon()
       this.#enter('failed', (error as Error).message)
       throw error
     }
@@ -309,6 +309,7 @@ class Running implements ExecutionHost {
   readonly #lifeline: Lifeline
   readonly #types: readonly string[]
   readonly #marginMs: number
+  readonly #onOutage: 'continue' | 'abort'
   readonly #ready = deferred()
   /** False while an incarnation is over and the next has not registered. */
   #live = false
@@ -339,6 +340,8 @@ class Running implements ExecutionHost {
   constructor(options: RunningOptions) {
     this.#o = options
     this.#marginMs = fenceMarginMs(options.settings.leaseMs)
+    this.#onOutage =
+      parseDatabaseUrl(options.options.databaseUrl).hosts.length === 1 ? 'continue' : 'abort'
     this.#types = [...options.definitions.keys()]
     const connect = {
       databaseUrl: options.options.databaseUrl,
@@ -361,7 +364,9 @@ class Running implements ExecutionHost {
         connect,
         namespace: options.namespace,
         settings: options.settings,
-        onOutage: parseDatabaseUrl(connect.databaseUrl).hosts.length === 1 ? 'continue' : 'abort',
+        onOutage: [...options.definitions.values()].some((job) => this.#goesOn(job))
+          ? 'continue'
+          : 'abort',
         identity: {
           machineId: options.options.machineId ?? ownMachineId(),
           hostname: hostname(),
@@ -631,12 +636,16 @@ class Running implements ExecutionHost {
     }
   }
 
+  /** Whether handlers of a type may go on past the fence while the database is positively down: by default where there is one host. */
+  #goesOn(job: AnyJobDefinition): boolean {
+    return (job.onOutage ?? this.#onOutage) === 'continue'
+  }
+
   /** Aborts the attempt, and all others, once the lease can't be trusted. Called before every act of a handler. */
   checkFence(execution: Execution): void {
     if (execution.aborted === 'lease_lost' || this.#trusted()) return
     if (this.#lifeline.read('outage') === 1) {
-      if (execution.definition.onOutage === 'abort')
-        execution.abort('lease_lost', 'the database is down')
+      if (!this.#goesOn(execution.definition)) execution.abort('lease_lost', 'the database is down')
       return
     }
     this.#abortAll('lease_lost', 'the lease could not be renewed in time')
@@ -704,12 +713,7 @@ class Running implements ExecutionHost {
 
   /** A handler that ignores its signal is reported, and ends its process if its definition says so. */
   #watchDeaf(execution: Execution, nowMs: number): void {
-    if (
-      execution.aborted === null ||
-      execution.aborted === 'shutdown' ||
-      execution.aborted === 'lease_lost'
-    )
-      return
+    if (execution.aborted === null || execution.aborted === 'shutdown') return
     execution.abortedMs ??= nowMs
     const forMs = Math.round(nowMs - execution.abortedMs)
     if (execution.reportedDeaf || forMs < DEAF_AFTER_MS) return
@@ -750,6 +754,8 @@ class Running implements ExecutionHost {
           workerIds: message.workers,
         })
         bus.emit('worker.offline', { workerIds: message.workers, layer: message.layer })
+        for (const { job, code } of message.jobs)
+          if (code === 'poison') bus.emit('job.poisoned', { jobId: job })
         this.wake()
         break
       case 'connection':
@@ -778,7 +784,7 @@ class Running implements ExecutionHost {
         break
       case 'outage':
         for (const execution of this.executions.values()) {
-          if (execution.definition.onOutage === 'abort')
+          if (!this.#goesOn(execution.definition))
             execution.abort('lease_lost', 'the database is down')
         }
         break
@@ -789,17 +795,9 @@ class Running implements ExecutionHost {
           types: [...new Set(this.#blockers(message.forMs).map((execution) => execution.job.type))],
         })
         break
-      case 'refused': {
-        const { error } = message
-        this.#ready.reject(
-          Object.assign(new StartError(error.message, { hint: error.hint }), {
-            code: error.code,
-            exitCode: error.exitCode,
-          }),
-        )
+      case 'refused':
+        this.#ready.reject(errorOf(message.error))
         break
-      }
-      case 'job_ended':
       case 'ended':
         break
     }
@@ -1017,12 +1015,6 @@ class Running implements ExecutionHost {
     this.#nextPoll = null
     this.#ticker = null
   }
-}
-
-/** The database refused the worker; the code is that of what it said. */
-class StartError extends LeaseholdError {
-  readonly code: string = 'ERR_START'
-  readonly exitCode: number = 1
 }
 
 function deferred(): {

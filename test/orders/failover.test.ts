@@ -96,14 +96,12 @@ describe('order 8: failover', () => {
     const won = await claimOne(after, successor)
     expect(won.jobId).toBe(lost.jobId)
     expect(won.token).not.toBe(lost.token)
-    const stale = await settle(
-      after,
-      [{ ...lost, outcome: 'completed', value: '"old"', delayMs: null }],
-      false,
-    )
+    const stale = await settle(after, [
+      { ...lost, outcome: 'completed', value: '"old"', delayMs: null },
+    ])
     expect(stale).toEqual(['lease_lost'])
     expect(
-      await settle(after, [{ ...won, outcome: 'completed', value: '"new"', delayMs: null }], false),
+      await settle(after, [{ ...won, outcome: 'completed', value: '"new"', delayMs: null }]),
     ).toEqual(['completed'])
     expect((await jobOf(after, won.jobId)).result).toBe('new')
   }, 90_000)
@@ -118,15 +116,15 @@ describe('order 8: failover', () => {
     await pair.caughtUp()
     await pair.cut()
     const outcome = { ...held, outcome: 'completed' as const, value: '"paid for"', delayMs: null }
-    expect(await settle(before, [outcome], false)).toEqual(['completed'])
+    expect(await settle(before, [outcome])).toEqual(['completed'])
     await pair.failOver()
 
     const after = open(pair.standbyUrl)
     expect((await jobOf(after, held.jobId)).status).toBe('running')
     // The incarnation belongs to another epoch: it is over, but what it finished is not lost.
     expect((await renew(after, renewal(worker, 1))).outcome).toBe('lease_lost')
-    expect(await settle(after, [outcome], false)).toEqual(['completed'])
-    expect(await settle(after, [outcome], false)).toEqual(['accepted before'])
+    expect(await settle(after, [outcome])).toEqual(['completed'])
+    expect(await settle(after, [outcome])).toEqual(['accepted before'])
     const job = await jobOf(after, held.jobId)
     expect(job.result).toBe('paid for')
     expect(job.attempts?.map((attempt) => attempt.endedAs)).toEqual(['completed'])

@@ -4,7 +4,8 @@
  */
 import { appendFileSync, existsSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
-import { defineJob, type StandardSchema } from '../../src/client/define-job.ts'
+import { defineJob } from '../../src/client/define-job.ts'
+import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import type { JobContext } from '../../src/client/job-context.ts'
 
 const JOURNAL = process.env['TEST_JOURNAL'] ?? ''

@@ -107,7 +107,7 @@ describe.concurrent('a killed worker', { timeout: 120_000 }, () => {
     'A4: the outcome arrives although completing failed for more than a lease: $means',
     async ({ code }, context) => {
       const s = await Scenario.open(context)
-      const heal = await breakSettle(s, code, null)
+      const heal = await breakCompletion(s, code, null)
       const start = { args: ['--concurrency', '1'], env: SHORT }
       const workers = [await s.worker(start), await s.worker({ ...start, machine: 'machine-b' })]
       const jobIds = await s.enqueueSome(4, 'sleep', { ms: 1 })
@@ -136,7 +136,7 @@ describe.concurrent('a killed worker', { timeout: 120_000 }, () => {
     'A4: one error %s while completing costs nothing that was done',
     async (code, context) => {
       const s = await Scenario.open(context)
-      await breakSettle(s, code, 1)
+      await breakCompletion(s, code, 1)
       await s.worker()
       const jobId = await s.enqueue('sleep', { ms: 1 })
       expect(await s.jobIs(jobId, 'completed')).toMatchObject({ attempt: 1, failures: 0 })
@@ -144,7 +144,7 @@ describe.concurrent('a killed worker', { timeout: 120_000 }, () => {
   )
 
   /** Makes every completion fail with this code, the first `times` or all of them. Returns what heals it. */
-  async function breakSettle(
+  async function breakCompletion(
     s: Scenario,
     code: string,
     times: number | null,
@@ -153,15 +153,8 @@ describe.concurrent('a killed worker', { timeout: 120_000 }, () => {
     await s.rows('insert into %s.test_fault values ($1, $2)', [code, times])
     // A sequence, as it alone remembers what a statement did that failed.
     await s.rows('create sequence %s.test_faults')
-    await s.rows(
-      'alter function %s.settle(uuid[], uuid[], text[], text[], bigint[]) rename to settle_really',
-    )
     await s.rows(`
-      create function %s.settle(
-        p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text[] default null,
-        p_delays bigint[] default null
-      ) returns text[]
-      language plpgsql as $$
+      create function %s.test_fail() returns trigger language plpgsql as $$
       declare
         v_fault %s.test_fault;
       begin
@@ -169,8 +162,11 @@ describe.concurrent('a killed worker', { timeout: 120_000 }, () => {
         if found and nextval('%s.test_faults') <= coalesce(v_fault.times, 1000000) then
           raise exception using errcode = v_fault.code, message = 'a fault of this test';
         end if;
-        return %s.settle_really(p_jobs, p_tokens, p_outcomes, p_values, p_delays);
+        return new;
       end $$`)
+    await s.rows(`
+      create trigger test_fail before insert on %s.attempt
+      for each row when (new.ended_as = 'completed') execute function %s.test_fail()`)
     return () => s.rows('delete from %s.test_fault')
   }
 

@@ -1,7 +1,8 @@
 /** A worker looks for work again whenever a slot is free, at whatever moment that becomes so. */
 import { expect, test } from 'vitest'
 import { createClient } from '../../src/client/client.ts'
-import { defineJob, type StandardSchema } from '../../src/client/define-job.ts'
+import { defineJob } from '../../src/client/define-job.ts'
+import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { builtApi, until } from '../support/process.ts'
 
@@ -24,7 +25,7 @@ test('a slot that is freed while a claim comes back is filled at once, not at th
       return null
     },
   })
-  const inputs = Array.from({ length: 40 }, (_, index) => index)
+  const inputs = Array.from({ length: 12 }, (_, index) => index)
   // Without LISTEN, and no poll before the test is over: only what a worker knows itself makes it look.
   await using worker = createWorker({
     ...connect,

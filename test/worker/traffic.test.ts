@@ -1,7 +1,8 @@
 /** What a worker asks of its database, counted at the wire: little when idle, one renewal an interval however much it runs. */
 import { expect, test } from 'vitest'
 import { createClient } from '../../src/client/client.ts'
-import { defineJob, type StandardSchema } from '../../src/client/define-job.ts'
+import { defineJob } from '../../src/client/define-job.ts'
+import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { Proxy } from '../process/proxy.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { builtApi, until } from '../support/process.ts'

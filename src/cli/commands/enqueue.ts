@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander'
-import type { Client, NewJobOptions } from '../../client/client.ts'
+import type { NewJobOptions } from '../../client/new-job-options.ts'
+import type { Client } from '../../client/client.ts'
 import type { AnyJobDefinition } from '../../client/define-job.ts'
 import { JobTypeUnknownError, UsageError } from '../../errors.ts'
 import { duration, given, instant, oneOf, wholeNumber } from '../arguments.ts'

@@ -1,3 +1,4 @@
+import { constants } from 'node:os'
 import type { Command } from 'commander'
 import { resolveSettings, type WorkerSettings } from '../../config.ts'
 import { ownMachineId } from '../../worker/identity.ts'
@@ -145,7 +146,7 @@ async function supervise(options: {
     if (signals === 1) {
       void supervisor.stop().then(() => process.exit())
     } else if (signals === 2) {
-      process.exitCode = signal === 'SIGINT' ? 130 : 143
+      process.exitCode = 128 + constants.signals[signal]
       supervisor.signal('SIGTERM')
     } else {
       supervisor.signal('SIGKILL')

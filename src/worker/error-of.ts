@@ -1,0 +1,25 @@
+import {
+  DatabaseReadOnlyError,
+  DatabaseUnreachableError,
+  DatabaseUnsafeError,
+  PermissionDeniedError,
+  SchemaNewerError,
+  SchemaOutdatedError,
+  UsageError,
+} from '../errors.ts'
+
+/** An error again of one that came from another thread as plain data. */
+export function errorOf(data: { code: string; message: string; hint: string | undefined }): Error {
+  const Known = [
+    DatabaseUnreachableError,
+    DatabaseReadOnlyError,
+    DatabaseUnsafeError,
+    PermissionDeniedError,
+    SchemaOutdatedError,
+    SchemaNewerError,
+    UsageError,
+  ].find((Class) => new Class('').code === data.code)
+  return Known === undefined
+    ? new Error(data.message)
+    : new Known(data.message, { hint: data.hint })
+}
