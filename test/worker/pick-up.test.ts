@@ -21,7 +21,7 @@ test('a slot that is freed while a claim comes back is filled at once, not at th
     input: turns,
     async run(ctx) {
       // Ends so many microtasks after the claim's answer: at one of them the claim loop is just ending.
-      for (let turn = 0; turn < ctx.input; turn += 1) await null
+      for (let turn = 0; turn < ctx.input; turn += 1) await Promise.resolve()
       return null
     },
   })
