@@ -127,6 +127,7 @@ create table worker (
   epoch text not null,
   lease_ms integer not null,
   renew_ms integer not null,
+  idle_beat_ms integer not null,
   beat_ms integer not null,
   span_ms integer not null,
   until timestamp with time zone not null,

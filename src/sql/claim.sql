@@ -19,6 +19,7 @@ declare
   v_worker worker;
   v_ns text;
   v_holds_any boolean;
+  v_idle boolean;
   v_holds_last_chance boolean;
   v_alone uuid;
   v_taken uuid[] := '{}';
@@ -148,14 +149,17 @@ begin
   end if;
 
   -- With a job in hand the lease is one lease from the last sign of life, which is this claim or a renewal that overtook it: a
-  -- busy worker's never shrinks by that, and the long deadline of one that was idle does not protect the job.
+  -- busy worker's never shrinks by that, and the long deadline of one that was idle does not protect the job. A worker that holds
+  -- nothing is on its idle beat from now on: its next claim may come that late.
+  v_idle := cardinality(v_taken) = 0
+    and not exists (select from job j where j.namespace = v_ns and j.worker = p_worker and j.status = 'running');
   update worker
   set seen_at = v_now,
-      span_ms = case when cardinality(v_taken) > 0 then lease_ms else span_ms end,
-      beat_ms = case when cardinality(v_taken) > 0 then renew_ms else beat_ms end,
+      span_ms = case when v_idle then greatest(lease_ms, 3 * idle_beat_ms) when cardinality(v_taken) > 0 then lease_ms else span_ms end,
+      beat_ms = case when v_idle then idle_beat_ms when cardinality(v_taken) > 0 then renew_ms else beat_ms end,
       until = case
         when cardinality(v_taken) > 0 then greatest(v_now, least(seen_at, clock_after_wait())) + milliseconds(lease_ms)
-        else greatest(until, v_now + milliseconds(span_ms))
+        else greatest(until, v_now + milliseconds(case when v_idle then greatest(lease_ms, 3 * idle_beat_ms) else span_ms end))
       end,
       writable_mark_ms = (select writable_total_ms from tick),
       claim_number = v_worker.claim_number + case when last_claim = p_claim then 0 else 1 end,

@@ -40,7 +40,7 @@ begin
     select clock(), p_namespace, 'worker.offline', incarnation, end_reason || jsonb_build_object('workerId', id)
     from explained
   )
-  select coalesce(array_agg(incarnation), '{}') into v_ended from ended;
+  select coalesce(array_agg(incarnation order by incarnation), '{}') into v_ended from ended;
   -- One that lives after all, and did not end itself, is told at once.
   if p_layer is distinct from 0 then
     perform hint(p_namespace, 'renew:' || w) from unnest(v_ended) as w;

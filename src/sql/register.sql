@@ -51,9 +51,9 @@ begin
   on conflict (namespace, id) do update set hostname = excluded.hostname
   where machine.hostname <> excluded.hostname;
 
-  insert into worker (incarnation, namespace, machine_id, epoch, lease_ms, renew_ms, beat_ms, span_ms, until, seen_at,
+  insert into worker (incarnation, namespace, machine_id, epoch, lease_ms, renew_ms, idle_beat_ms, beat_ms, span_ms, until, seen_at,
                       writable_mark_ms, backend_pid)
-  select v_incarnation, p_namespace, v_machine, database_epoch(), v_lease_ms, v_renew_ms, v_idle_ms, v_span_ms,
+  select v_incarnation, p_namespace, v_machine, database_epoch(), v_lease_ms, v_renew_ms, v_idle_ms, v_idle_ms, v_span_ms,
          v_now + milliseconds(v_span_ms), v_now, tick.writable_total_ms,
          case when (p_worker ->> 'direct')::boolean then pg_backend_pid() end
   from tick;

@@ -276,7 +276,7 @@ describe.each(SCHEMAS)('operators (%s schema)', (schema) => {
     expect(answer.evicted).toEqual([worker.incarnation])
     expect(answer.released).toEqual([
       { job: ids[0], status: 'pending' },
-      { job: ids[1], status: 'cancelled' },
+      { job: ids[1], status: 'cancelled', code: 'cancelled' },
     ])
     expect(await p.job(ids[0]!)).toMatchObject({
       interruptions: 1,

@@ -79,7 +79,7 @@ test('the back-off after a failure', () => {
 
 test('the options of a new job', () => {
   expect(Object.keys(defaults('## A new job', 'Option')).toSorted()).toEqual(
-    optionsOf(readPage('src/client/client.ts'), 'NewJobOptions'),
+    optionsOf(readPage('src/client/new-job-options.ts'), 'NewJobOptions'),
   )
 })
 

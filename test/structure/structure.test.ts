@@ -102,10 +102,6 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
 
 /** Findings that wait for their repair. */
 const KNOWN: Readonly<Record<string, string>> = {
-  'src/client/client.ts → src/client/define-job.ts → src/client/job-context.ts → src/client/client.ts':
-    'job-context.ts takes the type NewJobOptions from client.ts; it needs a file of its own',
-  'src/client/define-job.ts → src/client/job-context.ts → src/client/define-job.ts':
-    'both take a type from the other; JobContext and AnyJobDefinition could be declared in one file',
   'src/db/embedded-binaries.ts reads process.env':
     'the environment of the programs that it starts; cli should hand it over',
 }
