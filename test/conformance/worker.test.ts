@@ -152,6 +152,18 @@ describe.each(SCHEMAS)('worker rows (%s schema)', (schema) => {
     expect(await p.job(ids[0]!)).toMatchObject({ state: 'running' })
   })
 
+  test('F2: a worker that has become idle is not judged by the lease of the job that it had', async () => {
+    const p = await openProtocol(schema)
+    const { worker, held } = await p.running(1)
+    expect(await p.complete(held, [1])).toEqual(['completed'])
+    expect((await p.claim(worker)).jobs).toEqual([])
+    await p.passTime(LEASE_MS + 5_000)
+    expect(await p.sweep()).toMatchObject({ ended: [] })
+    expect((await p.workers()).map((row) => row.status)).toEqual(['online'])
+    await p.passTime(3 * IDLE_BEAT_MS)
+    expect(await p.sweep()).toMatchObject({ ended: [worker.incarnation] })
+  })
+
   test('rule 1: a worker of another epoch has lost its lease, and its tokens still fence', async () => {
     const p = await openProtocol(schema)
     const { worker, held, ids } = await p.running(2)
