@@ -12,7 +12,7 @@ create or replace function claim(
   p_queues text[],
   p_types text[]
 ) returns json
-language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off
+language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := clock();

@@ -10,7 +10,7 @@ begin
   return query
     select o.n, o.job_id, j.attempt, j.cancel_requested_at is not null
     from unnest(p_jobs, p_tokens) with ordinality as o (job_id, token, n)
-    left join job j on j.id = o.job_id and j.token = o.token and j.status = 'running';
+    left join job j on j.id = o.job_id and j.token = o.token;
   insert into event (at, namespace, kind, job_ids, worker, data)
   select clock(), j.namespace, 'job.stale_write', array[o.job_id], a.worker, jsonb_build_object('write', p_write, 'attempt', a.attempt)
   from unnest(p_jobs, p_tokens) as o (job_id, token)

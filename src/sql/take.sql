@@ -1,4 +1,4 @@
--- Starts an attempt for each of these jobs. The caller has locked the worker row and the jobs; a token is a random UUID,
+-- Starts an attempt for each of these jobs. The caller has locked the worker row and the jobs, which are pending; a token is a random UUID,
 -- so no failover or restore can hand out the same one twice.
 create or replace function take(p_jobs uuid[], p_worker uuid, p_claim_number integer) returns uuid[]
 language plpgsql
@@ -14,7 +14,7 @@ begin
         worker = p_worker,
         claim_number = p_claim_number,
         started_at = clock()
-    where id = any (p_jobs) and status = 'pending'
+    where id = any (p_jobs)
     returning id
   )
   select coalesce(array_agg(id), '{}') into v_taken from taken;
