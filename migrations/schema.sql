@@ -317,6 +317,7 @@ create view worker_truth as
 function acknowledge_cancel(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
 function cancel(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin, client
 function channel(p_namespace text) returns text stable security definer; -- admin, client, worker
+function channel_of(p_namespace text) returns text stable;
 function checkpoint(p_jobs uuid[], p_tokens uuid[], p_values text[]) returns text[] volatile security definer; -- admin, worker
 function claim(p_worker uuid, p_claim uuid, p_want integer, p_queues text[], p_types text[]) returns json volatile security definer; -- admin, worker
 function claimed_jobs(p_jobs uuid[]) returns json stable;
@@ -326,6 +327,7 @@ function complete(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::
 function connection_came_back(p_worker worker) returns void volatile;
 function connection_grace_ms() returns integer immutable;
 function database_epoch() returns text stable;
+function database_life() returns text stable;
 function drain_workers(p_namespace text, p_workers uuid[], p_drain boolean) returns text[] volatile security definer; -- admin
 function elect_sweeper(p_namespace text, p_worker uuid) returns text volatile;
 function end_worker(p_worker uuid, p_charge text, p_reason jsonb) returns json volatile security definer; -- admin, worker

@@ -164,7 +164,7 @@ async function startFleet(databaseUrl: string, schema: string): Promise<Fleet> {
         fleet.workers.delete(Number(event['pid']))
         fleet.exits.set(
           Number(event['pid']),
-          String(event['signal'] ?? `code ${String(event['exitCode'])}`),
+          (event['signal'] as string | null) ?? `code ${String(event['exitCode'])}`,
         )
       }
       if (fleet.workers.size === PROCESSES) resolve()

@@ -97,9 +97,8 @@ function supervisorSentence(terminal: Terminal, event: SupervisorEvent): string 
     }
     case 'jobs.recovered':
       return `taken back from ${event.workerIds.length === 1 ? 'a lost worker' : `${event.workerIds.length} lost workers`} (supervisor, layer 1): ${ids(terminal, event.jobIds)}`
-    case 'report.failed':
-      return `the end of a process could not be reported: ${event.error}`
   }
+  return `the end of a process could not be reported: ${event.error}`
 }
 
 function workerSentence(
@@ -107,8 +106,9 @@ function workerSentence(
   name: WorkerEventName,
   given: WorkerEvents[WorkerEventName],
 ): string {
-  const fields = given as Record<string, unknown>
-  const job = `${String(fields['type'] ?? 'job')} ${formatId(terminal, String(fields['jobId'] ?? ''))}`
+  const fields = given as Record<string, any>
+  const text = (key: string): string => `${fields[key]}`
+  const job = `${text('type')} ${formatId(terminal, text('jobId'))}`
   const took = (): string => formatDuration(Number(fields['durationMs']))
   const attempt = Number(fields['attempt']) > 1 ? `, attempt ${String(fields['attempt'])}` : ''
   const list = (key: string): string => ids(terminal, fields[key] as readonly string[])
@@ -157,6 +157,8 @@ function workerSentence(
       return `the event loop was blocked for ${formatDuration(Number(fields['forMs']))} by ${(fields['types'] as string[]).join(', ') || 'this process'}`
     case 'shutdown.timeout':
       return `shutdown cut while ${String(fields['phase'])}, after ${formatDuration(Number(fields['afterMs']))}`
+    default:
+      return name
   }
 }
 

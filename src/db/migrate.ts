@@ -130,7 +130,19 @@ export async function migrate(options: ConnectOptions): Promise<MigrateResult> {
           await client.query(migration.text)
           applied.push(migration.name)
         }
+        // Made anew, as neither a view's columns nor a function's result may be replaced by others.
         await client.query('drop view if exists job_truth, worker_truth, machine_truth cascade')
+        await client.query(
+          `do $$
+           declare
+             f regprocedure;
+           begin
+             for f in select oid from pg_proc where pronamespace = quote_ident(current_schema())::regnamespace loop
+               execute format('drop routine if exists %s cascade', f);
+             end loop;
+           end
+           $$`,
+        )
         for (const text of release.functions) await client.query(text)
         await client.query(
           `insert into installed (functions, program) values ($1, $2)

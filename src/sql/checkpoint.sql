@@ -1,7 +1,7 @@
 -- Keeps the last checkpoint of each job, durable when this returns. Answers: stored | cancelling (stored, and cancel was
 -- asked) | lease_lost.
 create or replace function checkpoint(p_jobs uuid[], p_tokens uuid[], p_values text[]) returns text[]
-language plpgsql security definer set search_path from current
+language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off
 as $$
 declare
   v_answers text[];

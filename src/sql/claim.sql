@@ -41,7 +41,7 @@ begin
   if found and v_worker.ended_at is not null then
     perform heard_again(v_worker);
   end if;
-  if not found or v_worker.ended_at is not null or v_worker.epoch <> database_epoch() then
+  if not found or v_worker.ended_at is not null or not v_worker.epoch like '%/' || database_life() then
     return lease_lost_answer(p_worker);
   end if;
   v_ns := v_worker.namespace;

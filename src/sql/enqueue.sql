@@ -11,7 +11,7 @@ create or replace function enqueue(
   p_options text[] default null,
   p_hint boolean default true
 ) returns uuid[]
-language plpgsql security definer set search_path from current
+language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off
 as $$
 declare
   v_now timestamptz := clock();
@@ -19,14 +19,27 @@ declare
   v_each boolean := cardinality(p_options) > 1;
   v_ids uuid[];
   v_own uuid[];
+  v_text text;
+  v_keyed boolean := false;
+  v_queues text[] := '{}';
 begin
   perform guard();
   if cardinality(p_types) <> cardinality(p_inputs)
     or (v_each and cardinality(p_options) <> cardinality(p_types)) then
     raise exception using errcode = 'LH003', message = 'p_types, p_inputs and p_options differ in length';
   end if;
-  if exists (select from unnest(p_inputs) as input where octet_length(input) > input_bytes_max()) then
-    raise exception using errcode = 'LH004', message = format('an input is larger than %s bytes', input_bytes_max());
+  -- Loops over the arrays, not queries: for one job a query would cost more than the job's own rows.
+  foreach v_text in array p_inputs loop
+    if octet_length(v_text) > input_bytes_max() then
+      raise exception using errcode = 'LH004', message = format('an input is larger than %s bytes', input_bytes_max());
+    end if;
+  end loop;
+  foreach v_text in array coalesce(p_options, '{}') loop
+    v_keyed := v_keyed or v_text::jsonb ? 'key';
+    v_queues := v_queues || coalesce(v_text::jsonb ->> 'queue', 'default');
+  end loop;
+  if cardinality(v_queues) = 0 then
+    v_queues := '{default}';
   end if;
 
   select array_agg((v_prefix || left(s.digits, 3) || '8' || right(s.digits, 3) || right(gen_random_uuid()::text, 12))::uuid order by s.n)
@@ -37,7 +50,7 @@ begin
   ) as s;
   v_ids := v_own;
 
-  if exists (select from unnest(p_options) as o where o::jsonb ? 'key') then
+  if v_keyed then
     insert into job_key (namespace, key, job_id)
     select p_namespace, o.key, o.id
     from (
@@ -82,11 +95,10 @@ begin
   order by n;
 
   if p_hint then
-    perform hint(p_namespace, 'pending:' || queue)
-    from (
-      select distinct coalesce(o::jsonb ->> 'queue', 'default') as queue
-      from unnest(coalesce(p_options, '{"{}"}'::text[])) as o
-    ) as q;
+    -- The same hint twice in a transaction is sent once.
+    foreach v_text in array v_queues loop
+      perform hint(p_namespace, 'pending:' || v_text);
+    end loop;
   end if;
   return coalesce(v_ids, '{}');
 end

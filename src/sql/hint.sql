@@ -4,6 +4,6 @@ create or replace function hint(p_namespace text, p_payload text) returns void
 language plpgsql
 as $$
 begin
-  perform pg_notify(channel(p_namespace), p_payload);
+  perform pg_notify(channel_of(p_namespace), p_payload);
 end
 $$;

@@ -6,7 +6,7 @@ create or replace function progress(
   p_totals double precision[],
   p_messages text[]
 ) returns text[]
-language plpgsql security definer set search_path from current
+language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off
 as $$
 declare
   v_answers text[];

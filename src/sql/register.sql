@@ -75,7 +75,7 @@ begin
   perform record_event(p_namespace, 'worker.started', '{}', v_incarnation, jsonb_build_object('workerId', v_id));
   return json_build_object(
     'id', v_id,
-    'channel', channel(p_namespace),
+    'channel', channel_of(p_namespace),
     'running', leases_exist(p_namespace),
     'peers', coalesce((
       select json_agg(json_build_object(

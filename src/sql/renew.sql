@@ -15,7 +15,7 @@ create or replace function renew(
   p_spool_depth integer default 0,
   p_direct boolean default false
 ) returns json
-language plpgsql security definer set search_path from current
+language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off
 as $$
 declare
   v_worker worker;

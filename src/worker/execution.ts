@@ -309,7 +309,7 @@ class Context implements JobContext {
       execution.guard('ctx.log')
       execution.host.writes.log(execution.fence, {
         level,
-        message: clean(String(message), 10_000),
+        message: clean(message, 10_000),
         fields: fields === undefined ? null : toJson(fields, 'log fields'),
       })
     }

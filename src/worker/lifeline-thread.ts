@@ -79,7 +79,7 @@ let renewNow = false
 let reincarnate = false
 /** Waiting for the next renewal to be due, not for another try of one that failed. */
 let resting = false
-let stopping = false
+const life = { stopping: false }
 /** When the last accepted renewal was sent. */
 let renewalSentMs = -Infinity
 /** Since when this worker has been busy without a break, as far as ticks saw. */
@@ -123,7 +123,7 @@ function renewalDueMs(): number {
 
 async function run(): Promise<void> {
   let retryMs = 50
-  while (!stopping) {
+  while (!life.stopping) {
     try {
       if (reserved === null) await connect()
       if (phase === 'over' && reincarnate) await settleDebt()
@@ -423,7 +423,7 @@ function pauseUntil(untilMs: number): Promise<void> {
 }
 
 async function end(message: Extract<ToLifeline, { type: 'end' }>): Promise<void> {
-  stopping = true
+  life.stopping = true
   wake()
   clearInterval(watching)
   sweeper.leave()

@@ -25,7 +25,9 @@ export function testDatabaseUrl(): string {
 }
 
 /** @param options.schemaName A name to use instead of a random one. */
-export async function createTestDatabase(options: { schemaName?: string } = {}): Promise<TestDatabase> {
+export async function createTestDatabase(
+  options: { schemaName?: string } = {},
+): Promise<TestDatabase> {
   const databaseUrl = testDatabaseUrl()
   const schemaName = options.schemaName ?? `test_${randomBytes(6).toString('hex')}`
   const admin = openDatabase({ databaseUrl, schema: schemaName, connectionsMax: 1 })

@@ -41,7 +41,24 @@ export async function startPair(): Promise<Pair> {
   await copyOnline(primary, standbyDir)
   const password = new URL(primary.url).password
   const found = findBinaries({ dataDir: standbyDir, ...binaries })
-  const [command, args] = found.wrap(found.postgres, ['-D', standbyDir, '-p', String(port), '-c', 'hot_standby=on', '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories=', '-c', 'fsync=off', '-c', 'shared_buffers=32MB', '-c', 'max_connections=200'])
+  const [command, args] = found.wrap(found.postgres, [
+    '-D',
+    standbyDir,
+    '-p',
+    String(port),
+    '-c',
+    'hot_standby=on',
+    '-c',
+    'listen_addresses=127.0.0.1',
+    '-c',
+    'unix_socket_directories=',
+    '-c',
+    'fsync=off',
+    '-c',
+    'shared_buffers=32MB',
+    '-c',
+    'max_connections=200',
+  ])
   // In a file of settings, not on the command line, so that the cut can change it.
   await writeFile(
     path.join(standbyDir, 'postgresql.auto.conf'),
