@@ -20,7 +20,7 @@ export const VARIANTS: Readonly<Record<string, Variant>> = Object.freeze({
     what: 'settle takes an outcome from any token while the job runs',
     faults: ['cut', 'freeze'],
     replacements: [
-      { functionName: 'settle', from: 'j.token = o.token and j.status', to: 'j.status' },
+      { functionName: 'settle', from: 'and j.token = o.token', to: "and j.status = 'running'" },
     ],
     caughtBy: ['stale-write'],
     seedsMax: 5,

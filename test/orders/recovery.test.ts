@@ -336,8 +336,8 @@ describe('order 19', () => {
     },
     release_jobs: {
       act: (by, { id }) => by.releaseJobs([id]),
-      first: [['pending'], 'cancelled'],
-      second: [['cancelled'], 'cancelled'],
+      first: [['released'], 'cancelled'],
+      second: [['released'], 'cancelled'],
     },
   }
 
@@ -393,7 +393,7 @@ describe('order 19', () => {
     await p.cancel([id])
     await p.acknowledgeCancel(held)
     await a.begin()
-    expect(await a.retry([id])).toEqual(['pending'])
+    expect(await a.retry([id])).toEqual(['retried'])
     const told = b.cancel([id])
     await p.waitsForLock(b)
     await a.commit()

@@ -97,7 +97,9 @@ test('order 17: a session that holds a job does not hold up the recovery of othe
   await p.passTime(4_000)
   expect((await renewer.renew(alive.worker)).outcome).toBe('renewed')
   await holder.commit()
-  expect((await p.sweep()).recovered).toEqual([{ job: dead.ids[1], status: 'cancelled' }])
+  expect((await p.sweep()).recovered).toEqual([
+    { job: dead.ids[1], status: 'cancelled', code: 'cancelled' },
+  ])
 })
 
 test('order 17: the end of a worker waits for nobody who holds one of its jobs', async () => {
