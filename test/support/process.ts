@@ -454,7 +454,7 @@ async function takePlace(): Promise<() => void> {
 
 /** A worker that leaves nothing but its logs: workers of a scenario share a schema, so they never see those of another. */
 function temporary(): string {
-  const directory = path.join(tmpdir(), 'leasehold-process-tests')
+  const directory = path.join(tmpdir(), `leasehold-process-tests-${process.getuid?.() ?? 'user'}`)
   mkdirSync(directory, { recursive: true })
   return directory
 }
