@@ -489,7 +489,8 @@ class Running implements ExecutionHost {
       this.#openClaim = null
       if (answer.outcome === 'claimed') {
         if (incarnation === this.incarnation) this.#lifeline.proved(sentMs)
-        for (const job of answer.jobs) this.#begin(job, incarnation)
+        const claimedMs = elapsedMs()
+        for (const job of answer.jobs) this.#begin(job, incarnation, claimedMs)
       }
       return answer
     } finally {
@@ -507,7 +508,7 @@ class Running implements ExecutionHost {
 
   // ── running ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #begin(job: ClaimedJob, incarnation: string): void {
+  #begin(job: ClaimedJob, incarnation: string, claimedMs: number): void {
     // A fenced worker starts nothing, and neither does one that is stopping: it gives the claim back.
     if (
       !this.#o.definitions.has(job.type) ||
@@ -517,9 +518,9 @@ class Running implements ExecutionHost {
     ) {
       this.#giveBack(job)
     } else if (this.executions.size < this.#o.settings.concurrency) {
-      this.#startHandler(job)
+      this.#startHandler(job, claimedMs)
     } else {
-      this.#ahead.set(job.token, { job, claimedMs: elapsedMs() })
+      this.#ahead.set(job.token, { job, claimedMs })
     }
   }
 
@@ -539,11 +540,10 @@ class Running implements ExecutionHost {
     this.#ahead.clear()
   }
 
-  #startHandler(job: ClaimedJob): void {
+  #startHandler(job: ClaimedJob, claimedMs: number): void {
     const { bus, definitions } = this.#o
-    const startedMs = elapsedMs()
     const execution = new Execution(job, definitions.get(job.type) as AnyJobDefinition, this, {
-      knownSinceMs: startedMs,
+      knownSinceMs: claimedMs,
       awakeMs: this.#lifeline.read('awakeMs'),
     })
     this.executions.set(job.token, execution)
@@ -557,22 +557,24 @@ class Running implements ExecutionHost {
         attempt: job.attempt,
       })
     }
-    void this.#execute(execution, startedMs)
+    void this.#execute(execution)
   }
 
-  async #execute(execution: Execution, startedMs: number): Promise<void> {
+  async #execute(execution: Execution): Promise<void> {
     const { job } = execution
+    // Not elapsedMs: that reads the time since boot from a file, and this is no fence.
+    const startedMs = performance.now()
     let ending = await execution.run()
     // Not ordered from outside: what such an end costs the job is for the worker's last statement to say.
     if (ending?.outcome === 'interrupted' && this.#charge !== 'interrupted') ending = null
     if (this.writes.hasReports(job.token)) await this.writes.flush()
-    const tookMs = elapsedMs() - startedMs
+    const tookMs = performance.now() - startedMs
     this.#meanMs = this.#meanMs === Infinity ? tookMs : 0.9 * this.#meanMs + 0.1 * tookMs
     this.executions.delete(job.token)
     this.#lifeline.write('handlers', this.executions.size)
     execution.leave()
     if (tookMs >= LOOP_BLOCKED_MS)
-      this.#justEnded = [...this.#justEnded, { execution, endedMs: startedMs + tookMs }]
+      this.#justEnded = [...this.#justEnded, { execution, endedMs: elapsedMs() }]
     const answer =
       ending === null ? null : this.#outbox.add({ jobId: job.id, token: job.token, ...ending })
     this.#startNext()
@@ -591,10 +593,10 @@ class Running implements ExecutionHost {
   }
 
   #startNext(): void {
-    for (const [token, { job }] of this.#ahead) {
+    for (const [token, { job, claimedMs }] of this.#ahead) {
       if (this.executions.size >= this.#o.settings.concurrency) return
       this.#ahead.delete(token)
-      this.#startHandler(job)
+      this.#startHandler(job, claimedMs)
     }
   }
 
