@@ -270,7 +270,7 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
     const since = async (): Promise<unknown> =>
       (
         await p.db.rows(
-          "select %s.clock() - writable_since < interval '1 second' as fresh from %s.tick",
+          "select writable_since > %s.clock() - interval '1 second' as fresh from %s.tick",
         )
       )[0]!['fresh']
     const { worker } = await p.running(1)
