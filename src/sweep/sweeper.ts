@@ -10,13 +10,7 @@
  */
 import type pg from 'pg'
 import { elapsedMs } from '../clock.ts'
-import {
-  CONNECT_DEFAULTS,
-  type ConnectOptions,
-  connectOne,
-  type Database,
-  quoteIdentifier,
-} from '../db/connect.ts'
+import { type ConnectOptions, connectOne, type Database, useExecutor } from '../db/connect.ts'
 import { type RecoveredJob, sweep, type Swept } from '../sql/protocol.ts'
 
 /**
@@ -145,11 +139,6 @@ export class Sweeper {
       }
       this.#client = client
     }
-    const client = this.#client
-    return {
-      schema: quoteIdentifier(this.#connect.schema ?? CONNECT_DEFAULTS.schema),
-      query: (text, values) => client.query(text, values),
-      close: () => client.end(),
-    }
+    return useExecutor(this.#client, this.#connect.schema)
   }
 }

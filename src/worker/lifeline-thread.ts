@@ -28,7 +28,7 @@ import {
   explainFailure,
   parseDatabaseUrl,
   provesDown,
-  quoteIdentifier,
+  useExecutor,
 } from '../db/connect.ts'
 import { LeaseholdError } from '../errors.ts'
 import { endWorker, type LeaseLostAnswer, register, renew, reportDeath } from '../sql/protocol.ts'
@@ -153,11 +153,7 @@ async function connect(): Promise<void> {
     callTimeoutMs: Math.min(settings.renewMs, 10_000),
     applicationName: 'leasehold lifeline',
   })
-  const db: Database = {
-    schema: quoteIdentifier(data.connect.schema ?? CONNECT_DEFAULTS.schema),
-    query: (text, values) => client.query(text, values),
-    close: () => client.end(),
-  }
+  const db = useExecutor(client, data.connect.schema)
   client.on('error', () => dropConnection(client))
   client.on('end', () => dropConnection(client))
   client.on('notification', (notice) => onHint(notice.payload ?? ''))
