@@ -1,8 +1,9 @@
--- The first schema: one narrow row per job that claims and settles touch, wide things apart, history append-only.
+-- The first schema: one narrow row per job that has not ended, which claims and settles touch; wide things apart; history append-only.
 --
 -- A job row IS its open attempt: it is `running` exactly while it carries a token, so "running", "has an open attempt"
 -- and "has one owner" are one fact in one row and cannot disagree. When the attempt ends, a row of `attempt` records
--- it for ever. Whether a running job's lease holds is decided by the worker row that it points to.
+-- it for ever, and when the job ends its live row is deleted. Whether a running job's lease holds is decided by the worker row
+-- that it points to.
 
 create type job_status as enum ('pending', 'blocked', 'running', 'completed', 'failed', 'cancelled', 'held');
 create type attempt_end as enum ('completed', 'failed', 'cancelled', 'lost', 'released', 'interrupted');
@@ -24,60 +25,91 @@ create table tick (
 ) with (fillfactor = 10);
 insert into tick (at, writable_since) values (statement_timestamp(), statement_timestamp());
 
-create sequence job_sequence minvalue 0 maxvalue 16777215 start 0 cycle cache 1;
+-- Positions in the queue, drawn once per job and turn. CACHE stays 1 and whoever draws has a transaction id already: the
+-- argument why a claim that starts at a mark skips nothing needs both (docs/architecture.md).
+create sequence job_place cache 1;
 
-create table job (
-  id uuid primary key,
+-- What a claim filters and orders by. The id is a hash of the rest (lane_of), its lowest bit says front. Without a unique
+-- constraint on purpose: enqueuers would wait for each other's open transactions, and deadlock. A row twice is harmless.
+create table lane (
+  id bigint not null,
   namespace text not null,
   queue text not null,
   type text not null,
-  status job_status not null default 'pending',
-  priority smallint not null default 0,
+  priority smallint not null
+);
+create index lane_idx on lane (namespace, queue, type);
+comment on index lane_idx is 'claim: the lanes of a queue and type';
+create index lane_id_idx on lane (id);
+comment on index lane_id_idx is 'enqueue: whether a lane is known';
+
+-- A job that has not ended. Waiting jobs with a place stand in their lane; without one they wait for their time, or to be
+-- taken alone. Narrow: a claim and an end move nothing wide, and the end deletes the row.
+create table job (
+  id uuid primary key,
+  token uuid,
+  worker uuid,
+  lane bigint not null,
+  place bigint,
   run_at timestamptz not null,
+  started_at timestamptz,
+  cancel_requested_at timestamptz,
   attempt integer not null default 0,
+  claim_number integer,
   failures smallint not null default 0,
   lost smallint not null default 0,
   interruptions smallint not null default 0,
   max_attempts smallint not null,
   max_lost smallint not null,
+  priority smallint not null default 0,
+  status job_status not null default 'pending',
   on_worker_lost worker_lost_policy not null default 'retry',
-  token uuid,
-  claim_number integer,
-  worker uuid,
-  started_at timestamptz,
-  cancel_requested_at timestamptz,
-  finished_at timestamptz,
-  constraint job_running_has_token check ((status = 'running') = (token is not null)),
-  constraint job_running_has_worker check (status <> 'running' or (worker is not null and started_at is not null)),
-  constraint job_ended_has_time check ((status in ('completed', 'failed', 'cancelled')) = (finished_at is not null)),
-  constraint job_budgets_in_range check (max_attempts >= 1 and max_lost >= 1 and failures >= 0 and lost >= 0)
+  progressed boolean not null default false,
+  namespace text not null,
+  constraint job_running_has_token check ((status = 'running') = (token is not null))
 ) with (
   fillfactor = 80,
-  autovacuum_vacuum_scale_factor = 0.02,
+  autovacuum_vacuum_scale_factor = 0,
   autovacuum_vacuum_threshold = 5000,
-  autovacuum_vacuum_cost_delay = 0
+  autovacuum_vacuum_cost_delay = 0,
+  autovacuum_analyze_scale_factor = 10
 );
-create index job_claimable_idx on job (namespace, queue, type, priority desc, run_at, id) where status = 'pending';
-comment on index job_claimable_idx is 'claim: the next due job of a queue and type';
-create index job_last_chance_idx on job (namespace, queue, type)
-  where status = 'pending' and lost >= max_lost - 1;
-comment on index job_last_chance_idx is 'claim: jobs whose last chance is taken alone';
-create index job_running_idx on job (namespace, worker) where status = 'running';
-comment on index job_running_idx is 'renew, sweep, view: what a worker holds';
-create index job_running_last_chance_idx on job (namespace, worker) where status = 'running' and lost >= max_lost - 1;
-comment on index job_running_last_chance_idx is 'claim: whether a worker holds a job whose last chance is taken alone';
-create index job_ended_idx on job (namespace, status, finished_at) where finished_at is not null;
-comment on index job_ended_idx is 'stats, lists and retention: ended jobs by time';
-create index job_held_idx on job (namespace) where status = 'held';
-comment on index job_held_idx is 'stats, lists: jobs that wait for a person';
+create index job_claimable_idx on job (lane, place) where status = 'pending' and place is not null;
+comment on index job_claimable_idx is 'claim: the first jobs of a lane from a mark on';
+create index job_waiting_idx on job (lane, (lost >= max_lost - 1), run_at, id) where status = 'pending' and place is null;
+comment on index job_waiting_idx is 'claim: jobs whose time has come, and those whose last chance is taken alone';
+create index job_running_idx on job (worker, claim_number) where status = 'running';
+comment on index job_running_idx is 'renew, sweep, view: what a worker holds, from its oldest open claim on';
+create index job_set_aside_idx on job (namespace, status) where status in ('held', 'blocked');
+comment on index job_set_aside_idx is 'stats, lists: jobs that wait for a person or for other jobs';
 
--- What is read once per attempt or less: insert only, but for the reason of an end that no attempt records.
+-- Every job, for ever: what is read once per attempt or less. Insert only, but for the reason of an end that no attempt records.
 create table job_detail (
   job_id uuid primary key,
+  created_at timestamptz not null,
+  run_at timestamptz not null,
+  cancel_requested_at timestamptz,
+  priority smallint not null,
+  max_attempts smallint not null,
+  max_lost smallint not null,
+  on_worker_lost worker_lost_policy not null,
+  namespace text not null,
+  queue text not null,
+  type text not null,
   input jsonb not null,
   options jsonb not null default '{}',
-  created_at timestamptz not null,
-  end_reason jsonb
+  end_reason jsonb,
+  constraint job_budgets_in_range check (max_attempts >= 1 and max_lost >= 1)
+);
+
+-- How a job ended whose end is not that of its last attempt: cancelled while it waited, or a late result that was adopted.
+create table job_end (
+  job_id uuid primary key,
+  status job_status not null,
+  finished_at timestamptz not null,
+  failures smallint not null,
+  lost smallint not null,
+  interruptions smallint not null
 );
 
 -- Enqueue keys: the same key in a namespace is the same job.
@@ -114,6 +146,11 @@ create table attempt (
   started_at timestamptz not null,
   ended_at timestamptz not null,
   ended_as attempt_end not null,
+  -- What the job became by it, and its budgets then. A job without a live row ended as its last attempt says, or as job_end does.
+  job_status job_status not null,
+  failures smallint not null,
+  lost smallint not null,
+  interruptions smallint not null,
   value jsonb,
   end_reason jsonb,
   last_checkpoint jsonb,
@@ -163,17 +200,26 @@ create table worker (
   connection_missing_since timestamptz,
   draining_at timestamptz,
   drain_requested_at timestamptz,
+  -- The job whose last chance it takes or waits for, alone.
   alone_for uuid,
+  -- No running job of this worker has a lower claim number: what it holds is found without walking over what it held.
+  low_claim integer not null default 1,
+  -- False only when it certainly holds nothing.
+  holds boolean not null default false,
   loop_lag_ms integer not null default 0,
   spool_depth integer not null default 0,
   ended_at timestamptz,
   end_charge text,
   end_layer smallint,
+  -- When all that an ended worker held had gone back.
+  emptied_at timestamptz,
   constraint worker_end_is_whole check ((ended_at is null) = (end_charge is null)),
   constraint worker_end_charge_known check (end_charge in ('lost', 'uncharged', 'interrupted', 'released'))
 ) with (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 create index worker_live_idx on worker (namespace) where ended_at is null;
 comment on index worker_live_idx is 'sweep, view: workers that have not ended';
+create index worker_gone_idx on worker (namespace) where ended_at is not null and emptied_at is null;
+comment on index worker_gone_idx is 'sweep: workers that have ended and may still hold jobs';
 
 create table worker_detail (
   incarnation uuid primary key,
@@ -202,7 +248,9 @@ create table sweeper (
   leader uuid,
   leader_at timestamptz not null default '-infinity',
   deputy uuid,
-  deputy_at timestamptz not null default '-infinity'
+  deputy_at timestamptz not null default '-infinity',
+  -- When running jobs were last compared with workers one by one: a restored copy may lack a worker's row.
+  compared_at timestamptz not null default '-infinity'
 ) with (fillfactor = 20);
 
 -- What can't be read from jobs and attempts, and the feed of typed events. Hot kinds write one row per batch.
@@ -216,6 +264,8 @@ create table event (
   worker uuid,
   data jsonb
 );
+-- Ids do not compress, and trying to costs more than the bytes.
+alter table event alter column job_ids set storage external;
 create index event_feed_idx on event (namespace, transaction_id, id);
 comment on index event_feed_idx is 'read_events: the feed in commit-safe order';
 create index event_job_idx on event ((job_ids[1])) where kind not in ('job.completed', 'job.picked_up');

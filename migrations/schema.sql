@@ -4,7 +4,7 @@ create type attempt_end as enum ('completed', 'failed', 'cancelled', 'lost', 're
 create type job_status as enum ('pending', 'blocked', 'running', 'completed', 'failed', 'cancelled', 'held');
 create type worker_lost_policy as enum ('retry', 'fail', 'hold');
 
-create sequence job_sequence minvalue 0 maxvalue 16777215 cycle cache 1;
+create sequence job_place minvalue 1 maxvalue 9223372036854775807 cache 1;
 
 create table attempt (
   job_id uuid not null,
@@ -14,6 +14,10 @@ create table attempt (
   started_at timestamp with time zone not null,
   ended_at timestamp with time zone not null,
   ended_as attempt_end not null,
+  job_status job_status not null,
+  failures smallint not null,
+  lost smallint not null,
+  interruptions smallint not null,
   value jsonb,
   end_reason jsonb,
   last_checkpoint jsonb,
@@ -55,37 +59,61 @@ create table installed (
 );
 create table job (
   id uuid not null,
-  namespace text not null,
-  queue text not null,
-  type text not null,
-  status job_status not null default 'pending'::job_status,
-  priority smallint not null default 0,
+  token uuid,
+  worker uuid,
+  lane bigint not null,
+  place bigint,
   run_at timestamp with time zone not null,
+  started_at timestamp with time zone,
+  cancel_requested_at timestamp with time zone,
   attempt integer not null default 0,
+  claim_number integer,
   failures smallint not null default 0,
   lost smallint not null default 0,
   interruptions smallint not null default 0,
   max_attempts smallint not null,
   max_lost smallint not null,
+  priority smallint not null default 0,
+  status job_status not null default 'pending'::job_status,
   on_worker_lost worker_lost_policy not null default 'retry'::worker_lost_policy,
-  token uuid,
-  claim_number integer,
-  worker uuid,
-  started_at timestamp with time zone,
-  cancel_requested_at timestamp with time zone,
-  finished_at timestamp with time zone
-) with (fillfactor=80, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=5000, autovacuum_vacuum_cost_delay=0);
+  progressed boolean not null default false,
+  namespace text not null
+) with (fillfactor=80, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=5000, autovacuum_vacuum_cost_delay=0, autovacuum_analyze_scale_factor=10);
 create table job_detail (
   job_id uuid not null,
+  created_at timestamp with time zone not null,
+  run_at timestamp with time zone not null,
+  cancel_requested_at timestamp with time zone,
+  priority smallint not null,
+  max_attempts smallint not null,
+  max_lost smallint not null,
+  on_worker_lost worker_lost_policy not null,
+  namespace text not null,
+  queue text not null,
+  type text not null,
   input jsonb not null,
   options jsonb not null default '{}'::jsonb,
-  created_at timestamp with time zone not null,
   end_reason jsonb
+);
+create table job_end (
+  job_id uuid not null,
+  status job_status not null,
+  finished_at timestamp with time zone not null,
+  failures smallint not null,
+  lost smallint not null,
+  interruptions smallint not null
 );
 create table job_key (
   namespace text not null,
   key text not null,
   job_id uuid not null
+);
+create table lane (
+  id bigint not null,
+  namespace text not null,
+  queue text not null,
+  type text not null,
+  priority smallint not null
 );
 create table machine (
   namespace text not null,
@@ -112,7 +140,8 @@ create table sweeper (
   leader uuid,
   leader_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
   deputy uuid,
-  deputy_at timestamp with time zone not null default '-infinity'::timestamp with time zone
+  deputy_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
+  compared_at timestamp with time zone not null default '-infinity'::timestamp with time zone
 ) with (fillfactor=20);
 create table tick (
   single boolean not null default true,
@@ -141,11 +170,14 @@ create table worker (
   draining_at timestamp with time zone,
   drain_requested_at timestamp with time zone,
   alone_for uuid,
+  low_claim integer not null default 1,
+  holds boolean not null default false,
   loop_lag_ms integer not null default 0,
   spool_depth integer not null default 0,
   ended_at timestamp with time zone,
   end_charge text,
-  end_layer smallint
+  end_layer smallint,
+  emptied_at timestamp with time zone
 ) with (fillfactor=20, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
 create table worker_detail (
   incarnation uuid not null,
@@ -176,12 +208,11 @@ alter table database_identity add constraint database_identity_single_check CHEC
 alter table event add constraint event_pkey PRIMARY KEY (id);
 alter table installed add constraint installed_pkey PRIMARY KEY (single);
 alter table installed add constraint installed_single_check CHECK (single);
-alter table job add constraint job_budgets_in_range CHECK (((max_attempts >= 1) AND (max_lost >= 1) AND (failures >= 0) AND (lost >= 0)));
-alter table job add constraint job_ended_has_time CHECK (((status = ANY (ARRAY['completed'::job_status, 'failed'::job_status, 'cancelled'::job_status])) = (finished_at IS NOT NULL)));
 alter table job add constraint job_pkey PRIMARY KEY (id);
 alter table job add constraint job_running_has_token CHECK (((status = 'running'::job_status) = (token IS NOT NULL)));
-alter table job add constraint job_running_has_worker CHECK (((status <> 'running'::job_status) OR ((worker IS NOT NULL) AND (started_at IS NOT NULL))));
+alter table job_detail add constraint job_budgets_in_range CHECK (((max_attempts >= 1) AND (max_lost >= 1)));
 alter table job_detail add constraint job_detail_pkey PRIMARY KEY (job_id);
+alter table job_end add constraint job_end_pkey PRIMARY KEY (job_id);
 alter table job_key add constraint job_key_pkey PRIMARY KEY (namespace, key);
 alter table machine add constraint machine_pkey PRIMARY KEY (namespace, id);
 alter table migration add constraint migration_pkey PRIMARY KEY (id);
@@ -198,54 +229,99 @@ alter table worker_detail add constraint worker_detail_pkey PRIMARY KEY (incarna
 CREATE INDEX attempt_lost_idx ON attempt USING btree (worker) WHERE ended_as = 'lost'::attempt_end; -- heard_again: what early evidence took from a worker
 CREATE INDEX event_feed_idx ON event USING btree (namespace, transaction_id, id); -- read_events: the feed in commit-safe order
 CREATE INDEX event_job_idx ON event USING btree ((job_ids[1])) WHERE kind <> ALL (ARRAY['job.completed'::text, 'job.picked_up'::text]); -- job_events: what happened to one job
-CREATE INDEX job_claimable_idx ON job USING btree (namespace, queue, type, priority DESC, run_at, id) WHERE status = 'pending'::job_status; -- claim: the next due job of a queue and type
-CREATE INDEX job_ended_idx ON job USING btree (namespace, status, finished_at) WHERE finished_at IS NOT NULL; -- stats, lists and retention: ended jobs by time
-CREATE INDEX job_held_idx ON job USING btree (namespace) WHERE status = 'held'::job_status; -- stats, lists: jobs that wait for a person
-CREATE INDEX job_last_chance_idx ON job USING btree (namespace, queue, type) WHERE status = 'pending'::job_status AND lost >= (max_lost - 1); -- claim: jobs whose last chance is taken alone
-CREATE INDEX job_running_idx ON job USING btree (namespace, worker) WHERE status = 'running'::job_status; -- renew, sweep, view: what a worker holds
-CREATE INDEX job_running_last_chance_idx ON job USING btree (namespace, worker) WHERE status = 'running'::job_status AND lost >= (max_lost - 1); -- claim: whether a worker holds a job whose last chance is taken alone
+CREATE INDEX job_claimable_idx ON job USING btree (lane, place) WHERE status = 'pending'::job_status AND place IS NOT NULL; -- claim: the first jobs of a lane from a mark on
+CREATE INDEX job_running_idx ON job USING btree (worker, claim_number) WHERE status = 'running'::job_status; -- renew, sweep, view: what a worker holds, from its oldest open claim on
+CREATE INDEX job_set_aside_idx ON job USING btree (namespace, status) WHERE status = ANY (ARRAY['held'::job_status, 'blocked'::job_status]); -- stats, lists: jobs that wait for a person or for other jobs
+CREATE INDEX job_waiting_idx ON job USING btree (lane, (lost >= (max_lost - 1)), run_at, id) WHERE status = 'pending'::job_status AND place IS NULL; -- claim: jobs whose time has come, and those whose last chance is taken alone
+CREATE INDEX lane_id_idx ON lane USING btree (id); -- enqueue: whether a lane is known
+CREATE INDEX lane_idx ON lane USING btree (namespace, queue, type); -- claim: the lanes of a queue and type
+CREATE INDEX worker_gone_idx ON worker USING btree (namespace) WHERE ended_at IS NOT NULL AND emptied_at IS NULL; -- sweep: workers that have ended and may still hold jobs
 CREATE INDEX worker_live_idx ON worker USING btree (namespace) WHERE ended_at IS NULL; -- sweep, view: workers that have not ended
 
-create view job_truth as
- SELECT j.id,
-    j.namespace,
-    j.queue,
-    j.type,
-    j.status,
-        CASE
-            WHEN j.status = 'running'::job_status AND (w.incarnation IS NULL OR w.ended_at IS NOT NULL OR w.until <= clock()) THEN 'lost'::text
-            WHEN j.status = 'running'::job_status AND j.cancel_requested_at IS NOT NULL THEN 'cancelling'::text
-            WHEN j.status = 'running'::job_status AND d.options ? 'progressDeadlineMs'::text AND (GREATEST(j.started_at,
-            CASE
-                WHEN p.attempt = j.attempt THEN p.at
-                ELSE NULL::timestamp with time zone
-            END,
-            CASE
-                WHEN c.attempt = j.attempt THEN c.at
-                ELSE NULL::timestamp with time zone
-            END) + milliseconds((d.options ->> 'progressDeadlineMs'::text)::double precision)) < clock() THEN 'stalled'::text
-            WHEN j.status = 'pending'::job_status AND j.failures > 0 THEN 'retrying'::text
-            WHEN j.status = 'pending'::job_status AND j.run_at > clock() THEN 'scheduled'::text
-            ELSE j.status::text
-        END AS state,
-    j.priority,
-    j.run_at,
-    j.attempt,
-    j.failures,
-    j.lost,
-    j.interruptions,
-    j.max_attempts,
-    j.max_lost,
-    j.on_worker_lost,
-    j.worker,
+create view job_stored as
+ SELECT d.job_id AS id,
+    d.namespace,
+    d.queue,
+    d.type,
+    COALESCE(j.status, e.status, a.job_status) AS status,
+    d.priority,
+    COALESCE(j.run_at, d.run_at) AS run_at,
+    COALESCE(j.attempt, a.attempt, 0) AS attempt,
+    COALESCE(j.failures, e.failures, a.failures, 0::smallint) AS failures,
+    COALESCE(j.lost, e.lost, a.lost, 0::smallint) AS lost,
+    COALESCE(j.interruptions, e.interruptions, a.interruptions, 0::smallint) AS interruptions,
+    d.max_attempts,
+    d.max_lost,
+    d.on_worker_lost,
     j.token,
-    j.started_at,
-    j.cancel_requested_at,
-    j.finished_at,
+    COALESCE(j.worker, a.worker) AS worker,
+    COALESCE(j.started_at, a.started_at) AS started_at,
+    d.cancel_requested_at,
+        CASE
+            WHEN j.id IS NULL THEN COALESCE(e.finished_at, a.ended_at)
+            ELSE NULL::timestamp with time zone
+        END AS finished_at,
+    COALESCE(j.progressed, false) AS progressed,
     d.created_at,
     d.input,
     d.options,
-    d.end_reason,
+    d.end_reason
+   FROM job_detail d
+     LEFT JOIN job j ON j.id = d.job_id
+     LEFT JOIN job_end e ON e.job_id = d.job_id
+     LEFT JOIN LATERAL ( SELECT attempt.attempt,
+            attempt.job_status,
+            attempt.failures,
+            attempt.lost,
+            attempt.interruptions,
+            attempt.worker,
+            attempt.started_at,
+            attempt.ended_at
+           FROM attempt
+          WHERE attempt.job_id = d.job_id AND j.id IS NULL
+          ORDER BY attempt.attempt DESC
+         LIMIT 1) a ON true;
+create view job_truth as
+ SELECT s.id,
+    s.namespace,
+    s.queue,
+    s.type,
+    s.status,
+    s.priority,
+    s.run_at,
+    s.attempt,
+    s.failures,
+    s.lost,
+    s.interruptions,
+    s.max_attempts,
+    s.max_lost,
+    s.on_worker_lost,
+    s.token,
+    s.worker,
+    s.started_at,
+    s.cancel_requested_at,
+    s.finished_at,
+    s.progressed,
+    s.created_at,
+    s.input,
+    s.options,
+    s.end_reason,
+        CASE
+            WHEN s.status = 'running'::job_status AND (w.incarnation IS NULL OR w.ended_at IS NOT NULL OR w.until <= clock()) THEN 'lost'::text
+            WHEN s.status = 'running'::job_status AND s.cancel_requested_at IS NOT NULL THEN 'cancelling'::text
+            WHEN s.status = 'running'::job_status AND s.options ? 'progressDeadlineMs'::text AND (GREATEST(s.started_at,
+            CASE
+                WHEN p.attempt = s.attempt THEN p.at
+                ELSE NULL::timestamp with time zone
+            END,
+            CASE
+                WHEN c.attempt = s.attempt THEN c.at
+                ELSE NULL::timestamp with time zone
+            END) + milliseconds((s.options ->> 'progressDeadlineMs'::text)::double precision)) < clock() THEN 'stalled'::text
+            WHEN s.status = 'pending'::job_status AND s.failures > 0 THEN 'retrying'::text
+            WHEN s.status = 'pending'::job_status AND s.run_at > clock() THEN 'scheduled'::text
+            ELSE s.status::text
+        END AS state,
     p.done AS progress_done,
     p.total AS progress_total,
     p.message AS progress_message,
@@ -257,12 +333,11 @@ create view job_truth as
     w.ended_at AS worker_ended_at,
     LEAST(w.until, clock() + milliseconds(w.span_ms::double precision)) AS lease_expires_at,
     judged_after(w.until, w.span_ms, w.writable_mark_ms, tick.*) AS judged_after
-   FROM job j
-     JOIN job_detail d ON d.job_id = j.id
+   FROM job_stored s
      CROSS JOIN tick
-     LEFT JOIN worker w ON w.incarnation = j.worker
-     LEFT JOIN progress p ON p.job_id = j.id
-     LEFT JOIN checkpoint c ON c.job_id = j.id;
+     LEFT JOIN worker w ON w.incarnation = s.worker
+     LEFT JOIN progress p ON p.job_id = s.id
+     LEFT JOIN checkpoint c ON c.job_id = s.id;
 create view machine_truth as
  SELECT m.namespace,
     m.id,
@@ -295,6 +370,7 @@ create view worker_truth as
     d.registered_at,
     w.seen_at,
     w.lease_ms,
+    w.low_claim,
     w.beat_ms,
     w.loop_lag_ms,
     w.spool_depth,
@@ -319,7 +395,7 @@ function cancel(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::js
 function channel(p_namespace text) returns text stable security definer; -- admin, client, worker
 function channel_of(p_namespace text) returns text stable;
 function checkpoint(p_jobs uuid[], p_tokens uuid[], p_values text[]) returns text[] volatile security definer; -- admin, worker
-function claim(p_worker uuid, p_claim uuid, p_want integer, p_queues text[], p_types text[]) returns json volatile security definer; -- admin, worker
+function claim(p_worker uuid, p_claim uuid, p_want integer, p_queues text[], p_types text[], p_lanes bigint[] DEFAULT NULL::bigint[], p_marks bigint[] DEFAULT NULL::bigint[]) returns json volatile security definer; -- admin, worker
 function claimed_jobs(p_jobs uuid[]) returns json stable;
 function clock() returns timestamp with time zone stable;
 function clock_after_wait() returns timestamp with time zone volatile;
@@ -330,6 +406,7 @@ function database_epoch() returns text stable;
 function database_life() returns text stable;
 function drain_workers(p_namespace text, p_workers uuid[], p_drain boolean) returns text[] volatile security definer; -- admin
 function elect_sweeper(p_namespace text, p_worker uuid) returns text volatile;
+function end_waiting(p_jobs uuid[], p_status job_status) returns void volatile;
 function end_worker(p_worker uuid, p_charge text, p_reason jsonb) returns json volatile security definer; -- admin, worker
 function end_workers(p_namespace text, p_workers uuid[], p_charge text, p_layer smallint, p_reason jsonb) returns uuid[] volatile;
 function enqueue(p_namespace text, p_types text[], p_inputs text[], p_options text[] DEFAULT NULL::text[], p_hint boolean DEFAULT true) returns uuid[] volatile security definer; -- admin, client, worker
@@ -343,7 +420,6 @@ function find_workers(p_namespace text, p_text text) returns jsonb stable securi
 function gap_ms() returns integer immutable;
 function get_jobs(p_namespace text, p_jobs uuid[], p_whole boolean DEFAULT false) returns jsonb stable security definer; -- admin, client, worker
 function guard() returns void volatile;
-function has_progressed(p_job uuid, p_attempt integer) returns boolean stable;
 function heard_again(p_worker worker) returns void volatile;
 function hint(p_namespace text, p_payload text) returns void volatile;
 function hold(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin
@@ -356,11 +432,14 @@ function iso(p_at timestamp with time zone) returns text stable;
 function job_attempts(p_job uuid) returns jsonb stable;
 function job_document(t job_truth) returns jsonb stable;
 function job_events(p_job uuid) returns jsonb stable;
+function job_id_of(p_prefix text, p_place bigint) returns uuid volatile;
 function job_logs(p_namespace text, p_job uuid, p_attempt integer DEFAULT NULL::integer, p_after bigint DEFAULT 0, p_limit integer DEFAULT 1000) returns jsonb stable security definer; -- admin, client
 function judged_after(p_until timestamp with time zone, p_span_ms integer, p_writable_mark_ms bigint, p_tick tick) returns timestamp with time zone stable;
+function know_fronts(p_lanes bigint[]) returns void volatile;
+function know_lane(p_lane bigint, p_namespace text, p_queue text, p_type text, p_priority smallint) returns void volatile;
 function known_types(p_namespace text) returns text[] stable security definer; -- admin, client
-function lane_head(p_namespace text, p_queue text, p_type text, p_below integer, OUT head_priority integer, OUT head_at timestamp with time zone, OUT head_id uuid, OUT next_due_at timestamp with time zone) returns record stable;
-function last_chance(p_namespace text, p_worker uuid, p_reserved uuid, p_busy boolean, p_queues text[], p_types text[]) returns uuid volatile;
+function lane_of(p_namespace text, p_queue text, p_type text, p_priority smallint) returns bigint immutable;
+function last_chance(p_namespace text, p_worker uuid, p_reserved uuid, p_busy boolean, p_lanes bigint[]) returns uuid volatile;
 function lease_lost_answer(p_worker uuid) returns json stable;
 function leases_exist(p_namespace text) returns boolean stable;
 function list_jobs(p_namespace text, p_states text[] DEFAULT NULL::text[], p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_worker text DEFAULT NULL::text, p_before uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 50) returns jsonb stable security definer; -- admin, client
@@ -369,7 +448,9 @@ function list_workers(p_namespace text, p_ended_within_ms bigint DEFAULT 3600000
 function log(p_jobs uuid[], p_tokens uuid[], p_ages double precision[], p_levels text[], p_messages text[], p_fields text[]) returns text[] volatile security definer; -- admin, worker
 function milliseconds(p_ms double precision) returns interval immutable;
 function milliseconds_between(p_from timestamp with time zone, p_to timestamp with time zone) returns bigint immutable;
+function place_due(p_lanes bigint[]) returns timestamp with time zone volatile;
 function progress(p_jobs uuid[], p_tokens uuid[], p_done double precision[], p_totals double precision[], p_messages text[]) returns text[] volatile security definer; -- admin, worker
+function put_back(p_jobs uuid[]) returns void volatile;
 function read_events(p_namespace text, p_after text DEFAULT NULL::text, p_limit integer DEFAULT 500) returns jsonb stable security definer; -- admin, client, worker
 function record_event(p_namespace text, p_kind text, p_jobs uuid[], p_worker uuid, p_data jsonb DEFAULT NULL::jsonb) returns void volatile;
 function register(p_namespace text, p_worker jsonb) returns json volatile security definer; -- admin, worker
@@ -383,6 +464,8 @@ function retry(p_namespace text, p_jobs uuid[]) returns text[] volatile security
 function settle(p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
 function settle_late(p_job uuid, p_token uuid, p_outcome text, p_value jsonb) returns text volatile;
 function stats(p_namespace text) returns jsonb stable security definer; -- admin, client
+function status_of(p_namespace text, p_job uuid) returns text stable;
+function store_jobs(p_namespace text, p_types text[], p_inputs text[], p_options jsonb, p_hint boolean) returns uuid[] volatile;
 function sweep(p_namespace text, p_worker uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 500, p_clock_stepped boolean DEFAULT false) returns json volatile security definer; -- admin, worker
 function sweep_every_ms() returns integer immutable;
 function take(p_jobs uuid[], p_worker uuid, p_claim_number integer) returns uuid[] volatile;
@@ -394,4 +477,4 @@ function value_bytes_max() returns integer immutable;
 function whole_reason(p_reason jsonb) returns jsonb immutable;
 function worker_document(t worker_truth) returns jsonb stable;
 function workers_for(p_namespace text, p_queue text, p_type text) returns jsonb stable;
-function workers_gone(p_namespace text) returns uuid[] stable;
+function workers_gone(p_namespace text, p_compare boolean) returns uuid[] stable;

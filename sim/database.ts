@@ -122,11 +122,10 @@ const SNAPSHOT = `
         'maxAttempts', j.max_attempts, 'maxLost', j.max_lost, 'policy', j.on_worker_lost,
         'cancel', j.cancel_requested_at is not null, 'finishedAt', j.finished_at,
         'runAtMs', round(extract(epoch from j.run_at - '2030-01-01 00:00:00+00'::timestamptz) * 1000),
-        'code', d.end_reason ->> 'code', 'checkpoint', c.value, 'checkpointAttempt', c.attempt, 'progressAttempt', p.attempt,
+        'code', j.end_reason ->> 'code', 'checkpoint', c.value, 'checkpointAttempt', c.attempt, 'progressAttempt', p.attempt,
         'shown', (select t.state from job_truth t where t.id = j.id)
       ) order by j.id), '[]')
-      from job j
-      join job_detail d on d.job_id = j.id
+      from job_stored j
       left join checkpoint c on c.job_id = j.id
       left join progress p on p.job_id = j.id
     ),
@@ -229,7 +228,7 @@ export async function openSimDatabase(input: {
     async reset() {
       await at(0)
       await client.query(`truncate ${all} restart identity`)
-      await client.query('alter sequence job_sequence restart')
+      await client.query('alter sequence job_place restart')
       await client.query('insert into database_identity default values')
       await client.query('insert into tick (at, writable_since) values (clock(), clock())')
     },

@@ -83,8 +83,8 @@ export const VARIANTS: Readonly<Record<string, Variant>> = Object.freeze({
     replacements: [
       {
         functionName: 'settle',
-        from: "when j.cancel_requested_at is not null then 'cancelled'",
-        to: "when j.cancel_requested_at is not null and o.outcome <> 'completed' then 'cancelled'",
+        from: "when j.cancel_requested_at is not null or o.outcome = 'cancelled' then 'cancelled'",
+        to: "when o.outcome <> 'completed' and j.cancel_requested_at is not null or o.outcome = 'cancelled' then 'cancelled'",
       },
     ],
     caughtBy: ['terminal'],

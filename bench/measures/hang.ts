@@ -101,7 +101,7 @@ async function freezeOne(site: Site, finish: string): Promise<Thaw> {
     `select not exists (select from %s.checkpoint where job_id = $1)
         and not exists (select from %s.progress where job_id = $1)
         and not exists (select from %s.attempt_log where job_id = $1)
-        and not exists (select from %s.job where type = 'bench.instant') as clean`,
+        and not exists (select from %s.job_detail where type = 'bench.instant') as clean`,
     [job],
   )
   writeFileSync(finish, '')

@@ -112,7 +112,7 @@ function stopFigure(
 
 async function costOf(site: Site, job: string): Promise<Cost> {
   const [cost] = await site.rows<Cost>(
-    `select failures, lost, interruptions from %s.job where id = $1`,
+    `select failures, lost, interruptions from %s.job_stored where id = $1`,
     [job],
   )
   if (cost === undefined) throw new Error(`Job ${job} is gone.`)

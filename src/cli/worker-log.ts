@@ -42,7 +42,7 @@ function jsonLog(level: LogLevel): WorkerLog {
   destination.on('error', () => undefined)
   const logger = pino(
     { level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime },
-    destination,
+    { write: gatherLines((text) => destination.write(text)) },
   )
   return {
     worker: (name, fields) => logger[EVENT_LEVELS[name]]({ event: name, ...fields }),
@@ -54,14 +54,34 @@ function jsonLog(level: LogLevel): WorkerLog {
   }
 }
 
+/**
+ * Writes the lines that one piece of code causes with one system call: at thousands of jobs a second, a call for each line costs more
+ * than the job. What is gathered is written before any handler goes on, so a process that hangs or is killed has said what it was doing.
+ */
+function gatherLines(write: (text: string) => void): (line: string) => void {
+  let gathered = ''
+  const flush = (): void => {
+    if (gathered === '') return
+    const text = gathered
+    gathered = ''
+    write(text)
+  }
+  process.on('exit', flush)
+  return (line) => {
+    if (gathered === '') queueMicrotask(flush)
+    gathered += line
+  }
+}
+
 function textLog(stream: NodeJS.WriteStream, terminal: Terminal, level: LogLevel): WorkerLog {
   const least = RANK[level] ?? 30
   stream.on('error', () => undefined)
+  const line = gatherLines((text) => stream.write(text))
   const write = (at: 'debug' | 'info' | 'warn' | 'error', text: string): void => {
     if ((RANK[at] ?? 30) < least) return
     const time = paint(terminal, ['dim'], new Date().toISOString().slice(11, 19))
     const styles: Style[] = at === 'error' ? ['red', 'bold'] : at === 'warn' ? ['yellow'] : []
-    stream.write(`${time}  ${paint(terminal, styles, plain(text))}\n`)
+    line(`${time}  ${paint(terminal, styles, plain(text))}\n`)
   }
   return {
     worker: (name, fields) => write(EVENT_LEVELS[name], workerSentence(terminal, name, fields)),

@@ -2,35 +2,45 @@
 -- locks the worker row first, refuses an ended one and sets the lease; the worker counts from when it sent the claim.
 --
 -- p_claim is made by the client: the same id again returns the same attempts, so a lost reply costs nothing.
--- Order: priority, then due time, then id, over all queues and types together.
+-- Order: priority, then jobs that were given back, then place, over all queues and types together. A job whose time has come
+-- gets its place from the first claim that sees it.
 -- The last chance is taken alone: a job with one lost worker left shares its worker with no other. An idle worker takes
 -- such a job first; a busy one reserves it, takes nothing more and so becomes idle.
+--
+-- p_lanes, p_marks: for each lane a place below which the caller has seen nothing. Only a hint, so that a claim does not walk over
+-- what others have taken: a mark that is too low costs time, one that is too high delays what stands below it until somebody
+-- claims without it. The answer's marks say what the caller may conclude (see the worker's lane marks).
 create or replace function claim(
   p_worker uuid,
   p_claim uuid,
   p_want integer,
   p_queues text[],
-  p_types text[]
+  p_types text[],
+  p_lanes bigint[] default null,
+  p_marks bigint[] default null
 ) returns json
 language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
+  -- Read before this transaction has an id, which every lock below gives it.
+  v_end bigint := coalesce(pg_sequence_last_value('job_place'), 0);
+  v_oldest xid8;
   v_now timestamptz := clock();
   v_worker worker;
   v_ns text;
-  v_holds_any boolean;
-  v_idle boolean;
-  v_holds_last_chance boolean;
+  v_again boolean;
+  v_idle boolean := false;
+  v_holds_last_chance boolean := false;
   v_alone uuid;
   v_taken uuid[] := '{}';
   v_got uuid[];
   v_left integer := p_want;
-  v_queue text[];
-  v_type text[];
-  v_priority integer[];
-  v_at timestamptz[];
-  v_id uuid[];
-  v_head record;
+  v_lanes bigint[];
+  v_priorities smallint[];
+  v_places bigint[];
+  v_heads bigint[];
+  v_due boolean;
+  v_last boolean;
   v_next_due timestamptz;
   v_best integer;
   v_second integer;
@@ -45,105 +55,117 @@ begin
     return lease_lost_answer(p_worker);
   end if;
   v_ns := v_worker.namespace;
+  v_again := v_worker.last_claim is not distinct from p_claim;
 
-  if v_worker.last_claim = p_claim then
+  if v_again then
     v_alone := v_worker.alone_for;
     v_taken := array(
-      select id from job
-      where namespace = v_ns and worker = p_worker and status = 'running' and claim_number = v_worker.claim_number
+      select id from job where worker = p_worker and claim_number = v_worker.claim_number and status = 'running'
     );
     v_left := 0;
   elsif v_worker.drain_requested_at is not null or v_worker.draining_at is not null then
     v_left := 0;
   end if;
-
-  v_holds_last_chance := exists (
-    select from job j
-    where j.namespace = v_ns and j.worker = p_worker and j.status = 'running' and j.lost >= j.max_lost - 1
-      and not has_progressed(j.id, j.attempt)
-  );
-  if v_holds_last_chance then
-    v_left := 0;
-  elsif v_left > 0 and exists (
-    select from job j
-    where j.namespace = v_ns and j.status = 'pending' and j.lost >= j.max_lost - 1
-      and j.queue = any (p_queues) and j.type = any (p_types) and j.run_at <= v_now
-  ) then
-    v_holds_any := exists (select from job j where j.namespace = v_ns and j.worker = p_worker and j.status = 'running');
-    v_alone := last_chance(v_ns, p_worker, v_worker.alone_for, v_holds_any, p_queues, p_types);
-    if v_alone is not null then
-      if not v_holds_any then
-        v_taken := take(array[v_alone], p_worker, v_worker.claim_number + 1);
-        v_holds_last_chance := true;
-        v_alone := null;
-      end if;
+  if v_worker.alone_for is not null then
+    v_holds_last_chance := exists (
+      select from job where id = v_worker.alone_for and worker = p_worker and status = 'running' and not progressed
+    );
+    if v_holds_last_chance then
+      v_alone := v_worker.alone_for;
       v_left := 0;
     end if;
   end if;
 
   if v_left > 0 then
-    select array_agg(q), array_agg(t)
-    into v_queue, v_type
-    from unnest(p_queues) as q cross join unnest(p_types) as t;
-    for i in 1 .. coalesce(cardinality(v_queue), 0) loop
-      select * into v_head from lane_head(v_ns, v_queue[i], v_type[i], 32768);
-      v_priority[i] := v_head.head_priority;
-      v_at[i] := v_head.head_at;
-      v_id[i] := v_head.head_id;
-      v_next_due := least(v_next_due, v_head.next_due_at);
-    end loop;
+    select array_agg(l.id order by l.priority desc, l.id & 1 desc, l.id), array_agg(l.priority order by l.priority desc, l.id & 1 desc, l.id)
+    into v_lanes, v_priorities
+    from (
+      select distinct id, priority from lane where namespace = v_ns and queue = any (p_queues) and type = any (p_types)
+    ) as l;
+    select bool_or(w.due_at <= v_now), min(w.due_at) filter (where w.due_at > v_now), bool_or(w.last_at <= v_now)
+    into v_due, v_next_due, v_last
+    from (
+      select (
+               select j.run_at from job j
+               where j.lane = l.id and (j.lost >= j.max_lost - 1) = false and j.status = 'pending' and j.place is null
+               order by j.run_at, j.id limit 1
+             ) as due_at,
+             (
+               select j.run_at from job j
+               where j.lane = l.id and (j.lost >= j.max_lost - 1) = true and j.status = 'pending' and j.place is null
+               order by j.run_at, j.id limit 1
+             ) as last_at
+      from unnest(v_lanes) as l (id)
+    ) as w;
+    if v_due then
+      v_next_due := place_due(v_lanes);
+    end if;
+    if v_last then
+      v_idle := not exists (
+        select from job where worker = p_worker and claim_number >= v_worker.low_claim and status = 'running'
+      );
+      v_alone := last_chance(v_ns, p_worker, v_worker.alone_for, not v_idle, v_lanes);
+      if v_alone is not null then
+        if v_idle then
+          v_taken := take(array[v_alone], p_worker, v_worker.claim_number + 1);
+          v_holds_last_chance := true;
+        end if;
+        v_left := 0;
+      end if;
+    end if;
+  end if;
+
+  if v_left > 0 and v_lanes is not null then
+    -- Older than the snapshot of the next statement, which is the safe side.
+    v_oldest := pg_snapshot_xmin(pg_current_snapshot());
+    select array_agg(h.place order by l.n)
+    into v_heads
+    from unnest(v_lanes) with ordinality as l (id, n)
+    left join unnest(p_lanes, p_marks) as m (id, mark) on m.id = l.id
+    left join lateral (
+      select j.place from job j
+      where j.lane = l.id and j.place > coalesce(m.mark, 0) and j.status = 'pending'
+      order by j.place limit 1
+    ) as h on true;
+    v_places := v_heads;
 
     -- Merges the lanes: each turn takes from the lane whose head comes first, up to where another lane's head comes before.
     -- Ends: every turn either fills what is wanted or moves one lane's head on.
     while v_left > 0 loop
       v_best := null;
       v_second := null;
-      for i in 1 .. coalesce(cardinality(v_queue), 0) loop
-        continue when v_priority[i] is null;
-        if v_best is null or (-v_priority[i], v_at[i], v_id[i]) < (-v_priority[v_best], v_at[v_best], v_id[v_best]) then
+      for i in 1 .. cardinality(v_lanes) loop
+        continue when v_places[i] is null;
+        -- The lanes are in order of priority, fronts first.
+        exit when v_best is not null and (v_priorities[i] < v_priorities[v_best] or v_lanes[i] & 1 < v_lanes[v_best] & 1);
+        if v_best is null or v_places[i] < v_places[v_best] then
           v_second := v_best;
           v_best := i;
-        elsif v_second is null or (-v_priority[i], v_at[i], v_id[i]) < (-v_priority[v_second], v_at[v_second], v_id[v_second]) then
+        elsif v_second is null or v_places[i] < v_places[v_second] then
           v_second := i;
         end if;
       end loop;
       exit when v_best is null;
-      if v_priority[v_second] < v_priority[v_best] then
-        v_second := null;
-      end if;
 
       v_got := take(array(
         select j.id
         from job j
-        where j.namespace = v_ns and j.queue = v_queue[v_best] and j.type = v_type[v_best]
-          and j.status = 'pending' and j.priority = v_priority[v_best] and j.run_at <= v_now
-          and (j.run_at, j.id) >= (v_at[v_best], v_id[v_best])
-          and (v_second is null or (j.run_at, j.id) < (v_at[v_second], v_id[v_second]))
-          and j.lost < j.max_lost - 1
-        order by j.run_at, j.id
+        where j.lane = v_lanes[v_best] and j.status = 'pending'
+          and j.place >= v_places[v_best] and (v_second is null or j.place < v_places[v_second])
+        order by j.place
         limit v_left
         for no key update skip locked
       ), p_worker, v_worker.claim_number + 1);
       v_taken := v_taken || v_got;
       v_left := v_left - cardinality(v_got);
-      if v_left > 0 then
-        if v_second is not null then
-          select j.priority::integer as head_priority, j.run_at as head_at, j.id as head_id
-          into v_head
-          from job j
-          where j.namespace = v_ns and j.queue = v_queue[v_best] and j.type = v_type[v_best]
-            and j.status = 'pending' and j.priority = v_priority[v_best] and j.run_at <= v_now
-            and (j.run_at, j.id) > (v_at[v_second], v_id[v_second])
-          order by j.run_at, j.id
-          limit 1;
-        end if;
-        if v_second is null or not found then
-          select * into v_head from lane_head(v_ns, v_queue[v_best], v_type[v_best], v_priority[v_best]);
-          v_next_due := least(v_next_due, v_head.next_due_at);
-        end if;
-        v_priority[v_best] := v_head.head_priority;
-        v_at[v_best] := v_head.head_at;
-        v_id[v_best] := v_head.head_id;
+      if v_second is null then
+        v_places[v_best] := null;
+      elsif v_left > 0 then
+        v_places[v_best] := (
+          select j.place from job j
+          where j.lane = v_lanes[v_best] and j.place > v_places[v_second] and j.status = 'pending'
+          order by j.place limit 1
+        );
       end if;
     end loop;
   end if;
@@ -151,8 +173,9 @@ begin
   -- With a job in hand the lease is one lease from the last sign of life, which is this claim or a renewal that overtook it: a
   -- busy worker's never shrinks by that, and the long deadline of one that was idle does not protect the job. A worker that holds
   -- nothing is on its idle beat from now on: its next claim may come that late.
-  v_idle := cardinality(v_taken) = 0
-    and not exists (select from job j where j.namespace = v_ns and j.worker = p_worker and j.status = 'running');
+  v_idle := cardinality(v_taken) = 0 and (not v_worker.holds or not exists (
+    select from job where worker = p_worker and claim_number >= v_worker.low_claim and status = 'running'
+  ));
   update worker
   set seen_at = v_now,
       span_ms = case when v_idle then greatest(lease_ms, 3 * idle_beat_ms) when cardinality(v_taken) > 0 then lease_ms else span_ms end,
@@ -162,26 +185,25 @@ begin
         else greatest(until, v_now + milliseconds(case when v_idle then greatest(lease_ms, 3 * idle_beat_ms) else span_ms end))
       end,
       writable_mark_ms = (select writable_total_ms from tick),
-      claim_number = v_worker.claim_number + case when last_claim = p_claim then 0 else 1 end,
+      claim_number = v_worker.claim_number + case when v_again then 0 else 1 end,
+      low_claim = case when v_idle then v_worker.claim_number + 1 else low_claim end,
+      holds = not v_idle,
       last_claim = p_claim,
       alone_for = v_alone
   where incarnation = p_worker;
 
-  if cardinality(v_taken) > 0 then
-    if v_worker.last_claim is distinct from p_claim then
-      perform record_event(v_ns, 'job.picked_up', v_taken, p_worker);
-    end if;
-    if not exists (select from sweeper where namespace = v_ns and leader_at > v_now - milliseconds(2.5 * sweep_every_ms())) then
-      perform hint(v_ns, 'watch');
-    end if;
+  if cardinality(v_taken) > 0 and not v_again then
+    perform record_event(v_ns, 'job.picked_up', v_taken, p_worker);
   end if;
 
   return json_build_object(
     'outcome', 'claimed',
     'drain', v_worker.drain_requested_at is not null,
-    'alone', v_holds_last_chance or v_alone is not null,
-    'running', cardinality(v_taken) > 0 or leases_exist(v_ns),
+    'alone', v_alone is not null,
+    'running', not v_idle or leases_exist(v_ns),
     'nextDueMs', milliseconds_between(v_now, v_next_due),
+    'marks', case when p_lanes is not null and v_heads is not null then json_build_object(
+      'end', v_end, 'transaction', pg_current_xact_id(), 'oldest', v_oldest, 'lanes', v_lanes, 'heads', v_heads) end,
     'jobs', claimed_jobs(v_taken)
   );
 end

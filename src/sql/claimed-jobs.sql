@@ -7,7 +7,7 @@ begin
   return (
     select coalesce(json_agg(row_to_json(claimed)), '[]')
     from (
-      select j.id, j.token, j.attempt, j.queue, j.type, d.input, d.options, j.failures, j.lost, j.interruptions,
+      select j.id, j.token, j.attempt, d.queue, d.type, d.input, d.options, j.failures, j.lost, j.interruptions,
              j.max_attempts as "maxAttempts", j.max_lost as "maxLost",
              case when j.attempt > 1 then (
                select json_build_object(
@@ -20,7 +20,7 @@ begin
       from unnest(p_jobs) as p (id)
       cross join lateral (select * from job where job.id = p.id offset 0) as j
       cross join lateral (select * from job_detail where job_detail.job_id = p.id offset 0) as d
-      order by j.priority desc, j.run_at, j.id
+      order by j.priority desc, j.lane & 1 desc, j.place, j.id
     ) as claimed
   );
 end

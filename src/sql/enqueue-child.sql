@@ -13,6 +13,6 @@ begin
   if not exists (select from fenced(array[p_job], array[p_token], 'enqueue') where attempt is not null) then
     return null;
   end if;
-  return enqueue((select namespace from job where id = p_job), p_types, p_inputs, p_options);
+  return enqueue((select namespace from job_detail where job_id = p_job), p_types, p_inputs, p_options);
 end
 $$;

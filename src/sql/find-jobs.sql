@@ -3,9 +3,9 @@ create or replace function find_jobs(p_namespace text, p_ending text) returns uu
 language sql stable security definer set search_path from current
 as $$
   select array(
-    select id from job
-    where namespace = p_namespace and right(id::text, length(p_ending)) = lower(p_ending)
-    order by id desc
+    select job_id from job_detail
+    where namespace = p_namespace and right(job_id::text, length(p_ending)) = lower(p_ending)
+    order by job_id desc
     limit 3
   )
 $$;

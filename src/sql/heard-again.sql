@@ -18,8 +18,7 @@ begin
     where namespace = p_worker.namespace and id = p_worker.machine_id;
     v_jobs := array(select job_id from attempt where worker = p_worker.incarnation and ended_as = 'lost');
     perform 1 from job where id = any (v_jobs) order by id for no key update;
-    update job set lost = greatest(0, lost - 1)
-    where id = any (v_jobs) and status not in ('completed', 'failed', 'cancelled');
+    update job set lost = greatest(0, lost - 1) where id = any (v_jobs);
     update attempt set end_reason = end_reason || '{"falseAlarm": true}'
     where worker = p_worker.incarnation and ended_as = 'lost';
   elsif p_worker.end_layer = 2 then

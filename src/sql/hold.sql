@@ -6,7 +6,7 @@ begin
   perform guard();
   perform 1 from job where id = any (p_jobs) and namespace = p_namespace order by id for no key update;
   with held as (
-    update job set status = 'held'
+    update job set status = 'held', place = null
     where id = any (p_jobs) and namespace = p_namespace and status = 'pending'
     returning id
   ),
@@ -15,11 +15,6 @@ begin
     from held h where d.job_id = h.id
   )
   insert into event (at, namespace, kind, job_ids, data) select clock(), p_namespace, 'job.held', array[id], p_reason from held;
-  return array(
-    select coalesce(j.status::text, 'not_found')
-    from unnest(p_jobs) with ordinality as p (id, n)
-    left join job j on j.id = p.id and j.namespace = p_namespace
-    order by p.n
-  );
+  return array(select status_of(p_namespace, p.id) from unnest(p_jobs) with ordinality as p (id, n) order by p.n);
 end
 $$;

@@ -13,14 +13,32 @@ as $$
   join attempt a on a.job_id = j.id and a.attempt = j.attempt
   where j.status = 'running'
   union all
-  select 'a waiting or ended job has no token', j.id from job j where j.status <> 'running' and j.token is not null
-  union all
-  select 'every claim left one attempt', j.id
+  select 'what runs is found by its worker''s oldest open claim', j.id
   from job j
-  where (select count(*) from attempt a where a.job_id = j.id) <> j.attempt - case when j.status = 'running' then 1 else 0 end
+  join worker w on w.incarnation = j.worker
+  where j.status = 'running' and (j.claim_number < w.low_claim or not w.holds or w.emptied_at is not null)
   union all
-  select 'a job that ended by attempts ended as its last one says', j.id
+  select 'a live row has not ended, and has a job', j.id
   from job j
-  join attempt a on a.job_id = j.id and a.attempt = j.attempt
-  where j.status = 'completed' and a.ended_as <> 'completed'
+  left join job_detail d on d.job_id = j.id
+  where d.job_id is null or j.status in ('completed', 'failed', 'cancelled') or exists (select from job_end e where e.job_id = j.id)
+  union all
+  select 'what waits stands in a lane that claims know', j.id
+  from job j
+  where j.status = 'pending' and not exists (select from lane l where l.id = j.lane)
+  union all
+  select 'a last chance has no place among others', j.id
+  from job j
+  where j.status = 'pending' and j.place is not null and j.lost >= j.max_lost - 1
+  union all
+  select 'every job waits, runs, is set aside or has ended', s.id from job_stored s where s.status is null
+  union all
+  select 'every claim left one attempt', s.id
+  from job_stored s
+  where (select count(*) from attempt a where a.job_id = s.id) <> s.attempt - case when s.status = 'running' then 1 else 0 end
+  union all
+  select 'a job that ended by attempts ended as its last one says', s.id
+  from job_stored s
+  join attempt a on a.job_id = s.id and a.attempt = s.attempt
+  where s.status = 'completed' and a.ended_as <> 'completed'
 $$;

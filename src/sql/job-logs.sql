@@ -9,7 +9,7 @@ as $$
   from (
     select * from attempt_log
     where job_id = p_job and line > p_after and (p_attempt is null or attempt = p_attempt)
-      and exists (select from job where id = p_job and namespace = p_namespace)
+      and exists (select from job_detail where job_id = p_job and namespace = p_namespace)
     order by line
     limit p_limit
   ) as l

@@ -1,13 +1,6 @@
 -- The job whose last chance this worker should take, or wait for, alone: for an idle worker any due one, for a busy one the
 -- one that it reserved before, else one that no other live worker has reserved. Locks it.
-create or replace function last_chance(
-  p_namespace text,
-  p_worker uuid,
-  p_reserved uuid,
-  p_busy boolean,
-  p_queues text[],
-  p_types text[]
-) returns uuid
+create or replace function last_chance(p_namespace text, p_worker uuid, p_reserved uuid, p_busy boolean, p_lanes bigint[]) returns uuid
 language plpgsql
 as $$
 declare
@@ -15,8 +8,8 @@ declare
 begin
   select j.id into v_job
   from job j
-  where j.namespace = p_namespace and j.status = 'pending' and j.lost >= j.max_lost - 1
-    and j.queue = any (p_queues) and j.type = any (p_types) and j.run_at <= clock()
+  where j.lane = any (p_lanes) and (j.lost >= j.max_lost - 1) = true and j.status = 'pending' and j.place is null
+    and j.run_at <= clock()
     and (
       not p_busy
       or j.id = p_reserved

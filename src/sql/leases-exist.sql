@@ -1,4 +1,8 @@
--- Whether anything is running in a namespace. Without that there is nothing to lose and nobody has to sweep.
+-- Whether anything may be running in a namespace: a worker holds something, or has ended and not all has come back. Without that
+-- there is nothing to lose and nobody has to sweep. A restored copy may lack a worker's row: workers_gone looks for that.
 create or replace function leases_exist(p_namespace text) returns boolean
 language sql stable
-as $$ select exists (select from job where namespace = p_namespace and status = 'running') $$;
+as $$
+  select exists (select from worker where namespace = p_namespace and ended_at is null and holds)
+    or exists (select from worker where namespace = p_namespace and ended_at is not null and emptied_at is null)
+$$;

@@ -123,6 +123,17 @@ export interface ClaimedJob {
   } | null
 }
 
+export interface SeenLanes {
+  /** The last place that had been drawn before this claim's transaction had its id. */
+  readonly end: number
+  readonly transaction: string
+  /** The oldest transaction that was still under way, before the lanes were looked at. */
+  readonly oldest: string
+  readonly lanes: readonly number[]
+  /** For each lane the lowest place above its mark at which a job waited, or null. */
+  readonly heads: readonly (number | null)[]
+}
+
 export interface Claimed {
   readonly outcome: 'claimed'
   readonly drain: boolean
@@ -131,6 +142,8 @@ export interface Claimed {
   readonly running: boolean
   /** Milliseconds until the next scheduled job of these types is due, or null. */
   readonly nextDueMs: number | null
+  /** What was seen of the lanes, for the marks of the next claim; null when nothing was looked for. */
+  readonly marks: SeenLanes | null
   readonly jobs: readonly ClaimedJob[]
 }
 
@@ -142,9 +155,19 @@ export function claim(
     want: number
     queues: readonly string[]
     types: readonly string[]
+    /** Where to begin in each lane. Default the beginning. */
+    marks?: { readonly lanes: readonly number[]; readonly places: readonly number[] }
   },
 ): Promise<Claimed | LeaseLostAnswer> {
-  return call(db, 'claim', [input.incarnation, input.claim, input.want, input.queues, input.types])
+  return call(db, 'claim', [
+    input.incarnation,
+    input.claim,
+    input.want,
+    input.queues,
+    input.types,
+    input.marks?.lanes ?? null,
+    input.marks?.places ?? null,
+  ])
 }
 
 export interface Renewed {

@@ -76,7 +76,7 @@ begin
   return json_build_object(
     'id', v_id,
     'channel', channel_of(p_namespace),
-    'running', leases_exist(p_namespace),
+    'running', leases_exist(p_namespace) or cardinality(workers_gone(p_namespace, true)) > 0,
     'peers', coalesce((
       select json_agg(json_build_object(
         'incarnation', w.incarnation, 'pid', d.pid, 'bootId', d.boot_id,

@@ -16,12 +16,7 @@ begin
   into v_ids, v_tokens, v_workers
   from job
   where id = any (p_jobs) and namespace = p_namespace and status = 'running';
-  v_before := array(
-    select coalesce(j.status::text, 'not_found')
-    from unnest(p_jobs) with ordinality as p (id, n)
-    left join job j on j.id = p.id and j.namespace = p_namespace
-    order by p.n
-  );
+  v_before := array(select status_of(p_namespace, p.id) from unnest(p_jobs) with ordinality as p (id, n) order by p.n);
   if v_ids is null then
     return v_before;
   end if;

@@ -30,14 +30,14 @@ begin
     return coalesce((
       select json_agg(json_build_object('job', j.id, 'status', j.status) order by j.id)
       from job j
-      where j.namespace = p_namespace and j.status = 'running' and j.worker = any (v_stuck || workers_gone(p_namespace))
+      where j.status = 'running' and j.worker = any (v_stuck || workers_gone(p_namespace, true))
     ), '[]');
   end if;
   perform end_workers(p_namespace, v_stuck, 'lost', 4::smallint,
     jsonb_build_object('code', 'worker_lost', 'message', 'an operator found it silent', 'noticedBy', 'release-stuck'));
   select coalesce(json_agg(json_strip_nulls(json_build_object('job', t.job_id, 'status', t.job_status, 'code', t.end_code))), '[]')
   into v_back
-  from take_back(p_namespace, workers_gone(p_namespace), null) t;
+  from take_back(p_namespace, workers_gone(p_namespace, true), null) t;
   return v_back;
 end
 $$;

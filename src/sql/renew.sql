@@ -15,11 +15,12 @@ create or replace function renew(
   p_spool_depth integer default 0,
   p_direct boolean default false
 ) returns json
-language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off
+language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off
 as $$
 declare
   v_worker worker;
   v_idle_beat_ms integer := p_idle_beat_ms;
+  v_low integer;
   v_until timestamptz;
 begin
   perform guard();
@@ -37,7 +38,11 @@ begin
       'code', 'cloned', 'message', 'another process renews as this worker: a cloned machine or a restored snapshot'));
   end if;
 
-  if exists (select from job j where j.namespace = v_worker.namespace and j.worker = p_worker and j.status = 'running') then
+  v_low := (
+    select claim_number from job where worker = p_worker and claim_number >= v_worker.low_claim and status = 'running'
+    order by claim_number limit 1
+  );
+  if v_low is not null then
     v_idle_beat_ms := null;
   end if;
 
@@ -53,6 +58,8 @@ begin
       draining_at = case when p_draining then coalesce(draining_at, clock()) else draining_at end,
       loop_lag_ms = p_loop_lag_ms,
       spool_depth = p_spool_depth,
+      low_claim = coalesce(v_low, claim_number + 1),
+      holds = v_low is not null,
       backend_pid = case when p_direct then pg_backend_pid() end,
       connection_missing_since = null
   where incarnation = p_worker
@@ -65,11 +72,11 @@ begin
     'outcome', 'renewed',
     'leftMs', milliseconds_between(clock_after_wait(), v_until),
     'drain', v_worker.drain_requested_at is not null,
-    'running', leases_exist(v_worker.namespace),
+    'running', v_low is not null or leases_exist(v_worker.namespace),
     'held', coalesce((
       select json_agg(json_build_object('job', j.id, 'token', j.token, 'cancel', j.cancel_requested_at is not null))
       from job j
-      where j.namespace = v_worker.namespace and j.worker = p_worker and j.status = 'running'
+      where j.worker = p_worker and j.claim_number >= v_low and j.status = 'running'
     ), '[]')
   );
 end

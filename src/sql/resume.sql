@@ -1,33 +1,23 @@
--- Lets held jobs go on, with their budgets of lost workers and interruptions cleared. Answers: resumed | the status of a job that is not
--- held | not_found.
+-- Lets held jobs go on, at the front, with their budgets of lost workers and interruptions cleared. Answers: resumed | the status of a
+-- job that is not held | not_found.
 create or replace function resume(p_namespace text, p_jobs uuid[]) returns text[]
 language plpgsql security definer set search_path from current
 as $$
 declare
-  v_answers text[];
+  v_held uuid[];
 begin
   perform guard();
   perform 1 from job where id = any (p_jobs) and namespace = p_namespace order by id for no key update;
-  with target as materialized (
-    select id, status from job where id = any (p_jobs) and namespace = p_namespace
-  ),
-  resumed as (
-    update job j set status = 'pending', lost = 0, interruptions = 0
-    from target t
-    where j.id = t.id and t.status = 'held'
-    returning j.id
-  ),
-  explained as (
-    update job_detail d set end_reason = null from resumed r where d.job_id = r.id
-  ),
-  recorded as (
-    insert into event (at, namespace, kind, job_ids) select clock(), p_namespace, 'job.resumed', array[id] from resumed
-  )
-  select array_agg(coalesce(case when t.status = 'held' then 'resumed' else t.status::text end, 'not_found') order by p.n)
-  into v_answers
-  from unnest(p_jobs) with ordinality as p (id, n)
-  left join target t on t.id = p.id;
+  v_held := array(select id from job where id = any (p_jobs) and namespace = p_namespace and status = 'held');
+  update job set status = 'pending', lost = 0, interruptions = 0 where id = any (v_held);
+  perform put_back(v_held);
+  update job_detail set end_reason = null where job_id = any (v_held);
+  insert into event (at, namespace, kind, job_ids) select clock(), p_namespace, 'job.resumed', array[id] from unnest(v_held) as id;
   perform hint(p_namespace, 'pending:*');
-  return coalesce(v_answers, '{}');
+  return array(
+    select case when p.id = any (v_held) then 'resumed' else status_of(p_namespace, p.id) end
+    from unnest(p_jobs) with ordinality as p (id, n)
+    order by p.n
+  );
 end
 $$;

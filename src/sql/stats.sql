@@ -7,15 +7,27 @@ as $$
     'jobs', (
       select jsonb_object_agg(s.status, s.count)
       from (
-        select 'pending' as status, (select count(*) from (select from job where namespace = p_namespace and status = 'pending' and run_at <= clock() and failures = 0 limit 10001) x) as count
-        union all select 'scheduled', (select count(*) from (select from job where namespace = p_namespace and status = 'pending' and run_at > clock() and failures = 0 limit 10001) x)
-        union all select 'retrying', (select count(*) from (select from job where namespace = p_namespace and status = 'pending' and failures > 0 limit 10001) x)
-        union all select 'blocked', (select count(*) from (select from job where namespace = p_namespace and status = 'blocked' limit 10001) x)
-        union all select 'held', (select count(*) from (select from job where namespace = p_namespace and status = 'held' limit 10001) x)
-        union all select r.state, (select count(*) from job_truth t where t.namespace = p_namespace and t.status = 'running' and t.state = r.state)
-          from unnest('{running,cancelling,stalled,lost}'::text[]) as r (state)
-        union all select e.status::text, (select count(*) from (select from job where namespace = p_namespace and status = e.status and finished_at is not null limit 10001) x)
-          from unnest('{completed,failed,cancelled}'::job_status[]) as e (status)
+        select w.state as status, (
+          select count(*) from (
+            select from job j
+            where j.lane in (select id | front from lane cross join generate_series(0, 1) as front where namespace = p_namespace)
+              and j.status = 'pending'
+              and case when j.failures > 0 then 'retrying' when j.run_at > clock() then 'scheduled' else 'pending' end = w.state
+            limit 10001) x
+        ) as count
+        from unnest('{pending,scheduled,retrying}'::text[]) as w (state)
+        union all
+        select a.status::text, (select count(*) from (select from job where namespace = p_namespace and status = a.status limit 10001) x)
+        from unnest('{blocked,held}'::job_status[]) as a (status)
+        union all
+        select r.state, (select count(*) from job_truth t where t.namespace = p_namespace and t.status = 'running' and t.state = r.state)
+        from unnest('{running,cancelling,stalled,lost}'::text[]) as r (state)
+        union all
+        select e.status::text, (
+          select count(*) from (
+            select from job_stored t where t.namespace = p_namespace and t.status = e.status limit 10001) x
+        )
+        from unnest('{completed,failed,cancelled}'::job_status[]) as e (status)
       ) as s
     ),
     'oldestPendingAgeMs', (

@@ -25,6 +25,7 @@ declare
   v_back json;
   v_count integer;
   v_next_ms bigint;
+  v_compare boolean;
 begin
   perform guard();
   if p_worker is not null then
@@ -52,6 +53,8 @@ begin
     v_lapsed := array(
       select incarnation from worker
       where namespace = p_namespace and ended_at is null
+        -- What the judgement needs in any case, and cheap.
+        and until < v_now
         and judged_after(until, span_ms, writable_mark_ms, v_tick) < v_now
       order by incarnation
       limit p_limit
@@ -68,7 +71,12 @@ begin
     v_ended := v_ended || end_workers(p_namespace, v_unheard, 'lost', 3::smallint,
       jsonb_build_object('code', 'worker_lost', 'message', 'its connection to the database was gone and did not come back', 'noticedBy', v_by));
 
-    v_gone := workers_gone(p_namespace);
+    v_compare := p_worker is null
+      or exists (select from sweeper where namespace = p_namespace and compared_at < v_now - interval '1 minute');
+    if v_compare then
+      update sweeper set compared_at = v_now where namespace = p_namespace;
+    end if;
+    v_gone := workers_gone(p_namespace, v_compare);
     select coalesce(json_agg(json_strip_nulls(json_build_object('job', t.job_id, 'status', t.job_status, 'code', t.end_code))), '[]'), count(*)
     into v_back, v_count
     from take_back(p_namespace, v_gone, p_limit) t;

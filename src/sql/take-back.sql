@@ -5,7 +5,7 @@
 -- passed over: the next sweep finds it. Waiting would hold up the recovery of all others, and the tick with it.
 --
 -- Cancel wins over everything. A loss counts in a row, starting anew after progress; at max_lost the job has failed as
--- poison. What goes back keeps its due time and so stands at the front, without back-off.
+-- poison. What goes back stands at the front, without back-off.
 create or replace function take_back(p_namespace text, p_workers uuid[], p_limit integer)
 returns table (job_id uuid, job_status job_status, end_code text)
 language plpgsql
@@ -16,17 +16,17 @@ declare
   v_charge text;
   v_worker_lost boolean;
   v_reason jsonb;
-  v_progressed boolean;
   v_lost integer;
   v_interruptions integer;
   v_status job_status;
   v_ended_as attempt_end;
   v_end jsonb;
+  v_back uuid[] := '{}';
 begin
   for j in
     select job.*
     from job
-    where job.namespace = p_namespace and job.status = 'running' and job.worker = any (p_workers)
+    where job.worker = any (p_workers) and job.status = 'running' and job.namespace = p_namespace
     order by job.id
     limit p_limit
     for no key update skip locked
@@ -41,8 +41,7 @@ begin
     left join worker w on w.incarnation = x.incarnation
     left join worker_detail d on d.incarnation = x.incarnation;
 
-    v_progressed := has_progressed(j.id, j.attempt);
-    v_lost := case when v_progressed then 0 else j.lost end + case when v_charge = 'lost' then 1 else 0 end;
+    v_lost := case when j.progressed then 0 else j.lost end + case when v_charge = 'lost' then 1 else 0 end;
     v_interruptions := j.interruptions + case when v_charge = 'interrupted' then 1 else 0 end;
     v_ended_as := case when v_charge = 'interrupted' then 'interrupted' when v_charge = 'released' then 'released' else 'lost' end;
     v_end := null;
@@ -65,21 +64,23 @@ begin
         'message', format('it was interrupted %s times', v_interruptions));
     else
       v_status := 'pending';
+      v_back := v_back || j.id;
     end if;
 
-    update job
-    set status = v_status,
-        lost = v_lost,
-        interruptions = v_interruptions,
-        token = null,
-        finished_at = case when v_status in ('failed', 'cancelled') then clock() end
-    where id = j.id;
+    if v_status in ('failed', 'cancelled') then
+      delete from job where id = j.id;
+    else
+      update job
+      set status = v_status, lost = v_lost, interruptions = v_interruptions, token = null, place = null
+      where id = j.id;
+    end if;
     if v_end is not null then
       update job_detail d set end_reason = v_end where d.job_id = j.id;
     end if;
-    insert into attempt (job_id, attempt, token, worker, started_at, ended_at, ended_as, end_reason, last_checkpoint)
-    values (j.id, j.attempt, j.token, j.worker, j.started_at, clock(), v_ended_as, v_reason,
-            (select c.value from checkpoint c where c.job_id = j.id and c.attempt = j.attempt));
+    insert into attempt (job_id, attempt, token, worker, started_at, ended_at, ended_as, job_status, failures, lost, interruptions,
+                         end_reason, last_checkpoint)
+    values (j.id, j.attempt, j.token, j.worker, j.started_at, clock(), v_ended_as, v_status, j.failures, v_lost, v_interruptions, v_reason,
+            case when j.progressed then (select c.value from checkpoint c where c.job_id = j.id and c.attempt = j.attempt) end);
     perform record_event(p_namespace,
       case when v_end ->> 'code' = 'poison' then 'job.poisoned'
            when v_ended_as = 'lost' then 'job.recovered'
@@ -97,6 +98,13 @@ begin
     end_code := v_end ->> 'code';
     return next;
   end loop;
+  if cardinality(v_back) > 0 then
+    perform put_back(v_back);
+  end if;
+  update worker
+  set emptied_at = clock()
+  where incarnation = any (p_workers) and ended_at is not null and emptied_at is null
+    and not exists (select from job where job.worker = worker.incarnation and job.status = 'running');
   if job_id is not null then
     perform hint(p_namespace, 'pending:*');
   end if;

@@ -13,6 +13,7 @@ begin
         token = gen_random_uuid(),
         worker = p_worker,
         claim_number = p_claim_number,
+        progressed = false,
         started_at = clock()
     where id = any (p_jobs)
     returning id

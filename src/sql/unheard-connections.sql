@@ -54,10 +54,10 @@ begin
       )
       and not exists (
         select from job j
-        where j.namespace = p_namespace and j.status = 'running' and j.worker = w.incarnation
+        where j.worker = w.incarnation and j.claim_number >= w.low_claim and j.status = 'running'
           and j.cancel_requested_at is null
           and (j.on_worker_lost <> 'retry'
-            or case when has_progressed(j.id, j.attempt) then 0 else j.lost end + 1 >= j.max_lost)
+            or case when j.progressed then 0 else j.lost end + 1 >= j.max_lost)
       )
   );
 end

@@ -20,6 +20,7 @@ select
   d.registered_at,
   w.seen_at,
   w.lease_ms,
+  w.low_claim,
   w.beat_ms,
   w.loop_lag_ms,
   w.spool_depth,

@@ -33,6 +33,7 @@ import { endProcess } from './end-process.ts'
 import { errorOf } from './error-of.ts'
 import { FencedWrites } from './fenced-writes.ts'
 import { ownMachineId } from './identity.ts'
+import { LaneMarks } from './lane-marks.ts'
 import { Lifeline } from './lifeline.ts'
 import type { FromLifeline } from './lifeline-messages.ts'
 import { Outbox } from './outbox.ts'
@@ -324,6 +325,8 @@ class Running implements ExecutionHost {
   #lastClaimMs = -Infinity
   #openClaim: string | null = null
   #nextPoll: NodeJS.Timeout | null = null
+  #nextWide: NodeJS.Timeout | null = null
+  readonly #marks = new LaneMarks()
   #ticker: NodeJS.Timeout | null = null
   #hurry = new AbortController()
   #deadline: Date | null = null
@@ -479,15 +482,22 @@ class Running implements ExecutionHost {
     this.#lastClaimMs = Infinity
     this.#lifeline.add('claiming', 1)
     try {
+      const marks = this.#marks.next(sentMs)
       const answer = await claim(this.db, {
         incarnation,
         claim: this.#openClaim,
         want,
         queues: this.#o.queues,
         types: this.#types,
+        marks,
       })
       this.#openClaim = null
       if (answer.outcome === 'claimed') {
+        if (answer.marks !== null)
+          this.#marks.saw(marks, answer.marks, { sentMs, nowMs: elapsedMs() })
+        // What was committed late stands below the near marks, and nobody may tell of it again.
+        if (marks.reach === 'near' && answer.jobs.length < want)
+          this.#lookWideIn(this.#marks.wideInMs(elapsedMs()))
         if (incarnation === this.incarnation) this.#lifeline.proved(sentMs)
         const claimedMs = elapsedMs()
         for (const job of answer.jobs) this.#begin(job, incarnation, claimedMs)
@@ -497,6 +507,13 @@ class Running implements ExecutionHost {
       this.#lastClaimMs = elapsedMs()
       this.#lifeline.add('claiming', -1)
     }
+  }
+
+  #lookWideIn(inMs: number): void {
+    this.#nextWide ??= setTimeout(() => {
+      this.#nextWide = null
+      this.wake()
+    }, inMs)
   }
 
   #schedulePoll(nextDueMs: number | null): void {
@@ -894,6 +911,7 @@ class Running implements ExecutionHost {
     this.#charge = options.charge ?? 'interrupted'
     this.#deadline = new Date(Date.now() + graceMs)
     if (this.#nextPoll !== null) clearTimeout(this.#nextPoll)
+    if (this.#nextWide !== null) clearTimeout(this.#nextWide)
     enter('draining', reason)
     bus.emit('worker.draining', {
       workerId: this.workerId ?? '',
@@ -1013,8 +1031,10 @@ class Running implements ExecutionHost {
 
   #stopTimers(): void {
     if (this.#nextPoll !== null) clearTimeout(this.#nextPoll)
+    if (this.#nextWide !== null) clearTimeout(this.#nextWide)
     if (this.#ticker !== null) clearTimeout(this.#ticker)
     this.#nextPoll = null
+    this.#nextWide = null
     this.#ticker = null
   }
 }

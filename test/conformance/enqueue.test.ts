@@ -77,7 +77,7 @@ describe.each(SCHEMAS)('enqueue (%s schema)', (schema) => {
     expect(await p.in('other').enqueue(1, { key: 'k' })).not.toEqual([first])
     await p.cancel([first!])
     expect(await p.enqueue(1, { key: 'k' })).toEqual([first])
-    const [count] = await p.db.rows('select count(*)::integer as n from %s.job')
+    const [count] = await p.db.rows('select count(*)::integer as n from %s.job_detail')
     expect(count).toEqual({ n: 4 })
   })
 

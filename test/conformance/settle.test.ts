@@ -216,9 +216,9 @@ describe.each(SCHEMAS)('settle (%s schema)', (schema) => {
     const second = await p.register()
     const answer = await p.claim(second)
     expect(answer.jobs).toHaveLength(1)
-    const [before] = await p.db.rows('select * from %s.job')
+    const [before] = await p.db.rows('select * from %s.job_stored')
     expect(await p.complete(held, [{ late: true }])).toEqual(['lease_lost'])
-    expect(await p.db.rows('select * from %s.job')).toEqual([before])
+    expect(await p.db.rows('select * from %s.job_stored')).toEqual([before])
     const job = await p.job(ids[0]!)
     expect(job.attempts[0]).toMatchObject({
       endedAs: 'lost',
@@ -238,7 +238,7 @@ describe.each(SCHEMAS)('settle (%s schema)', (schema) => {
     const { held, worker } = await p.running(6)
     await p.evict([worker])
     expect((await p.claim(await p.register())).jobs).toHaveLength(6)
-    const before = await p.db.rows('select * from %s.job order by id')
+    const before = await p.db.rows('select * from %s.job_stored order by id')
     const outcomes = [
       'completed',
       'failed',
@@ -250,7 +250,7 @@ describe.each(SCHEMAS)('settle (%s schema)', (schema) => {
     expect(await p.settle(held, outcomes, [1, ERROR, ERROR, null, { x: 1 }, { x: 1 }])).toEqual(
       Array(6).fill('lease_lost'),
     )
-    expect(await p.db.rows('select * from %s.job order by id')).toEqual(before)
+    expect(await p.db.rows('select * from %s.job_stored order by id')).toEqual(before)
     expect(
       (await p.allEvents()).filter((event) => event.kind === 'job.stale_write').length,
     ).toBeGreaterThan(0)

@@ -173,7 +173,7 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
         await p.complete(heldOf(answer))
       }
       const left = await p.db.rows(
-        `select 1 from %s.job where status not in ('completed', 'failed')`,
+        `select 1 from %s.job_stored where status not in ('completed', 'failed')`,
       )
       if (left.length === 0) break
     }

@@ -274,7 +274,7 @@ test('B2: 10,000 random interleavings give exactly one terminal outcome per job'
   }>(
     `select j.id, j.status, count(a.*) filter (where a.ended_as = 'completed')::integer as completed,
             count(a.*) filter (where a.ended_as = 'cancelled')::integer as cancelled
-     from %s.job j left join %s.attempt a on a.job_id = j.id
+     from %s.job_stored j left join %s.attempt a on a.job_id = j.id
      group by j.id, j.status`,
   )
   expect(jobs.length).toBeGreaterThan(0)

@@ -88,7 +88,7 @@ describe.concurrent('the database', LIMIT, () => {
       'every job is completed',
       async () => {
         const [row] = await s.rows<{ open: number }>(
-          `select count(*)::integer as open from %s.job where status <> 'completed'`,
+          `select count(*)::integer as open from %s.job_stored where status <> 'completed'`,
         )
         return row?.open === 0
       },
@@ -190,7 +190,7 @@ describe.concurrent('the database', LIMIT, () => {
     expect(ended).toBeGreaterThan(60)
     for (const jobId of jobIds)
       expect(await s.jobIs(jobId, 'completed', 60_000)).toMatchObject({ failures: 0 })
-    const again = await s.rows(`select id, attempt from %s.job where attempt > 1`)
+    const again = await s.rows(`select id, attempt from %s.job_stored where attempt > 1`)
     expect(again).toEqual([])
     expect(s.journal().filter(({ what }) => what === 'start')).toHaveLength(60)
     for (const worker of workers) {

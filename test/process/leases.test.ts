@@ -121,7 +121,7 @@ describe.concurrent('a lease', LIMIT, () => {
     })
     expect(job.events?.map((event) => event.kind)).toContain('job.stale_write')
     expect(second.events('job.picked_up')).toHaveLength(1)
-    expect(await s.rows('select id from %s.job')).toHaveLength(1)
+    expect(await s.rows('select job_id from %s.job_detail')).toHaveLength(1)
   })
 
   test('E1: a handler that spins for five leases runs once, and the log names it', async (context) => {
@@ -176,7 +176,7 @@ describe.concurrent('a lease', LIMIT, () => {
       expect(worker.events('lease.lost')).toEqual([])
       // Not one time in the database is the worker's.
       const strange = await s.rows(
-        `select 'job' as found from %s.job j
+        `select 'job' as found from %s.job_stored j
        where greatest(j.run_at, j.started_at, j.finished_at) > clock_timestamp()
           or least(j.run_at, j.started_at, j.finished_at) < clock_timestamp() - interval '10 min'
        union all

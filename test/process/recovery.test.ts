@@ -116,7 +116,7 @@ describe.concurrent('a killed worker', { timeout: 120_000 }, () => {
       for (const jobId of jobIds) await s.journalLine('end', (line) => line.jobId === jobId)
       await s.until('a lease has passed', async () => {
         const [row] = await s.rows<{ old: boolean }>(
-          `select min(started_at) < clock_timestamp() - interval '8 s' as old from %s.job`,
+          `select min(started_at) < clock_timestamp() - interval '8 s' as old from %s.job_stored`,
         )
         return row?.old
       })
@@ -328,7 +328,7 @@ test('B8: twenty sweeps at the same instant recover five hundred orphans once', 
     [worker.incarnation],
   )
   expect(events).toEqual([{ count: 500 }])
-  expect(await p.db.rows(`select distinct status, lost from %s.job`)).toEqual([
+  expect(await p.db.rows(`select distinct status, lost from %s.job_stored`)).toEqual([
     { status: 'pending', lost: 1 },
   ])
 })

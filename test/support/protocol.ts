@@ -525,25 +525,25 @@ export async function openProtocol(
 export async function brokenRules(db: TestDatabase): Promise<unknown[]> {
   return db.rows(
     `select 'attempts are numbered from 1 without a gap' as rule, j.id
-     from %s.job j left join %s.attempt a on a.job_id = j.id
-     group by j.id
+     from %s.job_stored j left join %s.attempt a on a.job_id = j.id
+     group by j.id, j.attempt, j.status
      having count(a.attempt) <> coalesce(max(a.attempt), 0)
          or coalesce(max(a.attempt), 0) <> j.attempt - case when j.status = 'running' then 1 else 0 end
      union all
      select 'a waiting job has some of each budget left', j.id
-     from %s.job j
+     from %s.job_stored j
      where j.status = 'pending' and (j.failures >= j.max_attempts or j.lost >= j.max_lost or j.interruptions >= 100)
      union all
      select 'cancel that was asked has an end', j.id
-     from %s.job j
+     from %s.job_stored j
      where j.cancel_requested_at is not null and j.status not in ('running', 'cancelled')
      union all
      select 'one token is one attempt', (array_agg(a.job_id))[1]
      from (select job_id, token from %s.attempt union all select id, token from %s.job where token is not null) a
      group by a.token having count(*) > 1
      union all
-     select 'an attempt ran on a worker of the job''s namespace', j.id
-     from %s.job j join %s.attempt a on a.job_id = j.id join %s.worker w on w.incarnation = a.worker
+     select 'an attempt ran on a worker of the job''s namespace', j.job_id
+     from %s.job_detail j join %s.attempt a on a.job_id = j.job_id join %s.worker w on w.incarnation = a.worker
      where w.namespace <> j.namespace
      union all
      select 'an ended worker reserves no job', w.alone_for

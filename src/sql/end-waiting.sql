@@ -1,0 +1,11 @@
+-- Ends jobs that do not run, which no attempt will say. The caller has locked their rows.
+create or replace function end_waiting(p_jobs uuid[], p_status job_status) returns void
+language sql
+as $$
+  with ended as (
+    delete from job where id = any (p_jobs) and status <> 'running'
+    returning id, failures, lost, interruptions
+  )
+  insert into job_end (job_id, status, finished_at, failures, lost, interruptions)
+  select id, p_status, clock(), failures, lost, interruptions from ended
+$$;

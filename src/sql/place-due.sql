@@ -1,0 +1,45 @@
+-- Gives jobs whose time has come their place at the end of their lanes, at most 500 of each call, in the order of their times. Returns
+-- when the next one that is not due yet will be; now when more are due.
+create or replace function place_due(p_lanes bigint[]) returns timestamptz
+language plpgsql
+as $$
+declare
+  v_count integer;
+begin
+  -- Before a place is drawn: what a claim knows of places rests on it.
+  perform pg_current_xact_id();
+  with due as materialized (
+    select d.id, nextval('job_place') as place
+    from (
+      select j.id
+      from unnest(p_lanes) as l (id)
+      cross join lateral (
+        select id, run_at from job
+        where lane = l.id and (lost >= max_lost - 1) = false and status = 'pending' and place is null and run_at <= clock()
+        order by run_at, id
+        limit 500
+      ) as due
+      join job j on j.id = due.id and j.place is null and j.status = 'pending'
+      order by due.run_at, due.id
+      limit 500
+      for no key update of j skip locked
+    ) as d
+  )
+  update job set place = due.place from due where job.id = due.id;
+  get diagnostics v_count = row_count;
+  if v_count = 500 then
+    return clock();
+  end if;
+  return (
+    select min(w.due_at)
+    from (
+      select (
+        select j.run_at from job j
+        where j.lane = l.id and (j.lost >= j.max_lost - 1) = false and j.status = 'pending' and j.place is null and j.run_at > clock()
+        order by j.run_at, j.id limit 1
+      ) as due_at
+      from unnest(p_lanes) as l (id)
+    ) as w
+  );
+end
+$$;

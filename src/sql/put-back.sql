@@ -1,0 +1,23 @@
+-- Puts waiting jobs that have been begun, or set aside, at the front of their lanes, without back-off; one whose last chance it is
+-- waits to be taken alone, and one whose time has not come waits for that. The caller has locked their rows.
+create or replace function put_back(p_jobs uuid[]) returns void
+language plpgsql
+as $$
+declare
+  v_lanes bigint[];
+begin
+  -- Before a place is drawn: what a claim knows of places rests on it.
+  perform pg_current_xact_id();
+  with moved as (
+    update job
+    set lane = case when run_at <= clock() and lost < max_lost - 1 then lane | 1 else lane & ~1::bigint end,
+        place = case when run_at <= clock() and lost < max_lost - 1 then nextval('job_place') end
+    where id = any (p_jobs) and status = 'pending'
+    returning lane
+  )
+  select array_agg(distinct lane) filter (where lane & 1 = 1) into v_lanes from moved;
+  if v_lanes is not null then
+    perform know_fronts(v_lanes);
+  end if;
+end
+$$;

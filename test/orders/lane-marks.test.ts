@@ -1,0 +1,144 @@
+/**
+ * Marks let a claim start where the last one found its first job; this proves that they let it skip nothing.
+ *
+ * Method: enqueuers commit late, in any order, or not at all, with savepoints rolled back and some jobs delayed; workers of several lanes
+ * complete, release, fail and vanish; one transaction pins the horizon and another writes for seconds. Looks from the very beginning,
+ * the backstop, happen only when a worker starts. At the end every committed job must have been taken by claims that start at
+ * marks. The same with wide claims switched off must skip jobs, or the test would see nothing.
+ */
+import { setTimeout as after } from 'node:timers/promises'
+import { expect, test } from 'vitest'
+import { claim } from '../../src/sql/protocol.ts'
+import { LaneMarks } from '../../src/worker/lane-marks.ts'
+import { checkInvariantsAfterEach, openProtocol, type WorkerRow } from '../support/protocol.ts'
+
+checkInvariantsAfterEach()
+
+const BUSY_MS = 6_000
+/** How long claims go on with nothing new to find before what is left counts as skipped. */
+const QUIET_MS = 2_500
+const TYPES = ['x', 'y']
+const QUEUES = ['a', 'b']
+const some = (n: number): number => Math.floor(Math.random() * n)
+
+async function storm(wide: boolean): Promise<{ committed: number; skipped: number }> {
+  const p = await openProtocol('plain')
+  const startedMs = performance.now()
+  const busy = (): boolean => performance.now() - startedMs < BUSY_MS
+  const committed = new Set<string>()
+  let lastNewsMs = performance.now()
+  const enqueuing = { done: false }
+  const pin = await p.session()
+  await pin.query('begin isolation level repeatable read')
+  await pin.query('select count(*) from %s.job')
+
+  async function enqueuer(): Promise<void> {
+    const session = await p.session()
+    while (busy()) {
+      const mine: string[] = []
+      await session.begin()
+      for (let call = some(3); call >= 0; call -= 1) {
+        const queue = QUEUES[some(2)]!
+        const type = TYPES[some(2)]!
+        if (some(6) === 0) {
+          await session.query('savepoint s')
+          await session.enqueue(1 + some(3), { queue }, type)
+          await session.query('rollback to savepoint s')
+        }
+        const delayMs = some(8) === 0 ? some(600) : 0
+        const options = { queue, priority: some(3), delayMs, maxAttempts: 99, maxLost: 99 }
+        mine.push(...(await session.enqueue(1 + some(4), options, type)))
+      }
+      // The point of it: others draw later places and commit first.
+      await after(some(4) === 0 ? some(1_200) : some(20))
+      if (some(6) === 0) {
+        await session.rollback()
+      } else {
+        await session.commit()
+        for (const id of mine) committed.add(id)
+        lastNewsMs = performance.now()
+      }
+    }
+  }
+
+  async function unrelatedWriter(): Promise<void> {
+    const session = await p.session()
+    while (busy()) {
+      await session.begin()
+      await session.query('select pg_current_xact_id()')
+      await after(900)
+      await session.commit()
+      await after(300)
+    }
+  }
+
+  const done = new Set<string>()
+  const finished = (): boolean => [...committed].every((id) => done.has(id))
+
+  async function worker(number: number): Promise<void> {
+    let row: WorkerRow | null = null
+    let marks = new LaneMarks()
+    while (!enqueuing.done || (!finished() && performance.now() - lastNewsMs < QUIET_MS)) {
+      if (row === null) {
+        row = await p.register()
+        marks = new LaneMarks()
+      }
+      // Without wide claims: a clock that stands still is never due for one.
+      const clockMs = (): number => (wide ? performance.now() : 0)
+      const sentMs = clockMs()
+      const from = marks.next(sentMs)
+      const answer = await claim(p.db, {
+        incarnation: row.incarnation,
+        claim: crypto.randomUUID(),
+        want: 1 + some(8),
+        queues: number % 3 === 0 ? ['a'] : QUEUES,
+        types: number % 4 === 0 ? ['y'] : TYPES,
+        marks: from,
+      })
+      if (answer.outcome !== 'claimed') throw new Error('nobody has ended this worker')
+      if (answer.marks !== null) marks.saw(from, answer.marks, { sentMs, nowMs: clockMs() })
+      const held = answer.jobs.map(({ id, token }) => ({ job: id, token }))
+      if (held.length === 0) {
+        await after(5 + some(10))
+      } else if (busy() && some(40) === 0) {
+        await p.evict([row])
+        row = null
+      } else if (busy() && some(10) === 0) {
+        await p.release(held)
+      } else if (busy() && some(9) === 0) {
+        await p.fail(
+          held,
+          undefined,
+          held.map(() => some(200)),
+        )
+      } else {
+        const answers = await p.complete(held)
+        for (const [at, { job }] of held.entries()) {
+          if (answers[at] === 'completed') done.add(job)
+          lastNewsMs = performance.now()
+        }
+      }
+    }
+  }
+
+  await Promise.all([
+    Promise.all(Array.from({ length: 8 }, enqueuer)).then(() => (enqueuing.done = true)),
+    unrelatedWriter(),
+    ...Array.from({ length: 4 }, (_, number) => worker(number + 1)),
+  ])
+  await pin.query('commit')
+  const skipped = [...committed].filter((id) => !done.has(id)).length
+  expect([...done].filter((id) => !committed.has(id))).toEqual([])
+  return { committed: committed.size, skipped }
+}
+
+test('J1: claims that start at marks skip nothing, whoever commits late, rolls back, releases, fails or vanishes', async () => {
+  const { committed, skipped } = await storm(true)
+  expect(committed).toBeGreaterThan(100)
+  expect(skipped).toBe(0)
+}, 60_000)
+
+test('the same without wide claims skips jobs, so it would be seen', async () => {
+  const { skipped } = await storm(false)
+  expect(skipped).toBeGreaterThan(0)
+}, 60_000)
