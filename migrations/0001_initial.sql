@@ -65,7 +65,10 @@ create table job (
   status job_status not null default 'pending',
   on_worker_lost worker_lost_policy not null default 'retry',
   progressed boolean not null default false,
+  -- Waits until no other job with its concurrency key runs.
+  parked boolean not null default false,
   namespace text not null,
+  concurrency_key text,
   constraint job_running_has_token check ((status = 'running') = (token is not null))
 ) with (
   fillfactor = 80,
@@ -76,10 +79,15 @@ create table job (
 );
 create index job_claimable_idx on job (lane, place) where status = 'pending' and place is not null;
 comment on index job_claimable_idx is 'claim: the first jobs of a lane from a mark on';
-create index job_waiting_idx on job (lane, (lost >= max_lost - 1), run_at, id) where status = 'pending' and place is null;
+create index job_waiting_idx on job (lane, (lost >= max_lost - 1), run_at, id)
+  where status = 'pending' and place is null and not parked;
 comment on index job_waiting_idx is 'claim: jobs whose time has come, and those whose last chance is taken alone';
 create index job_running_idx on job (worker, claim_number) where status = 'running';
 comment on index job_running_idx is 'renew, sweep, view: what a worker holds, from its oldest open claim on';
+create index job_parked_idx on job (namespace, concurrency_key, priority desc, run_at, id) where parked;
+comment on index job_parked_idx is 'free_keys: the job that is next for a concurrency key';
+create index job_keyed_idx on job (namespace, concurrency_key) where status = 'running' and concurrency_key is not null;
+comment on index job_keyed_idx is 'admit: whether a job with this concurrency key runs';
 create index job_set_aside_idx on job (namespace, status) where status in ('held', 'blocked');
 comment on index job_set_aside_idx is 'stats, lists: jobs that wait for a person or for other jobs';
 

@@ -77,7 +77,9 @@ create table job (
   status job_status not null default 'pending'::job_status,
   on_worker_lost worker_lost_policy not null default 'retry'::worker_lost_policy,
   progressed boolean not null default false,
-  namespace text not null
+  parked boolean not null default false,
+  namespace text not null,
+  concurrency_key text
 ) with (fillfactor=80, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=5000, autovacuum_vacuum_cost_delay=0, autovacuum_analyze_scale_factor=10);
 create table job_detail (
   job_id uuid not null,
@@ -230,9 +232,11 @@ CREATE INDEX attempt_lost_idx ON attempt USING btree (worker) WHERE ended_as = '
 CREATE INDEX event_feed_idx ON event USING btree (namespace, transaction_id, id); -- read_events: the feed in commit-safe order
 CREATE INDEX event_job_idx ON event USING btree ((job_ids[1])) WHERE kind <> ALL (ARRAY['job.completed'::text, 'job.picked_up'::text]); -- job_events: what happened to one job
 CREATE INDEX job_claimable_idx ON job USING btree (lane, place) WHERE status = 'pending'::job_status AND place IS NOT NULL; -- claim: the first jobs of a lane from a mark on
+CREATE INDEX job_keyed_idx ON job USING btree (namespace, concurrency_key) WHERE status = 'running'::job_status AND concurrency_key IS NOT NULL; -- admit: whether a job with this concurrency key runs
+CREATE INDEX job_parked_idx ON job USING btree (namespace, concurrency_key, priority DESC, run_at, id) WHERE parked; -- free_keys: the job that is next for a concurrency key
 CREATE INDEX job_running_idx ON job USING btree (worker, claim_number) WHERE status = 'running'::job_status; -- renew, sweep, view: what a worker holds, from its oldest open claim on
 CREATE INDEX job_set_aside_idx ON job USING btree (namespace, status) WHERE status = ANY (ARRAY['held'::job_status, 'blocked'::job_status]); -- stats, lists: jobs that wait for a person or for other jobs
-CREATE INDEX job_waiting_idx ON job USING btree (lane, (lost >= (max_lost - 1)), run_at, id) WHERE status = 'pending'::job_status AND place IS NULL; -- claim: jobs whose time has come, and those whose last chance is taken alone
+CREATE INDEX job_waiting_idx ON job USING btree (lane, (lost >= (max_lost - 1)), run_at, id) WHERE status = 'pending'::job_status AND place IS NULL AND NOT parked; -- claim: jobs whose time has come, and those whose last chance is taken alone
 CREATE INDEX lane_id_idx ON lane USING btree (id); -- enqueue: whether a lane is known
 CREATE INDEX lane_idx ON lane USING btree (namespace, queue, type); -- claim: the lanes of a queue and type
 CREATE INDEX worker_gone_idx ON worker USING btree (namespace) WHERE ended_at IS NOT NULL AND emptied_at IS NULL; -- sweep: workers that have ended and may still hold jobs
@@ -262,6 +266,7 @@ create view job_stored as
             ELSE NULL::timestamp with time zone
         END AS finished_at,
     COALESCE(j.progressed, false) AS progressed,
+    COALESCE(j.parked, false) AS parked,
     d.created_at,
     d.input,
     d.options,
@@ -302,6 +307,7 @@ create view job_truth as
     s.cancel_requested_at,
     s.finished_at,
     s.progressed,
+    s.parked,
     s.created_at,
     s.input,
     s.options,
@@ -391,6 +397,7 @@ create view worker_truth as
      CROSS JOIN tick;
 
 function acknowledge_cancel(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
+function admit(p_jobs uuid[]) returns uuid[] volatile;
 function cancel(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin, client
 function channel(p_namespace text) returns text stable security definer; -- admin, client, worker
 function channel_of(p_namespace text) returns text stable;
@@ -417,6 +424,8 @@ function fail(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text
 function fenced(p_jobs uuid[], p_tokens uuid[], p_write text) returns TABLE(n bigint, job_id uuid, attempt integer, cancelling boolean) volatile;
 function find_jobs(p_namespace text, p_ending text) returns uuid[] stable security definer; -- admin, client
 function find_workers(p_namespace text, p_text text) returns jsonb stable security definer; -- admin, client
+function free_idle_keys(p_namespace text) returns void volatile;
+function free_keys(p_namespace text, p_keys text[]) returns void volatile;
 function gap_ms() returns integer immutable;
 function get_jobs(p_namespace text, p_jobs uuid[], p_whole boolean DEFAULT false) returns jsonb stable security definer; -- admin, client, worker
 function guard() returns void volatile;
@@ -435,6 +444,7 @@ function job_events(p_job uuid) returns jsonb stable;
 function job_id_of(p_prefix text, p_place bigint) returns uuid volatile;
 function job_logs(p_namespace text, p_job uuid, p_attempt integer DEFAULT NULL::integer, p_after bigint DEFAULT 0, p_limit integer DEFAULT 1000) returns jsonb stable security definer; -- admin, client
 function judged_after(p_until timestamp with time zone, p_span_ms integer, p_writable_mark_ms bigint, p_tick tick) returns timestamp with time zone stable;
+function key_lock(p_namespace text, p_key text) returns bigint stable;
 function know_fronts(p_lanes bigint[]) returns void volatile;
 function know_lane(p_lane bigint, p_namespace text, p_queue text, p_type text, p_priority smallint) returns void volatile;
 function known_types(p_namespace text) returns text[] stable security definer; -- admin, client
@@ -473,6 +483,7 @@ function take_back(p_namespace text, p_workers uuid[], p_limit integer) returns 
 function touch_tick(p_older_than_ms integer, p_clock_stepped boolean DEFAULT false) returns void volatile;
 function touch_tick_unless_held(p_older_than_ms integer) returns void volatile;
 function unheard_connections(p_namespace text) returns uuid[] volatile;
+function unpark(p_jobs uuid[]) returns void volatile;
 function value_bytes_max() returns integer immutable;
 function whole_reason(p_reason jsonb) returns jsonb immutable;
 function worker_document(t worker_truth) returns jsonb stable;

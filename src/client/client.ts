@@ -202,7 +202,9 @@ class DatabaseClient implements Client {
     for (const input of inputs)
       await parseWith(job.input as StandardSchema, input, `the input of ${job.type}`)
     return this.#store(
-      inputs.map((input) => newJob(job.type, input, { ...definitionOptions(job), ...options })),
+      inputs.map((input) =>
+        newJob(job.type, input, { ...definitionOptions(job, input), ...options }),
+      ),
       options,
     )
   }
@@ -473,7 +475,10 @@ function withWhy(job: JobDocument): JobDocument {
 }
 
 /** What a definition says about its jobs, as options of enqueue. */
-export function definitionOptions(job: AnyJobDefinition): NewJobOptions {
+export function definitionOptions(job: AnyJobDefinition, input: unknown): NewJobOptions {
+  const concurrencyKey = (
+    typeof job.concurrencyKey === 'function' ? job.concurrencyKey(input) : job.concurrencyKey
+  ) as string | null | undefined
   return {
     queue: job.queue,
     maxAttempts: job.maxAttempts,
@@ -481,6 +486,7 @@ export function definitionOptions(job: AnyJobDefinition): NewJobOptions {
     onWorkerLost: job.onWorkerLost,
     ...(job.timeoutMs === undefined ? {} : { timeoutMs: job.timeoutMs }),
     ...(job.progressDeadlineMs === undefined ? {} : { progressDeadlineMs: job.progressDeadlineMs }),
+    ...(concurrencyKey == null ? {} : { concurrencyKey }),
   }
 }
 

@@ -25,6 +25,11 @@ export interface JobOptions<Input, Parsed, Result> {
   readonly timeoutMs?: number
   /** A handler that neither progresses nor checkpoints for so long is shown as stalled, in milliseconds. Default none. */
   readonly progressDeadlineMs?: number
+  /**
+   * Jobs of a namespace with the same concurrency key run one at a time; the others wait their turn. A text, or what makes one of the
+   * input; null for none.
+   */
+  readonly concurrencyKey?: string | ((input: Input) => string | null)
   /** What becomes of the job when its worker is lost. Default `retry`. */
   readonly onWorkerLost?: 'retry' | 'fail' | 'hold'
   /** Whether a handler goes on past the fence while the database is positively down. Default by the database's URL. */
@@ -60,6 +65,7 @@ const KNOWN_OPTIONS = new Set([
   'backoff',
   'timeoutMs',
   'progressDeadlineMs',
+  'concurrencyKey',
   'onWorkerLost',
   'onOutage',
   'onDeaf',
@@ -89,6 +95,9 @@ export function defineJob<Input, Parsed, Result>(
     ...wholeNumber('maxLost', options.maxLost, 32_767),
     ...wholeNumber('timeoutMs', options.timeoutMs, Number.MAX_SAFE_INTEGER),
     ...wholeNumber('progressDeadlineMs', options.progressDeadlineMs, Number.MAX_SAFE_INTEGER),
+    ...(['string', 'function', 'undefined'].includes(typeof options.concurrencyKey)
+      ? []
+      : ['`concurrencyKey` must be a text, or a function of the input that returns one']),
     ...oneOf('onWorkerLost', options.onWorkerLost, ['retry', 'fail', 'hold']),
     ...oneOf('onOutage', options.onOutage, ['continue', 'abort']),
     ...oneOf('onDeaf', options.onDeaf, ['report', 'exit']),

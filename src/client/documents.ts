@@ -79,6 +79,7 @@ export interface JobDocument {
   runId: string | null
   parentId: string | null
   key: string | null
+  concurrencyKey: string | null
   target: string | null
   attempt: number
   failures: number

@@ -10,6 +10,8 @@ export interface NewJobOptions {
   readonly at?: Date
   /** The same key in a namespace is the same job: enqueueing it again returns its id. */
   readonly key?: string
+  /** At most one job of a namespace with the same concurrency key runs at a time; the others wait their turn. */
+  readonly concurrencyKey?: string
   readonly maxAttempts?: number
   readonly maxLost?: number
   readonly onWorkerLost?: 'retry' | 'fail' | 'hold'

@@ -21,6 +21,9 @@ export interface WhyFacts {
   readonly now: string
   readonly error: { readonly message?: string | null } | null
   readonly endReason: { readonly code?: string | null; readonly message?: string | null } | null
+  /** Running jobs with the same concurrency key, when that is what the job waits for. */
+  readonly waitsBehind?: readonly string[] | null
+  readonly concurrencyKey?: string | null
   readonly workersForType: {
     readonly online: number
     readonly draining: number
@@ -77,6 +80,9 @@ function lostSentence(job: WhyFacts, worker: string): string {
 
 function pendingSentence(job: WhyFacts): string {
   const workers = job.workersForType
+  if (job.waitsBehind !== undefined && job.waitsBehind !== null) {
+    return `Waits its turn: job ${job.waitsBehind.map((id) => `…${id.slice(-6)}`).join(', ') || 'of another worker'} with the concurrency key "${job.concurrencyKey}" runs.`
+  }
   if (workers === null || workers.online > 0) return 'Waits for a free slot.'
   if (workers.draining > 0) {
     return `Waits for a worker that runs ${job.type}; the only ones are draining and take no new jobs.`

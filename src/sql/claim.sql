@@ -44,6 +44,10 @@ declare
   v_next_due timestamptz;
   v_best integer;
   v_second integer;
+  v_found integer;
+  v_last_place bigint;
+  v_keyed boolean;
+  v_turns integer := 0;
 begin
   perform guard();
   perform touch_tick_unless_held(2 * sweep_every_ms());
@@ -87,12 +91,12 @@ begin
     from (
       select (
                select j.run_at from job j
-               where j.lane = l.id and (j.lost >= j.max_lost - 1) = false and j.status = 'pending' and j.place is null
+               where j.lane = l.id and (j.lost >= j.max_lost - 1) = false and j.status = 'pending' and j.place is null and not j.parked
                order by j.run_at, j.id limit 1
              ) as due_at,
              (
                select j.run_at from job j
-               where j.lane = l.id and (j.lost >= j.max_lost - 1) = true and j.status = 'pending' and j.place is null
+               where j.lane = l.id and (j.lost >= j.max_lost - 1) = true and j.status = 'pending' and j.place is null and not j.parked
                order by j.run_at, j.id limit 1
              ) as last_at
       from unnest(v_lanes) as l (id)
@@ -105,6 +109,9 @@ begin
         select from job where worker = p_worker and claim_number >= v_worker.low_claim and status = 'running'
       );
       v_alone := last_chance(v_ns, p_worker, v_worker.alone_for, not v_idle, v_lanes);
+      if cardinality(admit(array_remove(array[v_alone], null))) = 0 then
+        v_alone := null;
+      end if;
       if v_alone is not null then
         if v_idle then
           v_taken := take(array[v_alone], p_worker, v_worker.claim_number + 1);
@@ -147,17 +154,33 @@ begin
       end loop;
       exit when v_best is null;
 
-      v_got := take(array(
-        select j.id
+      select array_agg(c.id), count(*), max(c.place), bool_or(c.concurrency_key is not null)
+      into v_got, v_found, v_last_place, v_keyed
+      from (
+        select j.id, j.place, j.concurrency_key
         from job j
         where j.lane = v_lanes[v_best] and j.status = 'pending'
           and j.place >= v_places[v_best] and (v_second is null or j.place < v_places[v_second])
         order by j.place
         limit v_left
         for no key update skip locked
-      ), p_worker, v_worker.claim_number + 1);
+      ) as c;
+      if v_keyed then
+        v_got := admit(v_got);
+      end if;
+      v_got := take(v_got, p_worker, v_worker.claim_number + 1);
       v_taken := v_taken || v_got;
+      if v_keyed and v_found = v_left and cardinality(v_got) < v_found then
+        -- Not all were admitted, and more may follow. Bounded: what is left waits for the next claim, which is due at once.
+        v_turns := v_turns + 1;
+        v_places[v_best] := v_last_place + 1;
+        if v_turns >= 50 then
+          v_next_due := v_now;
+          exit;
+        end if;
+      end if;
       v_left := v_left - cardinality(v_got);
+      continue when v_keyed and v_left > 0 and v_places[v_best] = v_last_place + 1;
       if v_second is null then
         v_places[v_best] := null;
       elsif v_left > 0 then

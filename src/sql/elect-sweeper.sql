@@ -1,5 +1,6 @@
 -- Which part a worker has in sweeping its namespace: leader, deputy or none. A leader or deputy that has been silent for
--- two sweeps has lost its place; the deputy comes before others. Locks the namespace's row until the commit.
+-- two sweeps has lost its place; the deputy comes before others. Locks the namespace's row until the commit. Whoever begins to lead
+-- tells the others, so that one of them becomes deputy: a claim tells nobody, as somebody waits for it.
 create or replace function elect_sweeper(p_namespace text, p_worker uuid) returns text
 language plpgsql
 as $$
@@ -19,6 +20,9 @@ begin
         deputy = case when deputy = p_worker then null else deputy end,
         deputy_at = case when deputy = p_worker then '-infinity' else deputy_at end
     where namespace = p_namespace;
+    if v_row.leader is distinct from p_worker or v_row.leader_at < v_now - v_silence then
+      perform hint(p_namespace, 'watch');
+    end if;
     return 'leader';
   end if;
   if v_row.deputy = p_worker or v_row.deputy_at < v_now - v_silence or v_row.deputy_at > v_now + v_silence then

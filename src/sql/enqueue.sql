@@ -2,7 +2,7 @@
 --
 -- p_options: one JSON object for all, or one for each: queue, priority, delayMs, at, maxAttempts, maxLost, onWorkerLost,
 -- key (the same key in a namespace is the same job: its id is returned and nothing is stored), timeoutMs,
--- progressDeadlineMs.
+-- progressDeadlineMs, concurrencyKey (at most one job with the same one runs at a time).
 create or replace function enqueue(
   p_namespace text,
   p_types text[],

@@ -6,7 +6,7 @@ begin
   perform guard();
   perform 1 from job where id = any (p_jobs) and namespace = p_namespace order by id for no key update;
   with held as (
-    update job set status = 'held', place = null
+    update job set status = 'held', place = null, parked = false
     where id = any (p_jobs) and namespace = p_namespace and status = 'pending'
     returning id
   ),

@@ -7,7 +7,7 @@ as $$
     'priority', t.priority, 'input', t.input,
     'result', case when a.ended_as = 'completed' and t.status = 'completed' then a.value end,
     'error', case when t.status in ('failed', 'pending', 'held') and a.ended_as = 'failed' then a.value end,
-    'runId', null, 'parentId', null, 'key', t.options -> 'key', 'target', null
+    'runId', null, 'parentId', null, 'key', t.options -> 'key', 'concurrencyKey', t.options -> 'concurrencyKey', 'target', null
   ) || jsonb_build_object(
     'attempt', t.attempt, 'failures', t.failures, 'lost', t.lost, 'interruptions', t.interruptions,
     'maxAttempts', t.max_attempts, 'maxLost', t.max_lost,
@@ -29,6 +29,9 @@ as $$
       case when t.status in ('completed', 'failed', 'cancelled', 'held') then a.end_reason end)),
     'previousEnd', case when t.attempt > 0 and t.status <> 'running' then
       jsonb_build_object('endedAs', a.ended_as, 'endReason', a.end_reason, 'endedAt', iso(a.ended_at)) end,
+    'waitsBehind', case when t.parked then (
+      select json_agg(r.id) from job r
+      where r.namespace = t.namespace and r.concurrency_key = t.options ->> 'concurrencyKey' and r.status = 'running') end,
     'workersForType', case when t.status = 'pending' then workers_for(t.namespace, t.queue, t.type) end,
     'now', iso(clock())
   )

@@ -21,6 +21,7 @@ select
   d.cancel_requested_at,
   case when j.id is null then coalesce(e.finished_at, a.ended_at) end as finished_at,
   coalesce(j.progressed, false) as progressed,
+  coalesce(j.parked, false) as parked,
   d.created_at,
   d.input,
   d.options,

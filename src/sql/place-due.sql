@@ -15,11 +15,11 @@ begin
       from unnest(p_lanes) as l (id)
       cross join lateral (
         select id, run_at from job
-        where lane = l.id and (lost >= max_lost - 1) = false and status = 'pending' and place is null and run_at <= clock()
+        where lane = l.id and (lost >= max_lost - 1) = false and status = 'pending' and place is null and not parked and run_at <= clock()
         order by run_at, id
         limit 500
       ) as due
-      join job j on j.id = due.id and j.place is null and j.status = 'pending'
+      join job j on j.id = due.id and j.place is null and not j.parked and j.status = 'pending'
       order by due.run_at, due.id
       limit 500
       for no key update of j skip locked
@@ -35,7 +35,7 @@ begin
     from (
       select (
         select j.run_at from job j
-        where j.lane = l.id and (j.lost >= j.max_lost - 1) = false and j.status = 'pending' and j.place is null and j.run_at > clock()
+        where j.lane = l.id and (j.lost >= j.max_lost - 1) = false and j.status = 'pending' and j.place is null and not j.parked and j.run_at > clock()
         order by j.run_at, j.id limit 1
       ) as due_at
       from unnest(p_lanes) as l (id)

@@ -14,6 +14,7 @@ export interface EnqueueOptionsJson {
   readonly maxLost?: number | undefined
   readonly onWorkerLost?: string | undefined
   readonly key?: string | undefined
+  readonly concurrencyKey?: string | undefined
   readonly timeoutMs?: number | undefined
   readonly progressDeadlineMs?: number | undefined
 }

@@ -11,7 +11,8 @@ begin
   with moved as (
     update job
     set lane = case when run_at <= clock() and lost < max_lost - 1 then lane | 1 else lane & ~1::bigint end,
-        place = case when run_at <= clock() and lost < max_lost - 1 then nextval('job_place') end
+        place = case when run_at <= clock() and lost < max_lost - 1 then nextval('job_place') end,
+        parked = false
     where id = any (p_jobs) and status = 'pending'
     returning lane
   )

@@ -17,9 +17,10 @@ begin
     returning id
   ),
   revived as (
-    insert into job (id, lane, run_at, attempt, worker, started_at, max_attempts, max_lost, priority, on_worker_lost, namespace)
+    insert into job (id, lane, run_at, attempt, worker, started_at, max_attempts, max_lost, priority, on_worker_lost, namespace,
+                     concurrency_key)
     select s.id, lane_of(s.namespace, s.queue, s.type, s.priority), clock(), s.attempt, s.worker, s.started_at, s.max_attempts, s.max_lost,
-           s.priority, s.on_worker_lost, s.namespace
+           s.priority, s.on_worker_lost, s.namespace, s.options ->> 'concurrencyKey'
     from job_stored s
     where s.id = any (p_jobs) and s.namespace = p_namespace and s.finished_at is not null
     order by s.id

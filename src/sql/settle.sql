@@ -24,6 +24,8 @@ declare
   v_pairs bigint[];
   v_states text[];
   v_back uuid[];
+  v_keys text[];
+  v_namespace text;
   v_text text;
 begin
   perform guard();
@@ -49,6 +51,7 @@ begin
         or o.outcome in ('completed', 'cancelled', 'failed_finally')
         or (o.outcome = 'failed' and j.failures + 1 >= j.max_attempts))
     returning j.id, j.namespace, j.attempt, j.token, j.worker, j.started_at, j.failures, j.interruptions, j.progressed,
+              j.concurrency_key,
               case when j.cancel_requested_at is not null or o.outcome = 'cancelled' then 'cancelled'
                    when o.outcome = 'completed' then 'completed' else 'failed' end as status,
               o.n, o.outcome, o.value
@@ -71,10 +74,15 @@ begin
     from settled s
     group by s.namespace, s.status, s.worker
   )
-  select array_agg(s.n), array_agg(s.status) into v_pairs, v_states from settled s;
+  select array_agg(s.n), array_agg(s.status), array_agg(s.concurrency_key) filter (where s.concurrency_key is not null), min(s.namespace)
+  into v_pairs, v_states, v_keys, v_namespace
+  from settled s;
   for i in 1 .. coalesce(cardinality(v_pairs), 0) loop
     v_answers[v_pairs[i]] := v_states[i];
   end loop;
+  if v_keys is not null then
+    perform free_keys(v_namespace, v_keys);
+  end if;
   if cardinality(v_pairs) = cardinality(p_jobs) then
     return v_answers;
   end if;
@@ -98,7 +106,7 @@ begin
     from outcome o
     where j.id = o.job_id and j.token = o.token
     returning j.id, j.namespace, j.attempt, o.token, j.worker, j.started_at, j.status, j.failures, j.lost, j.interruptions, j.progressed,
-              o.n, o.outcome, o.value
+              j.concurrency_key, o.n, o.outcome, o.value
   ),
   ended as (
     insert into attempt (job_id, attempt, token, worker, started_at, ended_at, ended_as, job_status, failures, lost, interruptions,
@@ -125,8 +133,9 @@ begin
   )
   select array_agg(s.n),
          array_agg(case when s.status = 'held' then 'held' when s.outcome = 'failed' then 'retrying' else 'released' end),
-         array_agg(s.id) filter (where s.status = 'pending' and s.outcome <> 'failed')
-  into v_pairs, v_states, v_back
+         array_agg(s.id) filter (where s.status = 'pending' and s.outcome <> 'failed'),
+         array_agg(s.concurrency_key) filter (where s.concurrency_key is not null), min(s.namespace)
+  into v_pairs, v_states, v_back, v_keys, v_namespace
   from settled s;
   for i in 1 .. coalesce(cardinality(v_pairs), 0) loop
     v_answers[v_pairs[i]] := v_states[i];
@@ -140,6 +149,9 @@ begin
   -- What waits again is due at once for whoever is free; a retry's time is seen when it comes.
   if v_pairs is not null then
     perform put_back(v_back);
+    if v_keys is not null then
+      perform free_keys(v_namespace, v_keys);
+    end if;
     perform hint(j.namespace, 'pending:*') from job j where j.id = any (p_jobs) limit 1;
   end if;
   return v_answers;

@@ -17,6 +17,7 @@ declare
   v_ids uuid[];
   v_places bigint[];
   v_key text := p_options ->> 'key';
+  v_concurrency_key text := p_options ->> 'concurrencyKey';
   v_text text;
   v_known text;
   v_lane bigint;
@@ -69,9 +70,10 @@ begin
   from unnest(p_types, p_inputs) with ordinality as j (type, input, n)
   where v_stored[j.n] is not null;
 
-  insert into job (id, lane, place, run_at, max_attempts, max_lost, priority, on_worker_lost, namespace)
+  insert into job (id, lane, place, run_at, max_attempts, max_lost, priority, on_worker_lost, namespace, concurrency_key)
   select v_stored[j.n], case when v_one_type then v_lane else lane_of(p_namespace, v_queue, j.type, v_priority) end,
-         case when not v_waits then v_places[j.n] end, v_at, v_max_attempts, v_max_lost, v_priority, v_policy, p_namespace
+         case when not v_waits then v_places[j.n] end, v_at, v_max_attempts, v_max_lost, v_priority, v_policy, p_namespace,
+         v_concurrency_key
   from unnest(p_types) with ordinality as j (type, n)
   where v_stored[j.n] is not null;
 

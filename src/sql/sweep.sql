@@ -80,6 +80,7 @@ begin
     select coalesce(json_agg(json_strip_nulls(json_build_object('job', t.job_id, 'status', t.job_status, 'code', t.end_code))), '[]'), count(*)
     into v_back, v_count
     from take_back(p_namespace, v_gone, p_limit) t;
+    perform free_idle_keys(p_namespace);
   end if;
 
   select min(greatest(0, connection_grace_ms() - milliseconds_between(connection_missing_since, v_now)))

@@ -22,6 +22,7 @@ declare
   v_ended_as attempt_end;
   v_end jsonb;
   v_back uuid[] := '{}';
+  v_keys text[] := '{}';
 begin
   for j in
     select job.*
@@ -93,6 +94,9 @@ begin
       perform record_event(p_namespace, 'job.' || v_status, array[j.id], null, v_end);
     end if;
 
+    if j.concurrency_key is not null then
+      v_keys := v_keys || j.concurrency_key;
+    end if;
     job_id := j.id;
     job_status := v_status;
     end_code := v_end ->> 'code';
@@ -100,6 +104,9 @@ begin
   end loop;
   if cardinality(v_back) > 0 then
     perform put_back(v_back);
+  end if;
+  if v_keys <> '{}' then
+    perform free_keys(p_namespace, v_keys);
   end if;
   update worker
   set emptied_at = clock()

@@ -19,6 +19,8 @@ import { type RecoveredJob, sweep, type Swept } from '../sql/protocol.ts'
  */
 const SWEEP_EVERY_MS = 500
 const CANDIDATE_EVERY_MS = 10_000
+/** Not at once: the job that began has just been waited for, and most of those that an idle queue gets end before this. */
+const FIRST_AFTER_MS = 50
 const BATCH = 500
 /** A clock of the database that differs from ours by more than this between two passes has stepped. */
 const STEP_MS = 1_000
@@ -60,7 +62,7 @@ export class Sweeper {
 
   /** Something is running: begin to sweep, if that has not begun. */
   watch(): void {
-    if (this.#timer === null && this.#running === null) this.#schedule(0)
+    if (this.#timer === null && this.#running === null) this.#schedule(FIRST_AFTER_MS)
   }
 
   async close(): Promise<void> {

@@ -356,7 +356,7 @@ class Context implements JobContext {
     const stored = await enqueueChild(
       execution.host.db,
       execution.fence,
-      newJob(child.type, input, { ...definitionOptions(child), ...options }),
+      newJob(child.type, input, { ...definitionOptions(child, input), ...options }),
     )
     if (stored?.[0] === undefined) throw execution.refused('no child was stored')
     return stored[0]

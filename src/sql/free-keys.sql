@@ -1,0 +1,62 @@
+-- An attempt with a concurrency key has ended: brings back the job that is next for it, at the front of its lane. Called after the
+-- row of the ended attempt was written, in a later statement. A claim that counted before either still holds the key's lock, and
+-- then what it parked is found here; or it counts after this has committed, and finds the key free.
+create or replace function free_keys(p_namespace text, p_keys text[]) returns void
+language plpgsql
+as $$
+declare
+  v_key text;
+begin
+  for v_key in
+    select k from (select distinct unnest(p_keys) as k) as x where k is not null order by key_lock(p_namespace, k)
+  loop
+    perform pg_advisory_xact_lock(key_lock(p_namespace, v_key));
+    perform unpark(array(
+      select id from job
+      where namespace = p_namespace and concurrency_key = v_key and parked
+      order by priority desc, run_at, id
+      limit 1
+      for no key update skip locked
+    ));
+  end loop;
+end
+$$;
+
+-- Lets parked jobs compete again.
+create or replace function unpark(p_jobs uuid[]) returns void
+language plpgsql
+as $$
+begin
+  if cardinality(p_jobs) > 0 then
+    update job set parked = false where id = any (p_jobs);
+    perform put_back(p_jobs);
+    perform hint(namespace, 'pending:*') from job where id = p_jobs[1];
+  end if;
+end
+$$;
+
+-- The net under free_keys, for the sweep: a parked job may have been in somebody's hand just when its turn came.
+create or replace function free_idle_keys(p_namespace text) returns void
+language plpgsql
+as $$
+begin
+  perform unpark(array(
+    select j.id
+    from (
+      select distinct on (concurrency_key) id, concurrency_key
+      from (
+        select id, concurrency_key, priority, run_at from job
+        where namespace = p_namespace and parked
+        order by concurrency_key, priority desc, run_at, id
+        limit 1000
+      ) as p
+      order by concurrency_key, priority desc, run_at, id
+    ) as n
+    join job j on j.id = n.id and j.parked
+    where not exists (
+      select from job r where r.namespace = p_namespace and r.concurrency_key = n.concurrency_key and r.status = 'running'
+    )
+    for no key update of j skip locked
+  ));
+end
+$$;
