@@ -476,9 +476,8 @@ function withWhy(job: JobDocument): JobDocument {
 
 /** What a definition says about its jobs, as options of enqueue. */
 export function definitionOptions(job: AnyJobDefinition, input: unknown): NewJobOptions {
-  const concurrencyKey = (
+  const concurrencyKey: string | null | undefined =
     typeof job.concurrencyKey === 'function' ? job.concurrencyKey(input) : job.concurrencyKey
-  ) as string | null | undefined
   return {
     queue: job.queue,
     maxAttempts: job.maxAttempts,

@@ -61,6 +61,7 @@ function job(some: Partial<JobDocument>): JobDocument {
     runId: 'nightly-captions',
     parentId: null,
     key: null,
+    concurrencyKey: null,
     target: null,
     attempt: 0,
     failures: 0,
