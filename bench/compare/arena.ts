@@ -112,9 +112,14 @@ export class Round {
   }
 
   /** Starts so many processes that work. */
-  async work(processes: number, options: { concurrency?: number } = {}): Promise<PeerProcess[]> {
+  async work(
+    processes: number,
+    options: { concurrency?: number; databaseUrl?: string } = {},
+  ): Promise<PeerProcess[]> {
     const started = await Promise.all(Array.from({ length: processes }, () => this.start()))
-    await Promise.all(started.map((each) => each.call('work', { place: this.place, ...options })))
+    const { databaseUrl = this.place.databaseUrl, ...others } = options
+    const place = { ...this.place, databaseUrl }
+    await Promise.all(started.map((each) => each.call('work', { place, ...others })))
     return started
   }
 

@@ -60,6 +60,11 @@ export function ceilingVariant(name: string): string {
   return `ceiling: ${name}`
 }
 
+/** Both modes of every contestant; of a quick run only the one. */
+export function modesOf({ options }: Arena): readonly Mode[] {
+  return options.quick ? ['fast'] : ['default', 'fast']
+}
+
 /** Cases of each contestant in these modes. */
 export function casesOf(
   arena: Arena,

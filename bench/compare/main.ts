@@ -1,14 +1,17 @@
 /**
  * Leasehold and its peers side by side: the same readings of each, in turn, on the same PostgreSQL in the same run.
  *
- *     npm run bench -- compare                              everything; about an hour
+ *     npm run bench -- compare                              everything; two to three hours
  *     npm run bench -- compare --only drain --only latency  some of it
  *     npm run bench -- compare --peers graphile-worker,pg-boss
  *     npm run bench -- compare --quick                      Leasehold alone, tiny counts: to see that the harness works;
  *                                                           with --peers those beside it
  *
- * The table goes to standard output, progress to standard error; every value and a chart to `bench/results/`. A contestant that
- * can't be here is said so and left out. The exit code is 1 if any reading failed, 2 for wrong usage.
+ * The table goes to standard output, progress to standard error; every value and a chart to `bench/results/`, or to `--out`. A
+ * contestant that can't be here is said so and left out. The exit code is 1 if any reading failed, 2 for wrong usage.
+ *
+ * `--reps` (3) times each; a pinned horizon for `--pin-seconds` (120) and the same without a pin for `--free-minutes` (2), both once;
+ * `--big` adds backlogs of 10 million and a history of 1 million.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
@@ -22,13 +25,31 @@ import { type Arena, type ArenaOptions, PEERS, type Contestant } from './arena.t
 import { type ContestantName, enter, OURS } from './arena.ts'
 import { chart } from './chart.ts'
 import type { Comparison, Row } from './comparison.ts'
+import { backlog } from './measures/backlog.ts'
+import { cost } from './measures/cost.ts'
 import { drain } from './measures/drain.ts'
 import { enqueue } from './measures/enqueue.ts'
+import { horizon } from './measures/horizon.ts'
 import { latency } from './measures/latency.ts'
+import { memory } from './measures/memory.ts'
+import { notify } from './measures/notify.ts'
+import { renewals } from './measures/renewals.ts'
+import { sweep } from './measures/sweep.ts'
 import { renderRows } from './output.ts'
 import { type Redis, startRedis } from './redis.ts'
 
-const COMPARISONS: readonly Comparison[] = [drain, enqueue, latency]
+const COMPARISONS: readonly Comparison[] = [
+  drain,
+  enqueue,
+  latency,
+  backlog,
+  horizon,
+  sweep,
+  renewals,
+  cost,
+  notify,
+  memory,
+]
 
 const RESULTS_DIR = path.join(import.meta.dirname, '..', 'results')
 
@@ -36,6 +57,8 @@ interface Choice {
   readonly comparisons: readonly Comparison[]
   readonly names: readonly ContestantName[]
   readonly options: ArenaOptions
+  /** Where the results go. */
+  readonly directory: string
 }
 
 function parse(args: string[]): Choice {
@@ -49,6 +72,7 @@ function parse(args: string[]): Choice {
       big: { type: 'boolean' },
       'pin-seconds': { type: 'string' },
       'free-minutes': { type: 'string' },
+      out: { type: 'string' },
     },
   })
   const quick = values.quick ?? false
@@ -62,13 +86,14 @@ function parse(args: string[]): Choice {
     comparisons: COMPARISONS.filter(({ name, quick: isQuick }) =>
       only.length > 0 ? only.includes(name) : !quick || isQuick,
     ),
+    directory: values.out ?? RESULTS_DIR,
     names: [OURS, ...known(peers, PEERS, '--peers')],
     options: {
       quick,
       repetitions: numberOf(values.reps, quick ? 1 : 3, '--reps'),
       big: values.big ?? false,
       pinMs: numberOf(values['pin-seconds'], quick ? 2 : 120, '--pin-seconds') * 1_000,
-      freeMs: numberOf(values['free-minutes'], 0, '--free-minutes') * 60_000,
+      freeMs: numberOf(values['free-minutes'], quick ? 0 : 2, '--free-minutes') * 60_000,
     },
   }
 }
@@ -137,7 +162,7 @@ async function main(): Promise<number> {
     process.stdout.write(`${['', ...renderRows(terminal, rows), ''].join('\n')}\n`)
     const results = { startedAt: startedAt.toISOString(), ...choice.options, about, absent }
     writeResults(
-      startedAt,
+      { directory: choice.directory, startedAt },
       { ...results, rows },
       chart(rows, { title: 'Leasehold and its peers', about }),
     )
@@ -167,10 +192,14 @@ async function runAll(arena: Arena, comparisons: readonly Comparison[]): Promise
   return rows
 }
 
-function writeResults(startedAt: Date, document: object, svg: string): void {
-  mkdirSync(RESULTS_DIR, { recursive: true })
+function writeResults(
+  { directory, startedAt }: { directory: string; startedAt: Date },
+  document: object,
+  svg: string,
+): void {
+  mkdirSync(directory, { recursive: true })
   const date = startedAt.toISOString().slice(0, 19).replaceAll(':', '')
-  const base = path.join(RESULTS_DIR, `compare-${date}`)
+  const base = path.join(directory, `compare-${date}`)
   // Notes are sets; a file has lists.
   const plain = (_: string, value: unknown): unknown => (value instanceof Set ? [...value] : value)
   writeFileSync(`${base}.json`, `${JSON.stringify(document, plain, 2)}\n`)

@@ -42,6 +42,7 @@ export function renderRows(terminal: Terminal, rows: readonly Row[]): string[] {
     )
   }
   const lines: TableRow[] = [...byVariant(rows)].flatMap(([variant, group]) => [
+    '',
     variant,
     ...group.map((row) => {
       const styles = row.contestant === OURS ? (['bold'] as const) : []

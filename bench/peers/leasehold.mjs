@@ -1,5 +1,9 @@
-/** Leasehold as the side-by-side benchmark runs it: only by what `dist/index.js` exports. */
-import { createClient, createWorker, defineJob, migrate } from '../../dist/index.js'
+/**
+ * Leasehold as the side-by-side benchmark runs it: only by what its package exports. LEASEHOLD_BENCH_API names the `index.js` of
+ * another build.
+ */
+const api = process.env.LEASEHOLD_BENCH_API ?? '../../dist/index.js'
+const { createClient, createWorker, defineJob, migrate } = await import(api)
 
 export const source = 'leasehold'
 export const modes = {

@@ -5,7 +5,7 @@
  */
 import { type Arena, type Entry, inRound, type Mode } from '../arena.ts'
 import { CLAIM, claimCeiling } from '../ceilings.ts'
-import { casesOf, type Comparison, interleave, type Reading } from '../comparison.ts'
+import { casesOf, type Comparison, interleave, modesOf, type Reading } from '../comparison.ts'
 import { nowMs } from '../../reports.ts'
 
 const DRAIN_MS_MAX = 8_000
@@ -35,7 +35,7 @@ export const drain: Comparison = {
     return interleave(
       arena,
       [
-        ...cases(['default', 'fast'], '1 process', { jobs, processes: 1, kind: 'many' }),
+        ...cases(modesOf(arena), '1 process', { jobs, processes: 1, kind: 'many' }),
         ...cases(['fast'], '2 processes', { jobs, processes: 2, kind: 'many' }),
         ...cases(['fast'], '1 process, enqueued one by one', {
           jobs: singles,

@@ -4,7 +4,7 @@
  */
 import { sleep } from '../../../src/clock.ts'
 import { type Arena, type Entry, inRound, type Round } from '../arena.ts'
-import { casesOf, type Comparison, interleave, type Reading } from '../comparison.ts'
+import { casesOf, type Comparison, interleave, modesOf, type Reading } from '../comparison.ts'
 import { quantile } from '../../figures.ts'
 import { nowMs } from '../../reports.ts'
 import type { PeerProcess } from '../process.ts'
@@ -13,7 +13,7 @@ const GAP_MS = [5, 30]
 /** A queue that is polled every 2 s gets no more than a dozen in this time. */
 const PROBES_MS_MAX = 25_000
 const WARM_UP_MAX = 20
-const BACKLOG = 1_000
+const BACKLOG = 5_000
 
 export const latency: Comparison = {
   name: 'latency',
@@ -21,7 +21,7 @@ export const latency: Comparison = {
   quick: true,
   run: (arena) =>
     interleave(arena, [
-      ...casesOf(arena, ['default', 'fast'], (contestant, mode) => ({
+      ...casesOf(arena, modesOf(arena), (contestant, mode) => ({
         variant: 'latency, idle queue',
         read: () => latencies(arena, { contestant, mode }, { loaded: false }),
       })),
