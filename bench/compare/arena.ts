@@ -14,18 +14,16 @@ import { PeerProcess, type PeerEvent, type Settings } from './process.ts'
 import type { Redis } from './redis.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '..', '..')
-export const PEERS_DIR = path.join(ROOT, 'bench', 'peers')
+const PEERS_DIR = path.join(ROOT, 'bench', 'peers')
 
 export type Mode = 'default' | 'fast'
 export const OURS = 'leasehold'
-export const PEERS = [
-  'graphile-worker',
-  'pg-boss',
-  'bullmq',
-  'bullmq-pg',
-  'openworkflow',
-  'absurd',
-] as const
+export const PEERS = ['graphile-worker', 'pg-boss', 'bullmq', 'bullmq-pg', 'openworkflow'] as const
+
+/** Peers that would belong here, and why they are not. */
+export const LEFT_OUT: Readonly<Record<string, string>> = {
+  absurd: 'its package on npm comes without its schema, which is a file of its repository',
+}
 
 export type ContestantName = typeof OURS | (typeof PEERS)[number]
 
@@ -61,8 +59,6 @@ export async function enter(
 ): Promise<Contestant | string> {
   if (name === 'bullmq' && (redis === null || typeof redis === 'string'))
     return redis ?? 'without Redis'
-  if (name === 'absurd' && !process.env['LEASEHOLD_BENCH_ABSURD_SQL'])
-    return 'absurd-sdk on npm comes without its schema; name its absurd.sql in LEASEHOLD_BENCH_ABSURD_SQL'
   const loaded = new PeerProcess(name, { onEvent: () => undefined })
   try {
     return { name, version: versionOf(name), modes: await loaded.ready() }
@@ -73,14 +69,11 @@ export async function enter(
   }
 }
 
-const PACKAGES: Partial<Record<ContestantName, string>> = {
-  'bullmq-pg': 'bullmq',
-  absurd: 'absurd-sdk',
-}
-
 function versionOf(name: ContestantName): string {
   const directory =
-    name === OURS ? ROOT : path.join(PEERS_DIR, 'node_modules', PACKAGES[name] ?? name)
+    name === OURS
+      ? ROOT
+      : path.join(PEERS_DIR, 'node_modules', name === 'bullmq-pg' ? 'bullmq' : name)
   const manifest: { version: string } = JSON.parse(
     readFileSync(path.join(directory, 'package.json'), 'utf8'),
   )

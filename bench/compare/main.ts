@@ -3,7 +3,7 @@
  *
  *     npm run bench -- compare                              everything; two to three hours
  *     npm run bench -- compare --only drain --only latency  some of it
- *     npm run bench -- compare --peers graphile-worker,pg-boss
+ *     npm run bench -- compare --peers graphile-worker,pg-boss   these beside Leasehold; leasehold: it alone
  *     npm run bench -- compare --quick                      Leasehold alone, tiny counts: to see that the harness works;
  *                                                           with --peers those beside it
  *
@@ -22,7 +22,7 @@ import { describeMachine, describeServer } from '../machine.ts'
 import { startServer } from '../server.ts'
 import { progressLine } from '../table.ts'
 import { type Arena, type ArenaOptions, PEERS, type Contestant } from './arena.ts'
-import { type ContestantName, enter, OURS } from './arena.ts'
+import { type ContestantName, enter, LEFT_OUT, OURS } from './arena.ts'
 import { chart } from './chart.ts'
 import type { Comparison, Row } from './comparison.ts'
 import { backlog } from './measures/backlog.ts'
@@ -87,7 +87,7 @@ function parse(args: string[]): Choice {
       only.length > 0 ? only.includes(name) : !quick || isQuick,
     ),
     directory: values.out ?? RESULTS_DIR,
-    names: [OURS, ...known(peers, PEERS, '--peers')],
+    names: [OURS, ...known(peers, [OURS, ...PEERS], '--peers').filter((name) => name !== OURS)],
     options: {
       quick,
       repetitions: numberOf(values.reps, quick ? 1 : 3, '--reps'),
@@ -132,7 +132,7 @@ async function main(): Promise<number> {
   try {
     if (choice.names.includes('bullmq')) redis = await startRedis(say)
     const contestants: Contestant[] = []
-    const absent: Record<string, string> = {}
+    const absent: Record<string, string> = choice.options.quick ? {} : { ...LEFT_OUT }
     for (const name of choice.names) {
       const entered = await enter(name, redis)
       if (typeof entered === 'string') absent[name] = entered

@@ -6,13 +6,13 @@
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { portOf } from '../pooler.ts'
 
+const DATA_DIR = path.resolve(import.meta.dirname, '..', '..', '.leasehold', 'bench-redis')
 const GUARD = 'redis-server "$@" & pid=$!; read -r _; kill "$pid"; wait "$pid"'
 const READY_MS_MAX = 10_000
 
@@ -36,9 +36,10 @@ export async function startRedis(say: (text: string) => void): Promise<Redis | s
     })
     if (!isInstalled()) return 'redis-server could not be installed with apt-get'
   }
-  const directory = mkdtempSync(path.join(tmpdir(), 'leasehold-bench-redis-'))
+  rmSync(DATA_DIR, { recursive: true, force: true })
+  mkdirSync(DATA_DIR, { recursive: true })
   const port = await freePort()
-  const args = ['--port', String(port), '--bind', '127.0.0.1', '--dir', directory, '--save', '']
+  const args = ['--port', String(port), '--bind', '127.0.0.1', '--dir', DATA_DIR, '--save', '']
   const durable = ['--appendonly', 'yes', '--appendfsync', 'everysec']
   const guard = spawn('sh', ['-c', GUARD, 'sh', ...args, ...durable], {
     stdio: ['pipe', 'pipe', 'ignore'],
@@ -56,7 +57,7 @@ export async function startRedis(say: (text: string) => void): Promise<Redis | s
   const stop = async (): Promise<void> => {
     guard.stdin.end()
     await exited
-    rmSync(directory, { recursive: true, force: true })
+    rmSync(DATA_DIR, { recursive: true, force: true })
   }
   if (!(await ready)) {
     await stop()

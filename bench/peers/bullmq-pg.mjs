@@ -4,7 +4,6 @@ import pg from 'pg'
 import { withClasses } from './bullmq-common.mjs'
 
 export { modes } from './bullmq-common.mjs'
-export const source = 'bullmq'
 
 export async function setup({ databaseUrl }) {
   const client = new pg.Client({ connectionString: databaseUrl })

@@ -3,7 +3,6 @@ import { Queue, Worker } from 'bullmq'
 import { withClasses } from './bullmq-common.mjs'
 
 export { modes } from './bullmq-common.mjs'
-export const source = 'bullmq'
 
 function connect({ redisUrl }) {
   const { hostname, port } = new URL(redisUrl)

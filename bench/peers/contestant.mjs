@@ -5,7 +5,7 @@
  *     verbs   setup · produce · feed · probe · work · watch · memory · stop
  *     events  first {atMs} · handled {count} · started {n, latencyMs}
  *
- * Every adapter beside this file exports `source` (its package), `modes` (its settings, printed beside the numbers), `setup`,
+ * Every adapter beside this file exports `modes` (its settings, printed beside the numbers), `setup`,
  * `openProducer` → `one, many | null, close`, `startWorker` → `stop` and `openWatch` → `left, close`. The loops are here, the same
  * for all. Times are read from the monotonic clock that all processes of a machine share.
  */

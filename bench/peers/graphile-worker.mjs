@@ -2,7 +2,6 @@
 import { Logger, makeWorkerUtils, run, runMigrations } from 'graphile-worker'
 import { watchQuery } from './watch-query.mjs'
 
-export const source = 'graphile-worker'
 export const modes = {
   default: { concurrentJobs: 1, pollInterval: 2_000 },
   fast: {

@@ -5,7 +5,6 @@
 const api = process.env.LEASEHOLD_BENCH_API ?? '../../dist/index.js'
 const { createClient, createWorker, defineJob, migrate } = await import(api)
 
-export const source = 'leasehold'
 export const modes = {
   default: { concurrency: 10 },
   fast: { concurrency: 100 },

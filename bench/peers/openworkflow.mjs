@@ -3,7 +3,6 @@ import { OpenWorkflow } from 'openworkflow'
 import { BackendPostgres } from 'openworkflow/postgres'
 import { watchQuery } from './watch-query.mjs'
 
-export const source = 'openworkflow'
 export const modes = {
   default: { concurrency: 1 },
   fast: { concurrency: 100 },

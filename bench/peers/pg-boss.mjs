@@ -5,7 +5,6 @@
 import { PgBoss } from 'pg-boss'
 import { watchQuery } from './watch-query.mjs'
 
-export const source = 'pg-boss'
 export const modes = {
   default: { batchSize: 1, localConcurrency: 1, pollingIntervalSeconds: 2 },
   fast: {

@@ -26,7 +26,7 @@ export const renewals: Comparison = {
   quick: false,
   run: (arena) => {
     const few = { workers: 1, each: arena.options.quick ? 20 : 200 }
-    const many = arena.options.quick ? { workers: 2, each: 20 } : { workers: 20, each: 1_000 }
+    const many = arena.options.quick ? { workers: 3, each: 20 } : { workers: 20, each: 1_000 }
     const contestants = arena.contestants.filter(({ name }) => name !== 'bullmq')
     const caseOf = (held: Held, contestant: (typeof contestants)[number]): Case => ({
       variant: `renewals, ${(held.workers * held.each).toLocaleString('en-US')} jobs on ${held.workers} worker${held.workers === 1 ? '' : 's'}`,
