@@ -139,6 +139,9 @@ async function main(): Promise<number> {
       else contestants.push(entered)
     }
     const about = [
+      choice.options.quick
+        ? 'Quick run with tiny counts: it shows that the harness works, not how fast anything is'
+        : `Medians of ${choice.options.repetitions}; horizon and renewals once`,
       describeServer(server),
       ...(redis === null || typeof redis === 'string'
         ? []
