@@ -4,7 +4,8 @@
  * Quantiles are nearest-rank, so each is a value that was measured; nothing is left out and nothing is interpolated.
  */
 
-export type Unit = 'ms' | 'jobs/s' | 'writes' | 'statements' | 'runs' | 'ratio'
+export type Unit =
+  'ms' | 'jobs/s' | 'writes' | 'statements' | 'runs' | 'ratio' | 'rows' | 'bytes' | 'MB'
 
 export interface Check {
   /** The bound in words, such as `worst ≤ 1,000 ms`. */
@@ -60,12 +61,16 @@ export function bound(
   }
 }
 
+/** The others are counts of what the measure names. */
+const UNITS_SHOWN: ReadonlySet<Unit> = new Set(['ms', 'jobs/s', 'bytes', 'MB'])
+
 /** `212 ms`, `1.84 ms`, `15,230 jobs/s`, `0.31` */
 export function formatValue(value: number, unit: Unit): string {
   if (Number.isNaN(value)) return '–'
   if (unit === 'ratio') return value.toFixed(2)
-  if (unit === 'ms' && value < 10 && !Number.isInteger(value)) return `${value.toFixed(2)} ms`
-  const digits = Number.isInteger(value) || unit === 'ms' || unit === 'jobs/s' ? 0 : 2
+  const small = value < 10 && !Number.isInteger(value)
+  if (small && (unit === 'ms' || unit === 'jobs/s')) return `${value.toFixed(2)} ${unit}`
+  const digits = Number.isInteger(value) || UNITS_SHOWN.has(unit) ? 0 : 2
   const text = value.toLocaleString('en-US', { maximumFractionDigits: digits })
-  return unit === 'ms' || unit === 'jobs/s' ? `${text} ${unit}` : text
+  return UNITS_SHOWN.has(unit) ? `${text} ${unit}` : text
 }

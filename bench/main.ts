@@ -4,19 +4,20 @@
  *     npm run bench                                everything, about 10 minutes
  *     npm run bench -- --only kill --only drain    some of it
  *     npm run bench -- --quick                     few repetitions of what is fast to measure
+ *     npm run bench -- compare                     Leasehold beside its peers: compare/main.ts
  *
  * Latencies run from just before the kill or the call to what the successor's handler itself reads from the same clock; nothing is
  * timed by sleeping. The table goes to standard output, progress to standard error, every raw value to `bench/results/`. A bound
  * that is missed is said so, and the exit code is 1; 2 is wrong usage.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { cpus, totalmem } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { createLiveRegion } from '../src/cli/terminal/live.ts'
 import { createTerminal } from '../src/cli/terminal/style.ts'
 import type { Figure } from './figures.ts'
 import { Fleet } from './fleet.ts'
+import { describeMachine, describeServer } from './machine.ts'
 import type { Bench, Measure } from './measure.ts'
 import { block, freeze } from './measures/hang.ts'
 import { drain } from './measures/drain.ts'
@@ -79,7 +80,9 @@ async function main(): Promise<number> {
   }
   process.once('SIGINT', stop).once('SIGTERM', stop)
   try {
-    process.stderr.write(`${describe(server)}\n`)
+    process.stderr.write(
+      `${describeServer(server)}\nNode.js ${process.version}, ${describeMachine()}\n`,
+    )
     const { figures, errors } = await runAll(server, choice)
     const terminal = createTerminal(process.stdout, process.env)
     process.stdout.write(`${['', ...renderFigures(terminal, figures), ''].join('\n')}\n`)
@@ -123,17 +126,6 @@ async function runAll(
   return { figures, errors }
 }
 
-function describe({ version, settings }: Server): string {
-  const shown = Object.entries(settings).map(([name, value]) => `${name} ${value}`)
-  return `PostgreSQL ${version}: ${shown.join(', ')}\nNode.js ${process.version}, ${machine()}`
-}
-
-function machine(): string {
-  const [cpu] = cpus()
-  const gigabytes = Math.round(totalmem() / 1_024 ** 3)
-  return `${cpus().length} × ${cpu?.model.trim() ?? 'CPU'}, ${gigabytes} GiB, ${process.platform} ${process.arch}`
-}
-
 function writeResults(run: {
   server: Server
   choice: Choice
@@ -148,7 +140,7 @@ function writeResults(run: {
   const document = {
     startedAt: run.startedAt.toISOString(),
     quick: run.choice.quick,
-    machine: machine(),
+    machine: describeMachine(),
     node: process.version,
     postgres: { version, settings },
     figures: run.figures,

@@ -1,7 +1,8 @@
 /**
  * What PostgreSQL could do at most for any queue on this machine: claim and delete rows of a narrow table, in batches of 100, on two
  * connections of one Node.js process with prepared statements, and nothing else. No queue with history, retries or fences reaches
- * it; it is the denominator that makes rates from different moments comparable.
+ * it; it is the denominator that makes rates from different moments comparable. For enqueuing the same: rows into such a table, one a
+ * statement from several connections, or many a statement.
  */
 import pg from 'pg'
 import { parseDatabaseUrl, quoteIdentifier } from '../src/db/connect.ts'
@@ -11,9 +12,60 @@ import { nowMs } from './reports.ts'
 const BATCH = 100
 const CONNECTIONS = 2
 
+/** Where the narrow table is made. */
+export type RawPlace = Pick<Place, 'databaseUrl' | 'schema' | 'rows'>
+
 /** Rows claimed and deleted a second. */
-export async function rawCeiling(place: Place, rows: number): Promise<number> {
-  const { hosts, config } = parseDatabaseUrl(place.databaseUrl)
+export async function rawCeiling(place: RawPlace, rows: number): Promise<number> {
+  const table = await makeTable(place)
+  await place.rows(`insert into ${table} (payload) select '{}' from generate_series(1, $1)`, [rows])
+  await place.rows(`analyze ${table}`)
+  await place.rows('checkpoint')
+  return timed(place, CONNECTIONS, rows, (client) => work(client, table))
+}
+
+/** Rows stored a second, one durable statement each, from so many connections. */
+export async function rawInserts(
+  place: RawPlace,
+  rows: number,
+  options: { connections: number; notify?: boolean },
+): Promise<number> {
+  const table = await makeTable(place)
+  const { connections } = options
+  const text = options.notify
+    ? `with stored as (insert into ${table} (payload) values ($1) returning id)
+       select pg_notify('raw_job', '') from stored`
+    : `insert into ${table} (payload) values ($1) returning id`
+  let started = 0
+  return timed(place, connections, rows, async (client) => {
+    let done = 0
+    for (; started < rows; done += 1) {
+      started += 1
+      await client.query({ name: 'insert', text, values: ['{}'] })
+    }
+    return done
+  })
+}
+
+/** Rows stored a second, so many a statement, on one connection. */
+export async function rawBulk(place: RawPlace, rows: number, batch: number): Promise<number> {
+  const table = await makeTable(place)
+  return timed(place, 1, rows, async (client) => {
+    let done = 0
+    while (done < rows) {
+      const payloads = Array.from({ length: Math.min(batch, rows - done) }, () => '{}')
+      await client.query({
+        name: 'bulk',
+        text: `insert into ${table} (payload) select unnest($1::text[])::jsonb returning id`,
+        values: [payloads],
+      })
+      done += payloads.length
+    }
+    return done
+  })
+}
+
+async function makeTable(place: RawPlace): Promise<string> {
   const table = `${quoteIdentifier(place.schema)}.raw_job`
   await place.rows(
     `create table ${table} (
@@ -25,20 +77,28 @@ export async function rawCeiling(place: Place, rows: number): Promise<number> {
        payload jsonb)`,
   )
   await place.rows(`create index on ${table} (run_at, id) where state = 0`)
-  await place.rows(`insert into ${table} (payload) select '{}' from generate_series(1, $1)`, [rows])
-  await place.rows(`analyze ${table}`)
-  await place.rows('checkpoint')
+  return table
+}
+
+/** Rows a second of this work on so many connections, which together must have done all of them. */
+async function timed(
+  place: RawPlace,
+  connections: number,
+  rows: number,
+  job: (client: pg.Client) => Promise<number>,
+): Promise<number> {
+  const { hosts, config } = parseDatabaseUrl(place.databaseUrl)
   const clients = Array.from(
-    { length: CONNECTIONS },
+    { length: connections },
     () => new pg.Client({ ...config, host: hosts[0]?.host, port: hosts[0]?.port }),
   )
   try {
     await Promise.all(clients.map((client) => client.connect()))
     const startedMs = nowMs()
-    const done = await Promise.all(clients.map((client) => work(client, table)))
+    const done = await Promise.all(clients.map(job))
     const tookMs = nowMs() - startedMs
     const total = done.reduce((sum, count) => sum + count, 0)
-    if (total !== rows) throw new Error(`${total} of ${rows} rows were claimed.`)
+    if (total !== rows) throw new Error(`${total} of ${rows} rows were done.`)
     return rows / (tookMs / 1_000)
   } finally {
     await Promise.all(clients.map((client) => client.end()))

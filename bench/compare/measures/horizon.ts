@@ -1,0 +1,135 @@
+/**
+ * Jobs that come and are drained without a pause, while something else in the database holds its horizon back: a transaction that was
+ * opened before and stays open, as a dump or a forgotten session does. No row that died since can be taken away, so a queue slows
+ * down by what it has to step over. The same with fresh statistics every few seconds, which show whether its plans survive a queue
+ * that looks empty, and the same without the transaction.
+ *
+ * One process stores, keeping a backlog, and one works. Read once, however many repetitions: each takes minutes.
+ */
+import { sleep } from '../../../src/clock.ts'
+import { quoteIdentifier } from '../../../src/db/connect.ts'
+import { nowMs } from '../../reports.ts'
+import { type Arena, connect, type Entry, inRound, type Round } from '../arena.ts'
+import { type Case, casesOf, type Comparison, interleave, type Reading } from '../comparison.ts'
+import { keepInformed } from './latency.ts'
+
+const BACKLOG = 5_000
+const WINDOW_MS = 10_000
+const ANALYZE_EVERY_MS = 3_000
+
+interface Hardship {
+  readonly pinned: boolean
+  readonly analyzed: boolean
+  readonly forMs: number
+}
+
+export const horizon: Comparison = {
+  name: 'horizon',
+  what: 'continuous enqueue and drain under a pinned horizon',
+  quick: false,
+  run: (arena) => {
+    const { pinMs, freeMs } = arena.options
+    const cases = (variant: string, hardship: Hardship): Case[] =>
+      casesOf(arena, ['fast'], (contestant, mode) => ({
+        variant: `${variant} ${hardship.forMs / 1_000} s`,
+        read: () => flow(arena, { contestant, mode }, hardship),
+      })).filter(({ contestant }) => contestant.name !== 'bullmq' || !hardship.analyzed)
+    const once = { ...arena, options: { ...arena.options, repetitions: 1 } }
+    return interleave(once, [
+      ...(pinMs === 0
+        ? []
+        : [
+            ...cases('pinned', { pinned: true, analyzed: false, forMs: pinMs }),
+            ...cases('pinned, VACUUM ANALYZE every 3 s,', {
+              pinned: true,
+              analyzed: true,
+              forMs: pinMs,
+            }),
+          ]),
+      ...(freeMs === 0
+        ? []
+        : cases('not pinned', { pinned: false, analyzed: false, forMs: freeMs })),
+    ])
+  },
+}
+
+function flow(arena: Arena, entry: Entry, hardship: Hardship): Promise<Reading[]> {
+  const windowMs = Math.min(WINDOW_MS, hardship.forMs / 2)
+  return inRound(arena, entry, async (round) => {
+    const [feeder] = await Promise.all([round.start(), round.work(1)])
+    keepInformed(round, feeder)
+    const pin = hardship.pinned ? await pinHorizon(round) : null
+    await feeder.call('feed', { place: round.place, backlog: BACKLOG })
+    if (!(await round.handledBy(1, WINDOW_MS))) throw new Error('No job was handled.')
+    const analysis = hardship.analyzed ? await keepAnalyzing(round) : null
+    const rates: number[] = []
+    for (let [handled, fromMs, left] = [round.handled, nowMs(), hardship.forMs]; left > 0;) {
+      await sleep(Math.min(windowMs, left))
+      rates.push((round.handled - handled) / ((nowMs() - fromMs) / 1_000))
+      left -= windowMs
+      handled = round.handled
+      fromMs = nowMs()
+    }
+    const sizes = await sizesOf(round)
+    await analysis?.stop()
+    await pin?.end()
+    const [first, last] = [rates[0] ?? Number.NaN, rates.at(-1) ?? Number.NaN]
+    const window = `${windowMs / 1_000} s`
+    return [
+      { what: `first ${window}`, unit: 'jobs/s', value: first },
+      {
+        what: `last ${window}`,
+        unit: 'jobs/s',
+        value: last,
+        note: `${sizes.megabytes} MB, ${sizes.dead.toLocaleString('en-US')} dead rows at the end`,
+        details: { rates, sizes },
+      },
+      { what: 'last ÷ first', unit: 'ratio', value: last / first },
+    ]
+  })
+}
+
+/** A transaction that has looked once and stays open. */
+async function pinHorizon(round: Round): Promise<{ end: () => Promise<void> }> {
+  const client = await connect(round.place.databaseUrl)
+  await client.query('begin isolation level repeatable read')
+  await client.query('select count(*) from pg_class')
+  return { end: () => client.end() }
+}
+
+/** Whatever tables the contestant has made. */
+async function tablesOf(round: Round): Promise<string[]> {
+  const rows = await round.rows<{ schema: string; name: string }>(
+    'select schemaname as schema, relname as name from pg_stat_user_tables',
+  )
+  return rows.map(({ schema, name }) => `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`)
+}
+
+async function keepAnalyzing(round: Round): Promise<{ stop: () => Promise<void> }> {
+  const tables = await tablesOf(round)
+  const client = await connect(round.place.databaseUrl)
+  const ended = new AbortController()
+  const loop = async (): Promise<void> => {
+    while (!ended.signal.aborted) {
+      for (const table of tables) await client.query(`vacuum analyze ${table}`)
+      await sleep(ANALYZE_EVERY_MS, ended.signal)
+    }
+  }
+  const done = loop()
+  return {
+    stop: async () => {
+      ended.abort()
+      await done
+      await client.end()
+    },
+  }
+}
+
+async function sizesOf(round: Round): Promise<{ megabytes: number; dead: number }> {
+  const [sizes] = await round.rows<{ megabytes: number; dead: number }>(
+    `select (coalesce(sum(pg_total_relation_size(relid)), 0) / 1e6)::int as megabytes,
+            coalesce(sum(n_dead_tup), 0)::int as dead
+     from pg_stat_user_tables`,
+  )
+  return sizes ?? { megabytes: 0, dead: 0 }
+}

@@ -1,0 +1,74 @@
+/**
+ * Goal: the side-by-side benchmark works, so that whoever needs its figures need not repair it first.
+ *
+ * Method: its quick run, which is Leasehold alone with tiny counts and downloads nothing, as a process on the tests' own server. What
+ * it measured is not judged.
+ */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { testDatabaseUrl } from './support/database.ts'
+import { builtProgram } from './support/process.ts'
+
+const ROOT = path.resolve(import.meta.dirname, '..')
+
+/** Ample for a busy machine; on an idle one it takes some seconds. */
+const SLOW_MS = 120_000
+
+interface Results {
+  readonly rows: readonly {
+    variant: string
+    contestant: string
+    values: number[]
+    notes: string[]
+  }[]
+}
+
+test(
+  'the quick comparison measures Leasehold, and writes a table, a file and a chart',
+  { timeout: SLOW_MS },
+  async () => {
+    const directory = mkdtempSync(path.join(tmpdir(), 'leasehold-bench-test-'))
+    onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
+    const program = path.join(ROOT, 'bench/compare/main.ts')
+    const child = spawn(
+      process.execPath,
+      ['--import', 'tsx', program, '--quick', '--out', directory],
+      {
+        cwd: ROOT,
+        env: {
+          ...process.env,
+          DATABASE_URL: testDatabaseUrl(),
+          LEASEHOLD_BENCH_API: path.join(path.dirname(builtProgram()), '../index.js'),
+        },
+      },
+    )
+    let [table, said] = ['', '']
+    child.stdout.on('data', (text) => (table += String(text)))
+    child.stderr.on('data', (text) => (said += String(text)))
+    const [code] = (await once(child, 'close')) as [number | null]
+
+    expect(code, said + table).toBe(0)
+    const written = readdirSync(directory).sort()
+    expect(written.map((name) => path.extname(name))).toEqual(['.json', '.svg'])
+    const [json = '', svg = ''] = written.map((name) =>
+      readFileSync(path.join(directory, name), 'utf8'),
+    )
+    const { rows } = JSON.parse(json) as Results
+    const measured = rows.filter(({ contestant }) => contestant === 'leasehold')
+    for (const name of ['drain', 'enqueue', 'latency', 'cost'])
+      expect(measured.map(({ variant }) => variant.split(/[ ,]/)[0])).toContain(name)
+    for (const { variant, values } of rows)
+      expect(
+        values.every((value) => value > 0),
+        `${variant}: ${values.join()}`,
+      ).toBe(true)
+    for (const { variant } of measured) {
+      expect(table).toContain(variant)
+      expect(svg).toContain(`>${variant}<`)
+    }
+  },
+)
