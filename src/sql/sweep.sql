@@ -35,7 +35,8 @@ begin
     perform touch_tick(0, p_clock_stepped);
   end if;
   if v_role = 'none' then
-    return json_build_object('role', v_role, 'running', leases_exist(p_namespace));
+    return json_build_object('role', v_role, 'running', leases_exist(p_namespace), 'ended', v_ended, 'machines', '{}'::text[],
+      'recovered', '[]'::json, 'more', false, 'nextMs', null, 'databaseMs', (extract(epoch from v_now) * 1000)::bigint);
   end if;
   select * into v_tick from tick;
 

@@ -15,7 +15,7 @@ import { type RecoveredJob, sweep, type Swept } from '../sql/protocol.ts'
 
 /**
  * Half the database's sweep interval of 1 s: a lost connection is then seen within 0.5 s, and with its grace of 2 s recovered
- * within 3 s. A pass that finds nothing costs well under a millisecond.
+ * within 3 s.
  */
 const SWEEP_EVERY_MS = 500
 const CANDIDATE_EVERY_MS = 10_000
@@ -90,30 +90,31 @@ export class Sweeper {
   async #pass(): Promise<void> {
     const incarnation = this.#incarnation
     if (incarnation === null) return
+    const startedMs = elapsedMs()
+    let swept: Swept
     try {
-      const db = await this.#database()
-      const startedMs = elapsedMs()
-      const swept = await sweep(db, {
+      swept = await sweep(await this.#database(), {
         namespace: this.#namespace,
         incarnation,
         limit: BATCH,
         clockStepped: this.#stepped,
       })
-      this.#compareClocks(swept, startedMs)
-      if (swept.ended.length > 0 || swept.recovered.length > 0) {
-        this.#report({ layer: null, workers: swept.ended, jobs: swept.recovered })
-      }
-      if (swept.more) this.#schedule(0)
-      else if (!swept.running) this.#stepped = false
-      else if (swept.role === 'none') this.#schedule(CANDIDATE_EVERY_MS)
-      else this.#schedule(Math.min(SWEEP_EVERY_MS, swept.nextMs ?? SWEEP_EVERY_MS))
     } catch {
       // The database is away, or the connection was lost: nothing is known, so ask again on a new one.
       const client = this.#client
       this.#client = null
       await client?.end().catch(() => undefined)
       this.#schedule(SWEEP_EVERY_MS)
+      return
     }
+    this.#compareClocks(swept, startedMs)
+    if (swept.ended.length > 0 || swept.recovered.length > 0) {
+      this.#report({ layer: null, workers: swept.ended, jobs: swept.recovered })
+    }
+    if (swept.more) this.#schedule(0)
+    else if (!swept.running) this.#stepped = false
+    else if (swept.role === 'none') this.#schedule(CANDIDATE_EVERY_MS)
+    else this.#schedule(Math.min(SWEEP_EVERY_MS, swept.nextMs ?? SWEEP_EVERY_MS))
   }
 
   #stepped = false

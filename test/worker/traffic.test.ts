@@ -83,3 +83,35 @@ test('J1: fifty running jobs are kept by one renewal an interval, and by nothing
   await until('all are done', async () => (await client.stats()).jobs.completed === 50)
   await worker.stop()
 })
+
+test('of three workers the one that neither leads nor watches asks seldom for a part in sweeping', async () => {
+  const db = await createTestDatabase()
+  await using one = await Proxy.open(db.databaseUrl)
+  await using two = await Proxy.open(db.databaseUrl)
+  await using three = await Proxy.open(db.databaseUrl)
+  let finish: () => void = () => undefined
+  const finished = new Promise<void>((resolve) => {
+    finish = resolve
+  })
+  const job = defineJob({ type: 'job', input: anything, run: () => finished })
+  const proxies = [one, two, three]
+  const workers = proxies.map((proxy) =>
+    createWorker({ databaseUrl: proxy.url, schema: db.schemaName, jobs: [job], concurrency: 1 }),
+  )
+  await using client = createClient({ databaseUrl: db.databaseUrl, schema: db.schemaName })
+  await client.enqueueMany(job, [{}, {}, {}])
+  for (const worker of workers) await worker.start()
+  const sweeps = (): number[] =>
+    proxies.map(({ statements }) => statements.filter(({ text }) => /\.sweep\(/.test(text)).length)
+  await until('all have asked', () => Math.min(...sweeps()) >= 1)
+  const before = sweeps()
+  const since = (): number[] =>
+    sweeps()
+      .map((count, index) => count - (before[index] ?? 0))
+      .toSorted((a, b) => b - a)
+  // Twice a second the leader, and as often its deputy.
+  await until('two of them have swept for a while', () => (since()[1] ?? 0) >= 8)
+  expect(since()[2]).toBeLessThanOrEqual(2)
+  finish()
+  await Promise.all(workers.map((worker) => worker.stop()))
+})
