@@ -207,12 +207,9 @@ alter table attempt_log add constraint attempt_log_pkey PRIMARY KEY (job_id, att
 alter table checkpoint add constraint checkpoint_pkey PRIMARY KEY (job_id);
 alter table database_identity add constraint database_identity_pkey PRIMARY KEY (single);
 alter table database_identity add constraint database_identity_single_check CHECK (single);
-alter table event add constraint event_pkey PRIMARY KEY (id);
 alter table installed add constraint installed_pkey PRIMARY KEY (single);
 alter table installed add constraint installed_single_check CHECK (single);
 alter table job add constraint job_pkey PRIMARY KEY (id);
-alter table job add constraint job_running_has_token CHECK (((status = 'running'::job_status) = (token IS NOT NULL)));
-alter table job_detail add constraint job_budgets_in_range CHECK (((max_attempts >= 1) AND (max_lost >= 1)));
 alter table job_detail add constraint job_detail_pkey PRIMARY KEY (job_id);
 alter table job_end add constraint job_end_pkey PRIMARY KEY (job_id);
 alter table job_key add constraint job_key_pkey PRIMARY KEY (namespace, key);
@@ -222,8 +219,6 @@ alter table progress add constraint progress_pkey PRIMARY KEY (job_id);
 alter table sweeper add constraint sweeper_pkey PRIMARY KEY (namespace);
 alter table tick add constraint tick_pkey PRIMARY KEY (single);
 alter table tick add constraint tick_single_check CHECK (single);
-alter table worker add constraint worker_end_charge_known CHECK ((end_charge = ANY (ARRAY['lost'::text, 'uncharged'::text, 'interrupted'::text, 'released'::text])));
-alter table worker add constraint worker_end_is_whole CHECK (((ended_at IS NULL) = (end_charge IS NULL)));
 alter table worker add constraint worker_pkey PRIMARY KEY (incarnation);
 alter table worker_detail add constraint worker_detail_id_key UNIQUE (id);
 alter table worker_detail add constraint worker_detail_pkey PRIMARY KEY (incarnation);
@@ -403,7 +398,7 @@ function channel(p_namespace text) returns text stable security definer; -- admi
 function channel_of(p_namespace text) returns text stable;
 function checkpoint(p_jobs uuid[], p_tokens uuid[], p_values text[]) returns text[] volatile security definer; -- admin, worker
 function claim(p_worker uuid, p_claim uuid, p_want integer, p_queues text[], p_types text[], p_lanes bigint[] DEFAULT NULL::bigint[], p_marks bigint[] DEFAULT NULL::bigint[]) returns json volatile security definer; -- admin, worker
-function claimed_jobs(p_jobs uuid[]) returns json stable;
+function claimed_jobs(p_worker uuid, p_claim_number integer) returns json[] stable;
 function clock() returns timestamp with time zone stable;
 function clock_after_wait() returns timestamp with time zone volatile;
 function complete(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
@@ -448,6 +443,7 @@ function key_lock(p_namespace text, p_key text) returns bigint stable;
 function know_fronts(p_lanes bigint[]) returns void volatile;
 function know_lane(p_lane bigint, p_namespace text, p_queue text, p_type text, p_priority smallint) returns void volatile;
 function known_types(p_namespace text) returns text[] stable security definer; -- admin, client
+function lane_heads(p_lanes bigint[], p_heads bigint[]) returns bigint[] stable;
 function lane_of(p_namespace text, p_queue text, p_type text, p_priority smallint) returns bigint immutable;
 function last_chance(p_namespace text, p_worker uuid, p_reserved uuid, p_busy boolean, p_lanes bigint[]) returns uuid volatile;
 function lease_lost_answer(p_worker uuid) returns json stable;
@@ -470,6 +466,7 @@ function release_stuck(p_namespace text, p_older_than_ms bigint, p_dry_run boole
 function renew(p_worker uuid, p_send_number bigint, p_idle_beat_ms integer DEFAULT NULL::integer, p_draining boolean DEFAULT false, p_loop_lag_ms integer DEFAULT 0, p_spool_depth integer DEFAULT 0, p_direct boolean DEFAULT false) returns json volatile security definer; -- admin, worker
 function report_death(p_namespace text, p_reporter jsonb, p_layer smallint, p_workers uuid[], p_evidence jsonb DEFAULT '{}'::jsonb) returns json volatile security definer; -- admin, worker
 function resume(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin
+function resume_of(p_job uuid, p_attempt integer) returns json stable;
 function retry(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin, client
 function settle(p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
 function settle_late(p_job uuid, p_token uuid, p_outcome text, p_value jsonb) returns text volatile;
@@ -478,13 +475,14 @@ function status_of(p_namespace text, p_job uuid) returns text stable;
 function store_jobs(p_namespace text, p_types text[], p_inputs text[], p_options jsonb, p_hint boolean) returns uuid[] volatile;
 function sweep(p_namespace text, p_worker uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 500, p_clock_stepped boolean DEFAULT false) returns json volatile security definer; -- admin, worker
 function sweep_every_ms() returns integer immutable;
-function take(p_jobs uuid[], p_worker uuid, p_claim_number integer) returns uuid[] volatile;
+function take(p_jobs uuid[], p_worker uuid, p_claim_number integer) returns json[] volatile;
 function take_back(p_namespace text, p_workers uuid[], p_limit integer) returns TABLE(job_id uuid, job_status job_status, end_code text) volatile;
 function touch_tick(p_older_than_ms integer, p_clock_stepped boolean DEFAULT false) returns void volatile;
 function touch_tick_unless_held(p_older_than_ms integer) returns void volatile;
 function unheard_connections(p_namespace text) returns uuid[] volatile;
 function unpark(p_jobs uuid[]) returns void volatile;
 function value_bytes_max() returns integer immutable;
+function waiting_since(p_lanes bigint[]) returns TABLE(lane bigint, due_at timestamp with time zone, last_at timestamp with time zone) stable;
 function whole_reason(p_reason jsonb) returns jsonb immutable;
 function worker_document(t worker_truth) returns jsonb stable;
 function workers_for(p_namespace text, p_queue text, p_type text) returns jsonb stable;

@@ -33,14 +33,16 @@ declare
   v_holds_last_chance boolean := false;
   v_alone uuid;
   v_taken uuid[] := '{}';
+  v_given json[] := '{}';
   v_got uuid[];
   v_left integer := p_want;
   v_lanes bigint[];
   v_priorities smallint[];
   v_places bigint[];
   v_heads bigint[];
-  v_due boolean;
-  v_last boolean;
+  v_some_wait boolean;
+  v_due timestamptz;
+  v_last timestamptz;
   v_next_due timestamptz;
   v_best integer;
   v_second integer;
@@ -63,9 +65,7 @@ begin
 
   if v_again then
     v_alone := v_worker.alone_for;
-    v_taken := array(
-      select id from job where worker = p_worker and claim_number = v_worker.claim_number and status = 'running'
-    );
+    v_given := claimed_jobs(p_worker, v_worker.claim_number);
     v_left := 0;
   elsif v_worker.drain_requested_at is not null or v_worker.draining_at is not null then
     v_left := 0;
@@ -81,30 +81,37 @@ begin
   end if;
 
   if v_left > 0 then
-    select array_agg(l.id order by l.priority desc, l.id & 1 desc, l.id), array_agg(l.priority order by l.priority desc, l.id & 1 desc, l.id)
-    into v_lanes, v_priorities
+    -- Older than the snapshot of the next statement, which is the safe side.
+    v_oldest := pg_snapshot_xmin(pg_current_snapshot());
+    select array_agg(l.id), array_agg(l.priority), array_agg(l.head), bool_or(l.some_wait)
+    into v_lanes, v_priorities, v_heads, v_some_wait
     from (
-      select distinct id, priority from lane where namespace = v_ns and queue = any (p_queues) and type = any (p_types)
-    ) as l;
-    select bool_or(w.due_at <= v_now), min(w.due_at) filter (where w.due_at > v_now), bool_or(w.last_at <= v_now)
-    into v_due, v_next_due, v_last
-    from (
-      select (
-               select j.run_at from job j
-               where j.lane = l.id and (j.lost >= j.max_lost - 1) = false and j.status = 'pending' and j.place is null and not j.parked
-               order by j.run_at, j.id limit 1
-             ) as due_at,
+      select l.id, l.priority,
              (
-               select j.run_at from job j
-               where j.lane = l.id and (j.lost >= j.max_lost - 1) = true and j.status = 'pending' and j.place is null and not j.parked
-               order by j.run_at, j.id limit 1
-             ) as last_at
-      from unnest(v_lanes) as l (id)
-    ) as w;
-    if v_due then
-      v_next_due := place_due(v_lanes);
+               select j.place from job j
+               where j.lane = l.id and j.place > coalesce(m.mark, 0) and j.status = 'pending'
+               order by j.place limit 1
+             ) as head,
+             exists (
+               select from job j where j.lane = l.id and j.status = 'pending' and j.place is null and not j.parked
+             ) as some_wait
+      from (
+        select distinct id, priority from lane where namespace = v_ns and queue = any (p_queues) and type = any (p_types)
+      ) as l
+      left join unnest(p_lanes, p_marks) as m (id, mark) on m.id = l.id
+      order by l.priority desc, l.id & 1 desc, l.id
+    ) as l;
+    if v_some_wait then
+      select min(w.due_at), min(w.last_at) into v_due, v_last from waiting_since(v_lanes) as w;
     end if;
-    if v_last then
+    if v_due <= v_now then
+      -- They come behind all that has a place, so the heads that were seen are right but where there was none.
+      v_next_due := place_due(v_lanes);
+      v_heads := lane_heads(v_lanes, v_heads);
+    else
+      v_next_due := v_due;
+    end if;
+    if v_last <= v_now then
       v_idle := not exists (
         select from job where worker = p_worker and claim_number >= v_worker.low_claim and status = 'running'
       );
@@ -114,8 +121,8 @@ begin
       end if;
       if v_alone is not null then
         if v_idle then
-          v_taken := take(array[v_alone], p_worker, v_worker.claim_number + 1);
-          v_holds_last_chance := true;
+          v_given := take(array[v_alone], p_worker, v_worker.claim_number + 1);
+          v_taken := array[v_alone];
         end if;
         v_left := 0;
       end if;
@@ -123,17 +130,6 @@ begin
   end if;
 
   if v_left > 0 and v_lanes is not null then
-    -- Older than the snapshot of the next statement, which is the safe side.
-    v_oldest := pg_snapshot_xmin(pg_current_snapshot());
-    select array_agg(h.place order by l.n)
-    into v_heads
-    from unnest(v_lanes) with ordinality as l (id, n)
-    left join unnest(p_lanes, p_marks) as m (id, mark) on m.id = l.id
-    left join lateral (
-      select j.place from job j
-      where j.lane = l.id and j.place > coalesce(m.mark, 0) and j.status = 'pending'
-      order by j.place limit 1
-    ) as h on true;
     v_places := v_heads;
 
     -- Merges the lanes: each turn takes from the lane whose head comes first, up to where another lane's head comes before.
@@ -168,8 +164,12 @@ begin
       if v_keyed then
         v_got := admit(v_got);
       end if;
-      v_got := take(v_got, p_worker, v_worker.claim_number + 1);
-      v_taken := v_taken || v_got;
+      if cardinality(v_got) > 0 then
+        v_given := v_given || take(v_got, p_worker, v_worker.claim_number + 1);
+        v_taken := v_taken || v_got;
+      else
+        v_got := '{}';
+      end if;
       if v_keyed and v_found = v_left and cardinality(v_got) < v_found then
         -- Not all were admitted, and more may follow. Bounded: what is left waits for the next claim, which is due at once.
         v_turns := v_turns + 1;
@@ -196,15 +196,15 @@ begin
   -- With a job in hand the lease is one lease from the last sign of life, which is this claim or a renewal that overtook it: a
   -- busy worker's never shrinks by that, and the long deadline of one that was idle does not protect the job. A worker that holds
   -- nothing is on its idle beat from now on: its next claim may come that late.
-  v_idle := cardinality(v_taken) = 0 and (not v_worker.holds or not exists (
+  v_idle := cardinality(v_given) = 0 and (not v_worker.holds or not exists (
     select from job where worker = p_worker and claim_number >= v_worker.low_claim and status = 'running'
   ));
   update worker
   set seen_at = v_now,
-      span_ms = case when v_idle then greatest(lease_ms, 3 * idle_beat_ms) when cardinality(v_taken) > 0 then lease_ms else span_ms end,
-      beat_ms = case when v_idle then idle_beat_ms when cardinality(v_taken) > 0 then renew_ms else beat_ms end,
+      span_ms = case when v_idle then greatest(lease_ms, 3 * idle_beat_ms) when cardinality(v_given) > 0 then lease_ms else span_ms end,
+      beat_ms = case when v_idle then idle_beat_ms when cardinality(v_given) > 0 then renew_ms else beat_ms end,
       until = case
-        when cardinality(v_taken) > 0 then greatest(v_now, least(seen_at, clock_after_wait())) + milliseconds(lease_ms)
+        when cardinality(v_given) > 0 then greatest(v_now, least(seen_at, clock_after_wait())) + milliseconds(lease_ms)
         else greatest(until, v_now + milliseconds(case when v_idle then greatest(lease_ms, 3 * idle_beat_ms) else span_ms end))
       end,
       writable_mark_ms = (select writable_total_ms from tick),
@@ -215,7 +215,7 @@ begin
       alone_for = v_alone
   where incarnation = p_worker;
 
-  if cardinality(v_taken) > 0 and not v_again then
+  if cardinality(v_taken) > 0 then
     perform record_event(v_ns, 'job.picked_up', v_taken, p_worker);
   end if;
 
@@ -227,7 +227,7 @@ begin
     'nextDueMs', milliseconds_between(v_now, v_next_due),
     'marks', case when p_lanes is not null and v_heads is not null then json_build_object(
       'end', v_end, 'transaction', pg_current_xact_id(), 'oldest', v_oldest, 'lanes', v_lanes, 'heads', v_heads) end,
-    'jobs', claimed_jobs(v_taken)
+    'jobs', array_to_json(v_given)
   );
 end
 $$;

@@ -14,6 +14,10 @@ as $$
 declare
   v_ended uuid[];
 begin
+  if p_charge is null or p_charge not in ('lost', 'uncharged', 'interrupted', 'released') then
+    raise exception using errcode = 'LH003',
+      message = format('%s is no charge: lost, uncharged, interrupted or released', coalesce(p_charge, 'null'));
+  end if;
   perform 1 from worker where incarnation = any (p_workers) order by incarnation for no key update;
   with ended as (
     update worker

@@ -13,6 +13,14 @@ as $$
   join attempt a on a.job_id = j.id and a.attempt = j.attempt
   where j.status = 'running'
   union all
+  select 'a job runs exactly while it has a token', j.id from job j where (j.status = 'running') <> (j.token is not null)
+  union all
+  select 'what runs has a worker and a start', j.id
+  from job j
+  where j.status = 'running' and (j.worker is null or j.started_at is null or j.claim_number is null)
+  union all
+  select 'an end of a worker is whole', null from worker w where (w.ended_at is null) <> (w.end_charge is null)
+  union all
   select 'what runs is found by its worker''s oldest open claim', j.id
   from job j
   join worker w on w.incarnation = j.worker

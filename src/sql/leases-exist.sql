@@ -2,9 +2,11 @@
 -- behind one that runs. Without that
 -- there is nothing to lose and nobody has to sweep. A restored copy may lack a worker's row: workers_gone looks for that.
 create or replace function leases_exist(p_namespace text) returns boolean
-language sql stable
+language plpgsql stable
 as $$
-  select exists (select from worker where namespace = p_namespace and ended_at is null and holds)
+begin
+  return exists (select from worker where namespace = p_namespace and ended_at is null and holds)
     or exists (select from worker where namespace = p_namespace and ended_at is not null and emptied_at is null)
-    or exists (select from job where namespace = p_namespace and parked)
+    or exists (select from job where namespace = p_namespace and parked);
+end
 $$;

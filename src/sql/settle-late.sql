@@ -1,6 +1,6 @@
 -- An outcome whose token is not the job's: changes nothing but the attempt's late_result, with one exception that saves
 -- money. If the attempt is the job's newest, the job merely waits and no cancel was asked, a completion is adopted.
--- The caller holds the job's live row, if there is one.
+-- Locks the job's live row, if there is one, before the attempt.
 create or replace function settle_late(p_job uuid, p_token uuid, p_outcome text, p_value jsonb) returns text
 language plpgsql
 as $$
@@ -9,11 +9,11 @@ declare
   a attempt;
   v_namespace text;
 begin
+  select * into j from job where id = p_job for no key update;
   select * into a from attempt where job_id = p_job and token = p_token for no key update;
   if not found then
     return 'lease_lost';
   end if;
-  select * into j from job where id = p_job;
   select namespace into v_namespace from job_detail where job_id = p_job;
   if (a.ended_as::text = p_outcome or (a.ended_as = 'failed' and p_outcome = 'failed_finally'))
     and a.value is not distinct from p_value

@@ -6,7 +6,7 @@
 --
 -- p_outcomes: completed | failed | failed_finally | cancelled | released | interrupted. p_values: the result or the error.
 -- p_delays: ms until a failed job is due again. Once cancel was asked the job ends cancelled, whatever the outcome; a
--- completion that came after is kept as late_result. The fence is in the row that is deleted or updated; rows are locked in id
+-- completion that came after is kept as late_result. The fence is in the row that is deleted or updated; a batch locks its rows in id
 -- order first.
 --
 -- The settings keep each statement on the primary key, planned once, also where statistics say that the tables are empty.
@@ -34,7 +34,10 @@ begin
       raise exception using errcode = '54000', message = format('a value is larger than %s bytes', value_bytes_max());
     end if;
   end loop;
-  perform 1 from job where id = any (p_jobs) order by id for no key update;
+  -- One job that ends in any case needs no lock before: the statement that deletes it waits and looks again.
+  if cardinality(p_jobs) > 1 or p_outcomes[1] not in ('completed', 'cancelled', 'failed_finally') then
+    perform 1 from job where id = any (p_jobs) order by id for no key update;
+  end if;
 
   -- Jobs that end: the live row goes, the attempt says how.
   with outcome as materialized (
@@ -45,7 +48,7 @@ begin
   settled as (
     delete from job j
     using outcome o
-    -- A token says running (job_running_has_token). Naming the status too would let the planner walk all running jobs instead.
+    -- A token says running. Naming the status too would let the planner walk all running jobs instead.
     where j.id = o.job_id and j.token = o.token
       and (j.cancel_requested_at is not null
         or o.outcome in ('completed', 'cancelled', 'failed_finally')

@@ -34,6 +34,10 @@ begin
     v_options := p_options - '{queue,priority,delayMs,at,maxAttempts,maxLost,onWorkerLost}'::text[];
     v_at := greatest(v_now, coalesce((p_options ->> 'at')::timestamptz, v_now + milliseconds(coalesce((p_options ->> 'delayMs')::double precision, 0))));
   end if;
+  if v_max_attempts < 1 or v_max_lost < 1 then
+    raise exception using errcode = '23514',
+      message = format('maxAttempts and maxLost are at least 1, got %s and %s', v_max_attempts, v_max_lost);
+  end if;
   v_waits := v_at > v_now or v_max_lost <= 1;
   foreach v_text in array p_types loop
     continue when v_text = v_known;
@@ -85,9 +89,10 @@ begin
 end
 $$;
 
+-- One expression, so that it is inlined and not planned for each row.
 create or replace function job_id_of(p_prefix text, p_place bigint) returns uuid
 language sql volatile
 as $$
-  select (p_prefix || left(d.digits, 3) || '8' || right(d.digits, 3) || right(gen_random_uuid()::text, 12))::uuid
-  from (select lpad(to_hex(p_place & 16777215), 6, '0') as digits) as d
+  select (p_prefix || lpad(to_hex((p_place >> 12) & 4095), 3, '0') || '8' || lpad(to_hex(p_place & 4095), 3, '0')
+    || right(gen_random_uuid()::text, 12))::uuid
 $$;

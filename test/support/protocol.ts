@@ -465,7 +465,7 @@ export async function openProtocol(
       }
     },
     async waitsForLock(session) {
-      for (let tries = 0; tries < 5_000; tries += 1) {
+      for (const untilMs = performance.now() + 20_000; performance.now() < untilMs;) {
         const [row] = await db.rows<{ waits: boolean }>(
           `select coalesce(wait_event_type = 'Lock', false) as waits from pg_stat_activity where pid = $1`,
           [session.pid],
