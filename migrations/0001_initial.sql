@@ -166,10 +166,12 @@ create table worker (
   alone_for uuid,
   loop_lag_ms integer not null default 0,
   spool_depth integer not null default 0,
+  stuck text,
   ended_at timestamptz,
   end_charge text,
   end_layer smallint,
   constraint worker_end_is_whole check ((ended_at is null) = (end_charge is null)),
+  constraint worker_stuck_known check (stuck in ('claims', 'event_loop')),
   constraint worker_end_charge_known check (end_charge in ('lost', 'uncharged', 'interrupted', 'released'))
 ) with (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 create index worker_live_idx on worker (namespace) where ended_at is null;

@@ -143,6 +143,7 @@ create table worker (
   alone_for uuid,
   loop_lag_ms integer not null default 0,
   spool_depth integer not null default 0,
+  stuck text,
   ended_at timestamp with time zone,
   end_charge text,
   end_layer smallint
@@ -192,6 +193,7 @@ alter table tick add constraint tick_single_check CHECK (single);
 alter table worker add constraint worker_end_charge_known CHECK ((end_charge = ANY (ARRAY['lost'::text, 'uncharged'::text, 'interrupted'::text, 'released'::text])));
 alter table worker add constraint worker_end_is_whole CHECK (((ended_at IS NULL) = (end_charge IS NULL)));
 alter table worker add constraint worker_pkey PRIMARY KEY (incarnation);
+alter table worker add constraint worker_stuck_known CHECK ((stuck = ANY (ARRAY['claims'::text, 'event_loop'::text])));
 alter table worker_detail add constraint worker_detail_id_key UNIQUE (id);
 alter table worker_detail add constraint worker_detail_pkey PRIMARY KEY (incarnation);
 
@@ -298,6 +300,7 @@ create view worker_truth as
     w.beat_ms,
     w.loop_lag_ms,
     w.spool_depth,
+    w.stuck,
     w.ended_at,
     w.drain_requested_at,
     d.end_reason,
@@ -307,6 +310,7 @@ create view worker_truth as
         CASE
             WHEN w.ended_at IS NOT NULL OR w.until <= clock() THEN 'offline'::text
             WHEN (clock() - w.seen_at) > milliseconds((2 * w.beat_ms)::double precision) THEN 'late'::text
+            WHEN w.stuck IS NOT NULL THEN 'unhealthy'::text
             WHEN w.draining_at IS NOT NULL OR w.drain_requested_at IS NOT NULL THEN 'draining'::text
             ELSE 'online'::text
         END AS status
@@ -376,7 +380,7 @@ function register(p_namespace text, p_worker jsonb) returns json volatile securi
 function release(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
 function release_jobs(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin
 function release_stuck(p_namespace text, p_older_than_ms bigint, p_dry_run boolean DEFAULT false, p_force boolean DEFAULT false) returns json volatile security definer; -- admin
-function renew(p_worker uuid, p_send_number bigint, p_idle_beat_ms integer DEFAULT NULL::integer, p_draining boolean DEFAULT false, p_loop_lag_ms integer DEFAULT 0, p_spool_depth integer DEFAULT 0, p_direct boolean DEFAULT false) returns json volatile security definer; -- admin, worker
+function renew(p_worker uuid, p_send_number bigint, p_idle_beat_ms integer DEFAULT NULL::integer, p_draining boolean DEFAULT false, p_loop_lag_ms integer DEFAULT 0, p_spool_depth integer DEFAULT 0, p_direct boolean DEFAULT false, p_stuck text DEFAULT NULL::text) returns json volatile security definer; -- admin, worker
 function report_death(p_namespace text, p_reporter jsonb, p_layer smallint, p_workers uuid[], p_evidence jsonb DEFAULT '{}'::jsonb) returns json volatile security definer; -- admin, worker
 function resume(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin
 function retry(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin, client

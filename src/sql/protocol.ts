@@ -142,9 +142,11 @@ export function claim(
     want: number
     queues: readonly string[]
     types: readonly string[]
+    limitMs: number
   },
 ): Promise<Claimed | LeaseLostAnswer> {
-  return call(db, 'claim', [input.incarnation, input.claim, input.want, input.queues, input.types])
+  const values = [input.incarnation, input.claim, input.want, input.queues, input.types]
+  return call(db, 'claim', values, input.limitMs)
 }
 
 export interface Renewed {
@@ -159,6 +161,9 @@ export interface Renewed {
   }[]
 }
 
+/** What of a worker has given no sign of life for too long, although its renewals are accepted. */
+export type StuckPart = 'claims' | 'event_loop'
+
 export function renew(
   db: Database,
   input: {
@@ -169,6 +174,7 @@ export function renew(
     loopLagMs: number
     spoolDepth: number
     direct: boolean
+    stuck: StuckPart | null
   },
 ): Promise<Renewed | LeaseLostAnswer> {
   return call(db, 'renew', [
@@ -179,6 +185,7 @@ export function renew(
     input.loopLagMs,
     input.spoolDepth,
     input.direct,
+    input.stuck,
   ])
 }
 

@@ -84,6 +84,20 @@ export const spin = defineJob({
   },
 })
 
+/** Ends well, but its first attempt leaves something behind that blocks the main thread before the outcome is sent. */
+export const jam = defineJob({
+  type: 'jam',
+  input: shape<unknown>(),
+  run(ctx) {
+    note(ctx, 'start')
+    if (ctx.attempt === 1)
+      setImmediate(() => {
+        for (;;);
+      })
+    return null
+  },
+})
+
 /** Hears no signal and never ends; writes a line every few milliseconds. */
 export const deaf = defineJob({
   type: 'deaf',

@@ -48,7 +48,7 @@ describe.concurrent('a lease', LIMIT, () => {
     const again = await s.journalLine('start', (line) => line.attempt === 2)
     expect(told.atMs).toBeLessThan(again.atMs)
     // Cut off as it is, it goes on as a fresh incarnation when packets flow again.
-    proxy.heal()
+    await proxy.heal()
     await s.until('a second incarnation', () => first.events('worker.started').length === 2)
     gate.open()
     const job = await s.jobIs(jobId, 'completed')
