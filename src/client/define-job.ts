@@ -31,6 +31,8 @@ export interface JobOptions<Input, Parsed, Result> {
   readonly onOutage?: 'continue' | 'abort'
   /** What becomes of a worker whose handler ignores its signal. Default `report`. */
   readonly onDeaf?: 'report' | 'exit'
+  /** How long a handler may ignore `cancelled`, `timeout`, `stalled` or `lease_lost` until it is called deaf, in milliseconds. Default 10,000. */
+  readonly cancelGraceMs?: number
   readonly run: (ctx: JobContext<Parsed>) => Promise<Result> | Result
 }
 
@@ -43,6 +45,7 @@ export interface JobDefinition<Input = unknown, Parsed = Input, Result = unknown
   readonly maxLost: number
   readonly onWorkerLost: 'retry' | 'fail' | 'hold'
   readonly onDeaf: 'report' | 'exit'
+  readonly cancelGraceMs: number
   readonly backoff: Backoff
 }
 
@@ -63,6 +66,7 @@ const KNOWN_OPTIONS = new Set([
   'onWorkerLost',
   'onOutage',
   'onDeaf',
+  'cancelGraceMs',
   'run',
 ])
 
@@ -89,6 +93,7 @@ export function defineJob<Input, Parsed, Result>(
     ...wholeNumber('maxLost', options.maxLost, 32_767),
     ...wholeNumber('timeoutMs', options.timeoutMs, Number.MAX_SAFE_INTEGER),
     ...wholeNumber('progressDeadlineMs', options.progressDeadlineMs, Number.MAX_SAFE_INTEGER),
+    ...wholeNumber('cancelGraceMs', options.cancelGraceMs, Number.MAX_SAFE_INTEGER),
     ...oneOf('onWorkerLost', options.onWorkerLost, ['retry', 'fail', 'hold']),
     ...oneOf('onOutage', options.onOutage, ['continue', 'abort']),
     ...oneOf('onDeaf', options.onDeaf, ['report', 'exit']),
@@ -102,6 +107,7 @@ export function defineJob<Input, Parsed, Result>(
     maxLost: options.maxLost ?? 3,
     onWorkerLost: options.onWorkerLost ?? 'retry',
     onDeaf: options.onDeaf ?? 'report',
+    cancelGraceMs: options.cancelGraceMs ?? 10_000,
     backoff: { ...BACKOFF_DEFAULTS, ...options.backoff },
   })
 }

@@ -107,8 +107,6 @@ const CLAIM_BATCH_MAX = 500
  * in silence, and with default settings the pool has replaced all of its own before the worker counts as stuck.
  */
 const CLAIM_LIMIT_MS_MIN = 2_000
-/** An aborted handler has this long to settle before it is called unresponsive. */
-const DEAF_AFTER_MS = 10_000
 /**
  * Jobs that end within milliseconds are claimed ahead of free slots, as many as will be started within this time: a round trip for
  * every ten of them would be most of their cost. What has not started after `AHEAD_MS_MAX` all the same goes back, not charged.
@@ -746,7 +744,7 @@ class Running implements ExecutionHost {
     if (execution.aborted === null || execution.aborted === 'shutdown') return
     execution.abortedMs ??= nowMs
     const forMs = Math.round(nowMs - execution.abortedMs)
-    if (execution.reportedDeaf || forMs < DEAF_AFTER_MS) return
+    if (execution.reportedDeaf || forMs < execution.definition.cancelGraceMs) return
     execution.reportedDeaf = true
     this.#o.bus.emit('job.unresponsive', {
       jobId: execution.job.id,

@@ -108,6 +108,15 @@ export const deaf = defineJob({
     }),
 })
 
+/** The same, and its process may not go on with it. */
+export const deafExit = defineJob({
+  type: 'deaf.exit',
+  input: shape<unknown>(),
+  onDeaf: 'exit',
+  cancelGraceMs: 500,
+  run: (ctx) => deaf.run(ctx),
+})
+
 /** Hears no signal, and returns a result when the file appears. */
 export const stubborn = defineJob({
   type: 'stubborn',
