@@ -23,7 +23,7 @@ export interface JobOptions<Input, Parsed, Result> {
   readonly backoff?: Partial<Backoff>
   /** Longest run of one attempt, in milliseconds; independent of the lease. Default none. */
   readonly timeoutMs?: number
-  /** A handler that neither progresses nor checkpoints for so long is shown as stalled, in milliseconds. Default none. */
+  /** A handler that neither progresses nor checkpoints for so long is shown as stalled and aborted, in milliseconds. Default none. */
   readonly progressDeadlineMs?: number
   /** What becomes of the job when its worker is lost. Default `retry`. */
   readonly onWorkerLost?: 'retry' | 'fail' | 'hold'

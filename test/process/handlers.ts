@@ -71,6 +71,20 @@ export const waitInTime = defineJob({
   ...untilGate,
 })
 
+/** The same, and says all the while how far it has come: by progress, then by checkpoints, in turn. */
+export const ticking = defineJob({
+  type: 'ticking',
+  input: shape<{ gate: string }>(),
+  async run(ctx) {
+    for (let tick = 0; !existsSync(ctx.input.gate); tick += 1) {
+      if (tick % 10 < 5) ctx.progress(tick)
+      else await ctx.checkpoint({ tick })
+      await pause(ctx, 300)
+    }
+    note(ctx, 'end')
+  },
+})
+
 /** Keeps the main thread busy for so long without a break. */
 export const spin = defineJob({
   type: 'spin',
