@@ -24,7 +24,7 @@ import {
   parseDatabaseUrl,
   wentUnanswered,
 } from '../db/connect.ts'
-import { ensureSchema, PROGRAM_VERSION } from '../db/migrate.ts'
+import { ensureSchema } from '../db/migrate.ts'
 import type { AbortReason } from '../domain/states.ts'
 import { UsageError } from '../errors.ts'
 import {
@@ -35,6 +35,7 @@ import {
   type LeaseLostAnswer,
   type Renewed,
 } from '../sql/protocol.ts'
+import { PROGRAM_VERSION } from '../version.ts'
 import { Execution, type ExecutionHost } from './execution.ts'
 import { endProcess } from './end-process.ts'
 import { errorOf } from './error-of.ts'
