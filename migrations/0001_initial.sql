@@ -217,6 +217,7 @@ create table worker (
   holds boolean not null default false,
   loop_lag_ms integer not null default 0,
   spool_depth integer not null default 0,
+  stuck text,
   ended_at timestamptz,
   end_charge text,
   end_layer smallint,

@@ -176,6 +176,7 @@ create table worker (
   holds boolean not null default false,
   loop_lag_ms integer not null default 0,
   spool_depth integer not null default 0,
+  stuck text,
   ended_at timestamp with time zone,
   end_charge text,
   end_layer smallint,
@@ -375,6 +376,7 @@ create view worker_truth as
     w.beat_ms,
     w.loop_lag_ms,
     w.spool_depth,
+    w.stuck,
     w.ended_at,
     w.drain_requested_at,
     d.end_reason,
@@ -384,6 +386,7 @@ create view worker_truth as
         CASE
             WHEN w.ended_at IS NOT NULL OR w.until <= clock() THEN 'offline'::text
             WHEN (clock() - w.seen_at) > milliseconds((2 * w.beat_ms)::double precision) THEN 'late'::text
+            WHEN w.stuck IS NOT NULL THEN 'unhealthy'::text
             WHEN w.draining_at IS NOT NULL OR w.drain_requested_at IS NOT NULL THEN 'draining'::text
             ELSE 'online'::text
         END AS status
@@ -443,7 +446,7 @@ function key_lock(p_namespace text, p_key text) returns bigint stable;
 function know_fronts(p_lanes bigint[]) returns void volatile;
 function know_lane(p_lane bigint, p_namespace text, p_queue text, p_type text, p_priority smallint) returns void volatile;
 function known_types(p_namespace text) returns text[] stable security definer; -- admin, client
-function lane_heads(p_lanes bigint[], p_heads bigint[]) returns bigint[] stable;
+function lane_heads(p_lanes bigint[], p_heads bigint[], p_marked bigint[], p_marks bigint[]) returns bigint[] stable;
 function lane_of(p_namespace text, p_queue text, p_type text, p_priority smallint) returns bigint immutable;
 function last_chance(p_namespace text, p_worker uuid, p_reserved uuid, p_busy boolean, p_lanes bigint[]) returns uuid volatile;
 function lease_lost_answer(p_worker uuid) returns json stable;
@@ -463,7 +466,7 @@ function register(p_namespace text, p_worker jsonb) returns json volatile securi
 function release(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
 function release_jobs(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin
 function release_stuck(p_namespace text, p_older_than_ms bigint, p_dry_run boolean DEFAULT false, p_force boolean DEFAULT false) returns json volatile security definer; -- admin
-function renew(p_worker uuid, p_send_number bigint, p_idle_beat_ms integer DEFAULT NULL::integer, p_draining boolean DEFAULT false, p_loop_lag_ms integer DEFAULT 0, p_spool_depth integer DEFAULT 0, p_direct boolean DEFAULT false) returns json volatile security definer; -- admin, worker
+function renew(p_worker uuid, p_send_number bigint, p_idle_beat_ms integer DEFAULT NULL::integer, p_draining boolean DEFAULT false, p_loop_lag_ms integer DEFAULT 0, p_spool_depth integer DEFAULT 0, p_direct boolean DEFAULT false, p_stuck text DEFAULT NULL::text) returns json volatile security definer; -- admin, worker
 function report_death(p_namespace text, p_reporter jsonb, p_layer smallint, p_workers uuid[], p_evidence jsonb DEFAULT '{}'::jsonb) returns json volatile security definer; -- admin, worker
 function resume(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin
 function resume_of(p_job uuid, p_attempt integer) returns json stable;

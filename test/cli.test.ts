@@ -839,6 +839,15 @@ describe('workers and machines', () => {
     expect(piped.stdout).toContain('jobs.running\t2\n')
   })
 
+  test('stats says of more than 10,000 that it is more, and 10001 in JSON', async () => {
+    const { run: cli, p, json } = await open()
+    await p.enqueue(10_000)
+    expect((await cli(['stats'])).stdout).toContain('jobs.pending\t10000\n')
+    await p.enqueue(2)
+    expect((await cli(['stats'])).stdout).toContain('jobs.pending\t10000+\n')
+    expect(await json('stats')).toMatchObject({ jobs: { pending: 10_001 } })
+  })
+
   test('a namespace sees its own jobs and workers alone, and flags win over the environment', async () => {
     const { run: cli, p, env, json } = await open()
     const { ids } = await p.running(1)

@@ -1,5 +1,4 @@
 /** The program: its commands, what they share, and commander told to speak as we do. */
-import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { registerDb } from './commands/db.ts'
 import { registerEnqueue } from './commands/enqueue.ts'
@@ -10,6 +9,7 @@ import { registerStats } from './commands/stats.ts'
 import { registerSweep } from './commands/sweep.ts'
 import { registerWorker } from './commands/worker.ts'
 import { registerWorkers } from './commands/workers.ts'
+import { PROGRAM_VERSION } from '../version.ts'
 import { formatHelp } from './help.ts'
 
 /** What commander would print on standard error, which we print in our own form. */
@@ -28,7 +28,7 @@ export function buildProgram(captured: Captured): Command {
       outputError: () => undefined,
     })
     .helpOption('-h, --help', 'this text')
-    .version(programVersion(), '-V, --version', 'the version of this program')
+    .version(PROGRAM_VERSION, '-V, --version', 'the version of this program')
   commonOptions(program)
   registerWorker(program)
   registerEnqueue(program)
@@ -60,10 +60,4 @@ function leaves(command: Command): Command[] {
   return command.commands.flatMap((child) =>
     child.commands.length === 0 ? [child] : leaves(child),
   )
-}
-
-function programVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
-  const manifest: { version: string } = JSON.parse(text)
-  return manifest.version
 }

@@ -147,6 +147,8 @@ function workerSentence(
       return `${(fields['workerIds'] as string[]).length === 1 ? 'a worker was' : `${(fields['workerIds'] as string[]).length} workers were`} found gone`
     case 'worker.degraded':
       return `degraded: ${String(fields['reason'])}`
+    case 'worker.stuck':
+      return `stuck for ${formatDuration(Number(fields['forMs']))}: ${fields['part'] === 'claims' ? 'its claims are not answered, although its lease is renewed' : 'its event loop was blocked, and by no handler'}`
     case 'job.picked_up':
       return `picked up ${job}${attempt}`
     case 'job.completed':

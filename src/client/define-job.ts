@@ -23,7 +23,7 @@ export interface JobOptions<Input, Parsed, Result> {
   readonly backoff?: Partial<Backoff>
   /** Longest run of one attempt, in milliseconds; independent of the lease. Default none. */
   readonly timeoutMs?: number
-  /** A handler that neither progresses nor checkpoints for so long is shown as stalled, in milliseconds. Default none. */
+  /** A handler that neither progresses nor checkpoints for so long is shown as stalled and aborted, in milliseconds. Default none. */
   readonly progressDeadlineMs?: number
   /**
    * Jobs of a namespace with the same concurrency key run one at a time; the others wait their turn. A text, or what makes one of the
@@ -36,6 +36,8 @@ export interface JobOptions<Input, Parsed, Result> {
   readonly onOutage?: 'continue' | 'abort'
   /** What becomes of a worker whose handler ignores its signal. Default `report`. */
   readonly onDeaf?: 'report' | 'exit'
+  /** How long a handler may ignore `cancelled`, `timeout`, `stalled` or `lease_lost` until it is called deaf, in milliseconds. Default 10,000. */
+  readonly cancelGraceMs?: number
   readonly run: (ctx: JobContext<Parsed>) => Promise<Result> | Result
 }
 
@@ -48,6 +50,7 @@ export interface JobDefinition<Input = unknown, Parsed = Input, Result = unknown
   readonly maxLost: number
   readonly onWorkerLost: 'retry' | 'fail' | 'hold'
   readonly onDeaf: 'report' | 'exit'
+  readonly cancelGraceMs: number
   readonly backoff: Backoff
 }
 
@@ -69,6 +72,7 @@ const KNOWN_OPTIONS = new Set([
   'onWorkerLost',
   'onOutage',
   'onDeaf',
+  'cancelGraceMs',
   'run',
 ])
 
@@ -98,6 +102,7 @@ export function defineJob<Input, Parsed, Result>(
     ...(['string', 'function', 'undefined'].includes(typeof options.concurrencyKey)
       ? []
       : ['`concurrencyKey` must be a text, or a function of the input that returns one']),
+    ...wholeNumber('cancelGraceMs', options.cancelGraceMs, Number.MAX_SAFE_INTEGER),
     ...oneOf('onWorkerLost', options.onWorkerLost, ['retry', 'fail', 'hold']),
     ...oneOf('onOutage', options.onOutage, ['continue', 'abort']),
     ...oneOf('onDeaf', options.onDeaf, ['report', 'exit']),
@@ -111,6 +116,7 @@ export function defineJob<Input, Parsed, Result>(
     maxLost: options.maxLost ?? 3,
     onWorkerLost: options.onWorkerLost ?? 'retry',
     onDeaf: options.onDeaf ?? 'report',
+    cancelGraceMs: options.cancelGraceMs ?? 10_000,
     backoff: { ...BACKOFF_DEFAULTS, ...options.backoff },
   })
 }

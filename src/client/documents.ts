@@ -147,6 +147,7 @@ export interface MachineDocument {
 
 /** Counts and ages. */
 export interface StatsDocument {
+  /** Each count stops at 10,001, which means "more than 10,000"; `running`, `cancelling`, `stalled` and `lost` are exact. */
   jobs: Record<JobState, number>
   /** Age of the oldest pending job on the database's clock, in milliseconds. */
   oldestPendingAgeMs: number | null

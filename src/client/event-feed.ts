@@ -23,6 +23,7 @@ export const EVENT_NAMES = [
   'job.retried',
   'job.stale_write',
   'worker.started',
+  'worker.stuck',
   'worker.offline',
   'worker.false_alarm',
 ] as const

@@ -27,6 +27,12 @@ export interface Executor {
 export interface Database extends Executor {
   /** The quoted name of the schema that holds Leasehold's functions. */
   readonly schema: string
+  /** `limitMs`: a time limit of this call's own, where the connection is ours. */
+  query(
+    text: string,
+    values: unknown[],
+    limitMs?: number,
+  ): Promise<{ rows: Record<string, unknown>[] }>
   close(): Promise<void>
 }
 
@@ -196,7 +202,11 @@ export function openDatabase(options: ConnectOptions): Database {
   let closed: Promise<void> | undefined
   return {
     schema: quoteIdentifier(options.schema ?? CONNECT_DEFAULTS.schema),
-    query: (text, values) => pool.query(text, values),
+    // @types/pg does not know of a query's own limit.
+    query: (text, values, limitMs) =>
+      limitMs === undefined
+        ? pool.query(text, values)
+        : pool.query({ text, values, query_timeout: limitMs } as pg.QueryConfig),
     // pool.end() resolves before its sockets are closed; whoever closes wants to see none.
     close: () =>
       (closed ??= pool
@@ -247,6 +257,19 @@ export function provesDown(error: unknown): boolean {
   const cause = error instanceof LeaseholdError && error.cause !== undefined ? error.cause : error
   const code = (cause as { code?: unknown } | null)?.code
   return code === 'ECONNREFUSED' || code === '57P01' || code === '57P02' || code === '57P03'
+}
+
+/**
+ * Whether a call ended because nothing came back in time: by our own time limit, or by one of the server's that cut it while it
+ * waited. A pool that is empty is not meant: its connections are in use, each within its own limit.
+ */
+export function wentUnanswered(error: unknown): boolean {
+  const cause = error instanceof LeaseholdError && error.cause !== undefined ? error.cause : error
+  const code = (cause as { code?: unknown } | null)?.code
+  if (typeof code === 'string') return code === 'ETIMEDOUT' || code === '57014' || code === '55P03'
+  return (
+    cause instanceof Error && /read timeout|connection timeout|timeout expired/i.test(cause.message)
+  )
 }
 
 const NETWORK_CODES = new Set([

@@ -8,7 +8,6 @@
  */
 import { createHash } from 'node:crypto'
 import { readFileSync, readdirSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import type pg from 'pg'
 import {
   PermissionDeniedError,
@@ -16,6 +15,7 @@ import {
   SchemaOutdatedError,
   UsageError,
 } from '../errors.ts'
+import { PROGRAM_VERSION } from '../version.ts'
 import {
   CONNECT_DEFAULTS,
   type ConnectOptions,
@@ -69,15 +69,6 @@ function readRelease(): Release {
   const fingerprint = createHash('sha256').update(functions.join('\n')).digest('hex')
   return { migrations, functions, fingerprint }
 }
-
-/** The program's version, as in package.json. */
-export const PROGRAM_VERSION: string = (
-  JSON.parse(
-    readFileSync(fileURLToPath(new URL('../../package.json', import.meta.url)), 'utf8'),
-  ) as {
-    version: string
-  }
-).version
 
 /** What the schema is, compared with this program. Writes nothing. */
 export async function inspectSchema(

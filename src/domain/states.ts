@@ -46,7 +46,7 @@ export const ATTEMPT_ENDS = [
 export type AttemptEnd = (typeof ATTEMPT_ENDS)[number]
 
 /** Computed when it is read, by the view `worker_truth`. */
-export const WORKER_STATUSES = ['online', 'draining', 'late', 'offline'] as const
+export const WORKER_STATUSES = ['online', 'draining', 'late', 'unhealthy', 'offline'] as const
 export type WorkerStatus = (typeof WORKER_STATUSES)[number]
 
 /** Why a handler's signal was aborted. */

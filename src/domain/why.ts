@@ -1,4 +1,5 @@
 /** The sentence of `jobs why`: what a job waits for, or why it ended. Made from the same document that everything shows. */
+import { formatDuration } from './duration.ts'
 
 /** What the sentence is made from: the job document as the database builds it. */
 export interface WhyFacts {
@@ -35,15 +36,15 @@ export function whySentence(job: WhyFacts): string {
   const worker = job.workerId === null ? 'its worker' : shortWorker(job.workerId)
   switch (job.state) {
     case 'running':
-      return `Running on ${worker} since ${clockTime(job.startedAt)}; its lease holds for ${ago(job.leaseLeftMs ?? 0)} more.`
+      return `Running on ${worker} since ${clockTime(job.startedAt)}; its lease holds for ${formatDuration(job.leaseLeftMs ?? 0)} more.`
     case 'stalled':
       return `Stalled: ${worker} lives, but the handler has made no progress within its deadline.`
     case 'cancelling':
-      return `Asked to stop ${ago(between(job.cancelRequestedAt, job.now))} ago; ${worker} has not ended it yet.`
+      return `Asked to stop ${formatDuration(between(job.cancelRequestedAt, job.now))} ago; ${worker} has not ended it yet.`
     case 'lost':
       return lostSentence(job, worker)
     case 'scheduled':
-      return `Waits for its time, ${clockTime(job.runAt)}, in ${ago(between(job.now, job.runAt))}.`
+      return `Waits for its time, ${clockTime(job.runAt)}, in ${formatDuration(between(job.now, job.runAt))}.`
     case 'retrying':
       return retryingSentence(job)
     case 'pending':
@@ -53,7 +54,7 @@ export function whySentence(job: WhyFacts): string {
     case 'blocked':
       return 'Waits for other jobs.'
     case 'completed':
-      return `Completed at ${clockTime(job.finishedAt)} on ${worker}, in ${ago(between(job.startedAt, job.finishedAt))}${job.attempt > 1 ? ` (attempt ${job.attempt})` : ''}.`
+      return `Completed at ${clockTime(job.finishedAt)} on ${worker}, in ${formatDuration(between(job.startedAt, job.finishedAt))}${job.attempt > 1 ? ` (attempt ${job.attempt})` : ''}.`
     case 'failed':
       return failedSentence(job)
     case 'cancelled':
@@ -66,13 +67,13 @@ export function whySentence(job: WhyFacts): string {
 function lostSentence(job: WhyFacts, worker: string): string {
   const then = job.cancelRequestedAt === null ? 'hands the job back' : 'ends it as cancelled'
   if (job.workerEndedAt !== null) {
-    return `Lost: ${worker} ended ${ago(between(job.workerEndedAt, job.now))} ago, and the next sweep ${then}.`
+    return `Lost: ${worker} ended ${formatDuration(between(job.workerEndedAt, job.now))} ago, and the next sweep ${then}.`
   }
-  const silent = ago(between(job.heartbeatAt, job.now))
+  const silent = formatDuration(between(job.heartbeatAt, job.now))
   if (job.leaseLeftMs === null)
     return `Lost: its worker is unknown here, and the next sweep ${then}.`
   const notBefore = between(job.now, job.recoveryNotBefore)
-  const lapsed = `Lost: ${worker} has not renewed for ${silent}, so its lease lapsed ${ago(-job.leaseLeftMs)} ago`
+  const lapsed = `Lost: ${worker} has not renewed for ${silent}, so its lease lapsed ${formatDuration(-job.leaseLeftMs)} ago`
   return notBefore > 0
     ? `${lapsed}; the database was away, so it is not judged before ${clockTime(job.recoveryNotBefore)}.`
     : `${lapsed} and the next sweep ${then}.`
@@ -89,13 +90,15 @@ function pendingSentence(job: WhyFacts): string {
   }
   return workers.lastSeenAt === null
     ? `Waits for a worker that runs ${job.type} in queue ${job.queue}; there has been none.`
-    : `Waits for a worker that runs ${job.type} in queue ${job.queue}; none is online, the last was seen ${ago(between(workers.lastSeenAt, job.now))} ago.`
+    : `Waits for a worker that runs ${job.type} in queue ${job.queue}; none is online, the last was seen ${formatDuration(between(workers.lastSeenAt, job.now))} ago.`
 }
 
 function retryingSentence(job: WhyFacts): string {
   const failed = `Failed ${job.failures} of ${job.maxAttempts} times${job.error?.message == null ? '' : ` (${job.error.message})`}`
   const wait = between(job.now, job.runAt)
-  return wait > 0 ? `${failed}; tried again in ${ago(wait)}.` : `${failed}. ${pendingSentence(job)}`
+  return wait > 0
+    ? `${failed}; tried again in ${formatDuration(wait)}.`
+    : `${failed}. ${pendingSentence(job)}`
 }
 
 function failedSentence(job: WhyFacts): string {
@@ -125,15 +128,4 @@ function shortWorker(id: string): string {
 
 function clockTime(at: string | null): string {
   return at === null ? 'an unknown time' : `${at.slice(11, 19)} UTC`
-}
-
-function ago(ms: number): string {
-  const clamped = Math.max(0, ms)
-  if (clamped < 1_000) return `${Math.round(clamped)} ms`
-  if (clamped < 60_000) return `${(clamped / 1_000).toFixed(1)} s`
-  if (clamped < 3_600_000)
-    return `${Math.floor(clamped / 60_000)} m ${Math.floor((clamped % 60_000) / 1_000)} s`
-  if (clamped < 86_400_000)
-    return `${Math.floor(clamped / 3_600_000)} h ${Math.floor((clamped % 3_600_000) / 60_000)} m`
-  return `${Math.floor(clamped / 86_400_000)} d ${Math.floor((clamped % 86_400_000) / 3_600_000)} h`
 }

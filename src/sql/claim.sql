@@ -107,7 +107,7 @@ begin
     if v_due <= v_now then
       -- They come behind all that has a place, so the heads that were seen are right but where there was none.
       v_next_due := place_due(v_lanes);
-      v_heads := lane_heads(v_lanes, v_heads);
+      v_heads := lane_heads(v_lanes, v_heads, p_lanes, p_marks);
     else
       v_next_due := v_due;
     end if;

@@ -19,6 +19,8 @@ as $$
       when t.ended_at is not null then coalesce(t.end_reason ->> 'message', 'ended')
       when t.status = 'offline' then 'its lease lapsed'
       when t.status = 'late' then 'silent for longer than two beats'
+      when t.stuck = 'claims' then 'alive, but its claims are not answered'
+      when t.stuck = 'event_loop' then 'alive, but its event loop is blocked, and by no handler'
       when t.drain_requested_at is not null then 'drained by an operator'
       when t.status = 'draining' then 'shutting down'
       else 'renews on time' end,

@@ -158,17 +158,12 @@ export function claim(
     types: readonly string[]
     /** Where to begin in each lane. Default the beginning. */
     marks?: { readonly lanes: readonly number[]; readonly places: readonly number[] }
+    limitMs?: number
   },
 ): Promise<Claimed | LeaseLostAnswer> {
-  return call(db, 'claim', [
-    input.incarnation,
-    input.claim,
-    input.want,
-    input.queues,
-    input.types,
-    input.marks?.lanes ?? null,
-    input.marks?.places ?? null,
-  ])
+  const { incarnation, claim, want, queues, types, marks } = input
+  const places = [marks?.lanes ?? null, marks?.places ?? null]
+  return call(db, 'claim', [incarnation, claim, want, queues, types, ...places], input.limitMs)
 }
 
 export interface Renewed {
@@ -183,6 +178,9 @@ export interface Renewed {
   }[]
 }
 
+/** What of a worker has given no sign of life for too long, although its renewals are accepted. */
+export type StuckPart = 'claims' | 'event_loop'
+
 export function renew(
   db: Database,
   input: {
@@ -193,6 +191,7 @@ export function renew(
     loopLagMs: number
     spoolDepth: number
     direct: boolean
+    stuck: StuckPart | null
   },
 ): Promise<Renewed | LeaseLostAnswer> {
   return call(db, 'renew', [
@@ -203,6 +202,7 @@ export function renew(
     input.loopLagMs,
     input.spoolDepth,
     input.direct,
+    input.stuck,
   ])
 }
 

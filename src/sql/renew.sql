@@ -6,6 +6,8 @@
 --
 -- p_idle_beat_ms asks for the long lease of an idle worker. While the database holds jobs for it there is none: the beat may
 -- be older than a claim, or an outcome may still be under way, and a job is never protected for longer than a lease.
+--
+-- p_stuck: what of the worker has given no sign of life for too long although it renews: claims | event_loop. Null: nothing.
 create or replace function renew(
   p_worker uuid,
   p_send_number bigint,
@@ -13,7 +15,8 @@ create or replace function renew(
   p_draining boolean default false,
   p_loop_lag_ms integer default 0,
   p_spool_depth integer default 0,
-  p_direct boolean default false
+  p_direct boolean default false,
+  p_stuck text default null
 ) returns json
 language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off
 as $$
@@ -60,12 +63,16 @@ begin
       spool_depth = p_spool_depth,
       low_claim = coalesce(v_low, claim_number + 1),
       holds = v_low is not null,
+      stuck = p_stuck,
       backend_pid = case when p_direct then pg_backend_pid() end,
       connection_missing_since = null
   where incarnation = p_worker
   returning until into v_until;
   if v_worker.connection_missing_since is not null or (p_direct and v_worker.backend_pid <> pg_backend_pid()) then
     perform connection_came_back(v_worker);
+  end if;
+  if p_stuck is distinct from v_worker.stuck and p_stuck is not null then
+    perform record_event(v_worker.namespace, 'worker.stuck', '{}', p_worker, jsonb_build_object('part', p_stuck));
   end if;
 
   return json_build_object(

@@ -38,7 +38,8 @@ as $$
     'workers', (
       select jsonb_build_object(
         'online', count(*) filter (where status = 'online'), 'draining', count(*) filter (where status = 'draining'),
-        'late', count(*) filter (where status = 'late'), 'offline', count(*) filter (where status = 'offline' and ended_at is null))
+        'late', count(*) filter (where status = 'late'),
+        'unhealthy', count(*) filter (where status = 'unhealthy'), 'offline', count(*) filter (where status = 'offline' and ended_at is null))
       from worker_truth where namespace = p_namespace and ended_at is null
     )
   )

@@ -1,6 +1,7 @@
 -- The one truth about workers, computed when it is read: status from the database's clock and the last sign of life.
 --   online    seen within two of its beats            late      silent longer, its lease still holds
 --   draining  online, but takes no new jobs           offline   it ended, or its lease has lapsed
+--   unhealthy renews, but says that its claims or its event loop are stuck, so it takes no jobs
 create or replace view worker_truth as
 select
   w.incarnation,
@@ -24,6 +25,7 @@ select
   w.beat_ms,
   w.loop_lag_ms,
   w.spool_depth,
+  w.stuck,
   w.ended_at,
   w.drain_requested_at,
   d.end_reason,
@@ -33,6 +35,7 @@ select
   case
     when w.ended_at is not null or w.until <= clock() then 'offline'
     when clock() - w.seen_at > milliseconds(2 * w.beat_ms) then 'late'
+    when w.stuck is not null then 'unhealthy'
     when w.draining_at is not null or w.drain_requested_at is not null then 'draining'
     else 'online'
   end as status

@@ -1,7 +1,13 @@
 /** What the main thread and the lifeline thread say to each other. */
 import type { ConnectOptions } from '../db/connect.ts'
 import type { WorkerSettings } from '../config.ts'
-import type { EndCharge, RecoveredJob, Renewed, WorkerIdentity } from '../sql/protocol.ts'
+import type {
+  EndCharge,
+  RecoveredJob,
+  Renewed,
+  StuckPart,
+  WorkerIdentity,
+} from '../sql/protocol.ts'
 
 export interface LifelineData {
   readonly connect: ConnectOptions
@@ -9,6 +15,8 @@ export interface LifelineData {
   readonly identity: Omit<WorkerIdentity, 'incarnation' | 'direct'>
   readonly settings: WorkerSettings
   readonly onOutage: 'continue' | 'abort'
+  /** Whether this process may be ended when its event loop is stuck: it is the worker's own, not one that a library is a guest in. */
+  readonly mayEndProcess: boolean
   readonly shared: SharedArrayBuffer
 }
 
@@ -23,6 +31,7 @@ export type SharedSlot =
   | 'outage'
   | 'claiming'
   | 'connected'
+  | 'claimTurn'
   | 'slots'
 
 /**
@@ -48,7 +57,9 @@ export const SHARED: Readonly<Record<SharedSlot, number>> = Object.freeze({
   claiming: 8,
   /** 1 when the reserved connection is up: without it nothing is claimed. */
   connected: 9,
-  slots: 10,
+  /** Sign of life of the claim loop: another number after each answer while it is under way, 0 while it rests. */
+  claimTurn: 10,
+  slots: 11,
 })
 
 export type ToLifeline =
@@ -85,6 +96,8 @@ export type FromLifeline =
   /** The database is down past the fence: handlers that may not go on in an outage have to stop. */
   | { readonly type: 'outage' }
   | { readonly type: 'event_loop_blocked'; readonly forMs: number }
+  /** The database knows that this part of the worker is stuck; null: that it is so no more. */
+  | { readonly type: 'stuck'; readonly part: StuckPart | null; readonly forMs: number }
   | {
       readonly type: 'recovered'
       readonly layer: number | null

@@ -14,6 +14,11 @@
  * A renewal that fails is *unknown*: neither lost nor fine. The one exception to the fence is a database that is positively down:
  * every answer, at most a renewal interval old, says refused, shutting down or starting up; then handlers that may go on do, for
  * ten minutes at most; a time-out ends it at once.
+ *
+ * A worker that renews and does nothing else would look well for ever, so the lifeline is the watchdog of the rest too: claims that
+ * are not answered, and a main thread that is silent though no handler keeps it busy. Only time in which the lifeline itself was
+ * answered counts (an outage is nobody's wedge), and in which this process ran. The renewal that tells the database must have been
+ * accepted before anything is done about it.
  */
 import { randomUUID } from 'node:crypto'
 import { parentPort, workerData } from 'node:worker_threads'
@@ -31,7 +36,14 @@ import {
   useExecutor,
 } from '../db/connect.ts'
 import { LeaseholdError } from '../errors.ts'
-import { endWorker, type LeaseLostAnswer, register, renew, reportDeath } from '../sql/protocol.ts'
+import {
+  endWorker,
+  type LeaseLostAnswer,
+  register,
+  renew,
+  reportDeath,
+  type StuckPart,
+} from '../sql/protocol.ts'
 import { backendPid, listenTo } from '../sql/listen.ts'
 import { Sweeper } from '../sweep/sweeper.ts'
 import { Witness, WITNESS_EVERY_MS } from '../sweep/witness.ts'
@@ -47,6 +59,8 @@ const TICK_MS = 100
 const OUTAGE_MS_MAX = 600_000
 const OUTAGE_FORESEEN_MS = 1_000
 const LOOP_BLOCKED_MS = 1_000
+/** In renewal intervals. The rest of the third is for the renewal that says so, so that it is known within three. */
+const STUCK_AFTER = 2.5
 
 const data = workerData as LifelineData
 const shared = new BigInt64Array(data.shared)
@@ -92,6 +106,12 @@ let outageSaid = false
 let loopLagMs = 0
 let loopReportedMs = 0
 let lastTickMs = elapsedMs()
+let claimTurn = 0
+/** How long each part has given no sign of life that it owed. */
+const silentMs: Record<StuckPart, number> = { claims: 0, event_loop: 0 }
+let stuck: StuckPart | null = null
+/** What the database and the main thread were told last. */
+let stuckSaid: StuckPart | null = null
 let wake: () => void = () => undefined
 
 const witness = new Witness([
@@ -172,6 +192,7 @@ function dropConnection(client: pg.Client): void {
   if (reserved?.client !== client) return
   reserved = null
   write(SHARED.connected, 0)
+  forgetSilence()
   say({
     type: 'connection',
     up: false,
@@ -194,6 +215,8 @@ async function registerIncarnation(): Promise<void> {
   write(SHARED.fenced, 0)
   write(SHARED.proofSentMs, sentMs)
   phase = 'live'
+  forgetSilence()
+  stuckSaid = null
   witness.join(own, answer.peers)
   sweeper.join(incarnation)
   if (answer.running) sweeper.watch()
@@ -212,6 +235,7 @@ async function renewLease(): Promise<void> {
   sendNumber += 1
   const sentMs = elapsedMs()
   const asked = incarnation
+  const part = stuck
   const answer = await renew(reserved.db, {
     incarnation,
     sendNumber,
@@ -220,6 +244,7 @@ async function renewLease(): Promise<void> {
     loopLagMs: Math.round(loopLagMs),
     spoolDepth: read(SHARED.spoolDepth),
     direct: reserved.direct,
+    stuck: part,
   })
   if (asked !== incarnation || phase !== 'live') return
   if (answer.outcome === 'lease_lost') {
@@ -233,6 +258,20 @@ async function renewLease(): Promise<void> {
   if (answer.running) sweeper.watch()
   say({ type: 'renewed', sentMs, answer })
   if (answer.leftMs < settings.leaseMs / 2) renewNow = true
+  if (part !== stuckSaid) await sayStuck(part)
+}
+
+async function sayStuck(part: StuckPart | null): Promise<void> {
+  stuckSaid = part
+  say({ type: 'stuck', part, forMs: part === null ? 0 : Math.round(silentMs[part]) })
+  if (part !== 'event_loop' || !data.mayEndProcess || reserved === null) return
+  // The main thread hears nothing any more. What it holds (claimed ahead, or an outcome that it did not send) goes back first.
+  const message = 'its event loop was blocked, and by no handler'
+  try {
+    await endWorker(reserved.db, incarnation, 'lost', { code: 'worker_stuck', message })
+  } finally {
+    process.kill(process.pid, 'SIGKILL')
+  }
 }
 
 function leaseLost(answer: LeaseLostAnswer): void {
@@ -267,6 +306,7 @@ async function settleDebt(): Promise<void> {
 }
 
 function noteFailure(error: unknown): void {
+  forgetSilence()
   if (provesDown(error)) {
     lastDownMs = elapsedMs()
   } else {
@@ -311,15 +351,17 @@ function onHint(payload: string): void {
   }
 }
 
-/** Ten times a second: the fence, and what the event loop of the main thread does. */
+/** Ten times a second: the fence, and what the main thread does. */
 function tick(): void {
   const nowMs = elapsedMs()
-  // A process that was frozen did not run: that time counts against no handler.
-  write(SHARED.awakeMs, read(SHARED.awakeMs) + Math.min(nowMs - lastTickMs, 5 * TICK_MS))
+  // A process that was frozen did not run: that time counts against nobody.
+  const ranMs = Math.min(nowMs - lastTickMs, 5 * TICK_MS)
+  write(SHARED.awakeMs, read(SHARED.awakeMs) + ranMs)
   const thawed = nowMs - lastTickMs > 10 * TICK_MS
   lastTickMs = nowMs
   if (thawed) renewNow = phase === 'live'
   measureLoop(nowMs)
+  watchMain(ranMs)
   fence(nowMs)
   if (!busy()) busySinceMs = nowMs
   // A pause that began when this worker was idle is too long once it holds a job.
@@ -327,14 +369,43 @@ function tick(): void {
 }
 
 function measureLoop(nowMs: number): void {
-  const silentMs = nowMs - read(SHARED.mainBeatMs)
-  loopLagMs = Math.max(0, silentMs - 2 * TICK_MS)
+  loopLagMs = Math.max(0, nowMs - read(SHARED.mainBeatMs) - 2 * TICK_MS)
   if (loopLagMs < LOOP_BLOCKED_MS) {
     if (loopReportedMs > 0) say({ type: 'event_loop_blocked', forMs: Math.round(loopReportedMs) })
     loopReportedMs = 0
   } else {
     loopReportedMs = loopLagMs
   }
+}
+
+/** A main thread that a handler keeps busy owes no sign of life, and neither do its claims meanwhile. */
+function watchMain(ranMs: number): void {
+  // A worker that stops because it is stuck does not get well by claiming nothing any more.
+  if (stuck === 'claims' && read(SHARED.draining) === 1) return
+  const turn = read(SHARED.claimTurn)
+  const blocked = loopLagMs >= LOOP_BLOCKED_MS
+  const well = phase === 'live' && reserved !== null
+  const owed: Record<StuckPart, boolean> = {
+    claims: well && !blocked && turn !== 0 && turn === claimTurn && read(SHARED.draining) === 0,
+    event_loop: well && blocked && read(SHARED.handlers) === 0,
+  }
+  claimTurn = turn
+  silentMs.claims = owed.claims ? silentMs.claims + ranMs : 0
+  silentMs.event_loop = owed.event_loop ? silentMs.event_loop + ranMs : 0
+  const limitMs = STUCK_AFTER * settings.renewMs
+  const before = stuck
+  stuck =
+    silentMs.claims >= limitMs ? 'claims' : silentMs.event_loop >= limitMs ? 'event_loop' : null
+  if (stuck !== before && phase === 'live') {
+    renewNow = true
+    wake()
+  }
+}
+
+function forgetSilence(): void {
+  silentMs.claims = 0
+  silentMs.event_loop = 0
+  stuck = null
 }
 
 function fence(nowMs: number): void {

@@ -4,6 +4,7 @@
  *
  *     first signal   graceful stop, exit 0             second: abort, release, exit       third: exit at once
  *     an uncaught error or rejection: the job it belongs to fails, the others go back, exit 1
+ *     the worker is stuck: its jobs go back, charged as lost, as none is to blame; exit 1
  *     whatever hangs: exit 1 at the hard exit, counted from the first signal
  */
 import { constants } from 'node:os'
@@ -85,7 +86,18 @@ export function guardProcess(
     void finish(worker.blame(execution, error, onReleased))
   }
 
+  worker.mayEndProcess = true
+  const unhear = worker.on('worker.stuck', ({ part }) => {
+    if (ending) return
+    ending = true
+    exitCode = 1
+    hardExit()
+    const reason = `stuck: ${part === 'claims' ? 'its claims were not answered' : 'its event loop was blocked'}`
+    void finish(worker.stop({ graceMs: 0, reason, charge: 'lost', onReleased }))
+  })
+
   const remove = (): void => {
+    unhear()
     for (const signal of SIGNALS) process.off(signal, onSignal)
     process.off('uncaughtException', onUncaught)
     process.off('unhandledRejection', onUncaught)

@@ -97,11 +97,6 @@ export class Supervisor {
     for (let slot = 1; slot <= this.#options.processes; slot += 1) this.#spawn(slot)
   }
 
-  /** Process ids of the children that run now. */
-  get pids(): number[] {
-    return [...this.#children.values()].flatMap((child) => child.process.pid ?? [])
-  }
-
   /** Passes a signal on to every child. */
   signal(signal: NodeJS.Signals): void {
     for (const child of this.#children.values()) child.process.kill(signal)

@@ -17,6 +17,7 @@ export interface WorkerEvents {
   'worker.stopped': { workerId: string; reason: string; durationMs: number; released: number }
   'worker.offline': { workerIds: readonly string[]; layer: number | null }
   'worker.degraded': { reason: string }
+  'worker.stuck': { part: 'claims' | 'event_loop'; forMs: number }
   'job.picked_up': { jobId: string; type: string; queue: string; attempt: number }
   'job.completed': {
     jobId: string
@@ -70,6 +71,7 @@ export const EVENT_LEVELS: Readonly<Record<WorkerEventName, 'debug' | 'info' | '
     'worker.stopped': 'info',
     'worker.offline': 'warn',
     'worker.degraded': 'warn',
+    'worker.stuck': 'error',
     'job.picked_up': 'info',
     'job.completed': 'info',
     'job.failed': 'warn',

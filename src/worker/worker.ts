@@ -4,9 +4,10 @@
  *     starting → ready ⇄ degraded → draining → stopping → stopped
  *         └──────────┴──────────────────────────────────▶ failed
  *
- * `degraded`: the reserved connection is gone, or the incarnation has ended; nothing is claimed until it is well again. Everything
- * that decides who owns a job is in the database; here are three loops that only ask it: pick-up (a hint, a free slot, or the poll
- * underneath), settling (outbox) and reconciling with what each renewal says the database holds for us.
+ * `degraded`: the reserved connection is gone or the incarnation has ended, and nothing is claimed until it is well again; or claims
+ * or event loop are stuck. Everything that decides who owns a job is in the database; here are three loops that only ask it: pick-up
+ * (a hint, a free slot, or the poll underneath), settling (outbox) and reconciling with what each renewal says the database holds
+ * for us.
  *
  * What a renewal answers is compared by token, and only with what was known when it was sent: an attempt that the answer lacks is
  * aborted as lease_lost; a token that nobody here knows is given back, unless a claim was under way meanwhile.
@@ -16,8 +17,14 @@ import { hostname } from 'node:os'
 import type { AnyJobDefinition } from '../client/define-job.ts'
 import { elapsedMs, sleep } from '../clock.ts'
 import { fenceMarginMs, resolveSettings, type WorkerSettings } from '../config.ts'
-import { classifyFailure, type Database, openDatabase, parseDatabaseUrl } from '../db/connect.ts'
-import { ensureSchema, PROGRAM_VERSION } from '../db/migrate.ts'
+import {
+  classifyFailure,
+  type Database,
+  openDatabase,
+  parseDatabaseUrl,
+  wentUnanswered,
+} from '../db/connect.ts'
+import { ensureSchema } from '../db/migrate.ts'
 import type { AbortReason } from '../domain/states.ts'
 import { UsageError } from '../errors.ts'
 import {
@@ -28,6 +35,7 @@ import {
   type LeaseLostAnswer,
   type Renewed,
 } from '../sql/protocol.ts'
+import { PROGRAM_VERSION } from '../version.ts'
 import { Execution, type ExecutionHost } from './execution.ts'
 import { endProcess } from './end-process.ts'
 import { errorOf } from './error-of.ts'
@@ -72,7 +80,7 @@ export interface StopOptions {
   readonly charge?: EndCharge
   /**
    * Called in the moment when jobs were released whose handlers still run, because they ignored their signal: the process must
-   * end now, or they run beside their successors.
+   * end now, or they run beside their successors. Also when the worker is stuck, as what follows could hang.
    */
   readonly onReleased?: () => void
 }
@@ -88,14 +96,19 @@ type ShutdownHook = { name: string; run: () => Promise<void> | void; timeoutMs: 
 /** How long aborted handlers have to settle before what they hold is released in the last statement. */
 const ABORT_SETTLE_MS = 150
 const HURRIED_SETTLE_MS = 40
+/** Outcomes of a worker whose calls are not answered may be stuck as well. */
+const STUCK_FLUSH_MS = 1_000
 const HOOK_TIMEOUT_MS = 5_000
 const TICK_BUSY_MS = 50
 const TICK_IDLE_MS = 500
 /** A handler that ran for less can't have blocked the event loop for as long as is reported. */
 const LOOP_BLOCKED_MS = 1_000
 const CLAIM_BATCH_MAX = 500
-/** An aborted handler has this long to settle before it is called unresponsive. */
-const DEAF_AFTER_MS = 10_000
+/**
+ * A claim that is not answered for so long, or for half a renewal interval, is asked again. Each try finds out one connection that died
+ * in silence, and with default settings the pool has replaced all of its own before the worker counts as stuck.
+ */
+const CLAIM_LIMIT_MS_MIN = 2_000
 /**
  * Jobs that end within milliseconds are claimed ahead of free slots, as many as will be started within this time: a round trip for
  * every ten of them would be most of their cost. What has not started after `AHEAD_MS_MAX` all the same goes back, not charged.
@@ -115,6 +128,8 @@ export class Worker implements AsyncDisposable {
   readonly #bus: WorkerEventBus
   readonly #history: StateChange[] = []
   readonly #hooks: ShutdownHook[] = []
+  /** Set before `start` by whoever guards a process that is the worker's own: it may be ended when it is stuck. */
+  mayEndProcess = false
   #run: Running | null = null
   #stopping: Promise<void> | null = null
 
@@ -213,6 +228,7 @@ export class Worker implements AsyncDisposable {
         definitions: this.#definitions,
         bus: this.#bus,
         enter: (state, reason) => this.#enter(state, reason),
+        mayEndProcess: this.mayEndProcess,
         giveUp: (execution, deafForMs) => {
           const error = new Error(`${execution.job.type} ignored its signal for ${deafForMs} ms`)
           void this.blame(execution, error, () => endProcess(1)).then(() => endProcess(1))
@@ -293,6 +309,7 @@ interface RunningOptions {
   readonly definitions: ReadonlyMap<string, AnyJobDefinition>
   readonly bus: WorkerEventBus
   readonly enter: (state: WorkerState, reason: string) => void
+  readonly mayEndProcess: boolean
   /** A handler that ignores its signal has to be ended, and only the end of the process can. */
   readonly giveUp: (execution: Execution, deafForMs: number) => void
 }
@@ -333,6 +350,10 @@ class Running implements ExecutionHost {
   /** What the end of this worker costs the jobs that it gives back. */
   #charge: EndCharge = 'interrupted'
   #claimSettled: Promise<void> = Promise.resolve()
+  /** Counts the claims that were answered. */
+  #claimTurn = 1
+  /** The lifeline says that something here gives no sign of life. */
+  #stuck = false
   /** Claimed ahead, by token, in the order in which they start. */
   readonly #ahead = new Map<string, { job: ClaimedJob; claimedMs: number }>()
   /** A handler that blocks the event loop has mostly ended by the time that anybody can say so. */
@@ -370,6 +391,7 @@ class Running implements ExecutionHost {
         onOutage: [...options.definitions.values()].some((job) => this.#goesOn(job))
           ? 'continue'
           : 'abort',
+        mayEndProcess: options.mayEndProcess,
         identity: {
           machineId: options.options.machineId ?? ownMachineId(),
           hostname: hostname(),
@@ -416,6 +438,7 @@ class Running implements ExecutionHost {
       this.#claiming = true
       this.#claimSettled = this.#claimLoop().finally(() => {
         this.#claiming = false
+        this.#lifeline.write('claimTurn', 0)
       })
     }
   }
@@ -449,9 +472,11 @@ class Running implements ExecutionHost {
     while (this.#wanted && this.#mayClaim()) {
       this.#wanted = false
       const want = this.#wants()
+      this.#lifeline.write('claimTurn', this.#claimTurn)
       try {
         const answer = await this.#claim(want)
         pauseMs = 100
+        this.#claimTurn += 1
         if (answer.outcome === 'lease_lost') {
           this.#lifeline.send({ type: 'renew' })
           return
@@ -463,6 +488,7 @@ class Running implements ExecutionHost {
         if (answer.jobs.length === want && want > 0) this.#wanted = true
         this.#schedulePoll(answer.nextDueMs)
       } catch (error) {
+        if (!wentUnanswered(error)) this.#claimTurn += 1
         if (classifyFailure(error) !== 'unknown') {
           this.#o.bus.emit('worker.degraded', { reason: (error as Error).message })
           pauseMs = 5_000
@@ -490,6 +516,7 @@ class Running implements ExecutionHost {
         queues: this.#o.queues,
         types: this.#types,
         marks,
+        limitMs: Math.max(CLAIM_LIMIT_MS_MIN, this.#o.settings.renewMs / 2),
       })
       this.#openClaim = null
       if (answer.outcome === 'claimed') {
@@ -735,7 +762,7 @@ class Running implements ExecutionHost {
     if (execution.aborted === null || execution.aborted === 'shutdown') return
     execution.abortedMs ??= nowMs
     const forMs = Math.round(nowMs - execution.abortedMs)
-    if (execution.reportedDeaf || forMs < DEAF_AFTER_MS) return
+    if (execution.reportedDeaf || forMs < execution.definition.cancelGraceMs) return
     execution.reportedDeaf = true
     this.#o.bus.emit('job.unresponsive', {
       jobId: execution.job.id,
@@ -813,6 +840,15 @@ class Running implements ExecutionHost {
           jobIds: this.#blockers(message.forMs).map((execution) => execution.job.id),
           types: [...new Set(this.#blockers(message.forMs).map((execution) => execution.job.type))],
         })
+        break
+      case 'stuck':
+        this.#stuck = message.part !== null || (this.#stuck && this.#draining)
+        if (message.part !== null) {
+          if (!this.#draining) enter('degraded', `stuck: ${message.part}`)
+          bus.emit('worker.stuck', { part: message.part, forMs: message.forMs })
+        } else if (this.#live && !this.#draining) {
+          enter('ready', 'no longer stuck')
+        }
         break
       case 'refused':
         this.#ready.reject(errorOf(message.error))
@@ -952,19 +988,24 @@ class Running implements ExecutionHost {
     for (const hook of hooks) await this.#runHook(hook, leftMs())
     const flushedMs = elapsedMs()
     await this.#claimCut()
-    await this.#outbox.flushed(Math.max(200, leftMs()))
+    await this.#outbox.flushed(this.#stuck ? STUCK_FLUSH_MS : Math.max(200, leftMs()))
     this.#phase('flushing', flushedMs)
 
     const { released, error } = await this.#lifeline.end(
       this.#charge,
       {
         code:
-          this.#charge === 'lost' || this.#charge === 'released' ? 'uncaught_error' : 'shutdown',
+          this.#charge === 'interrupted'
+            ? 'shutdown'
+            : this.#stuck
+              ? 'worker_stuck'
+              : 'uncaught_error',
         message: reason,
       },
       Math.max(500, leftMs()),
     )
-    if (this.executions.size > 0) options.onReleased?.()
+    // Connections that are stuck would be waited for, too.
+    if (this.executions.size > 0 || this.#stuck) options.onReleased?.()
     if (released.length > 0) bus.emit('jobs.released', { jobIds: released, reason })
     if (error !== null)
       bus.emit('lease.renewal_failed', { error: `not marked offline: ${error}`, trustedForMs: 0 })

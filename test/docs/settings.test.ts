@@ -65,12 +65,14 @@ test('the options of a job type and their defaults', () => {
       (name) => !['type', 'input', 'run'].includes(name),
     ),
   )
-  const { queue, maxAttempts, maxLost, onWorkerLost, onDeaf } = defineJob({
+  const { queue, maxAttempts, maxLost, onWorkerLost, onDeaf, cancelGraceMs } = defineJob({
     type: 'test',
     input: z.unknown(),
     run: () => null,
   })
-  expect(documented).toMatchObject(asText({ queue, maxAttempts, maxLost, onWorkerLost, onDeaf }))
+  expect(documented).toMatchObject(
+    asText({ queue, maxAttempts, maxLost, onWorkerLost, onDeaf, cancelGraceMs }),
+  )
 })
 
 test('the back-off after a failure', () => {

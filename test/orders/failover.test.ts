@@ -55,6 +55,7 @@ async function claimOne(
     want: 1,
     queues: ['default'],
     types: ['work'],
+    limitMs: 30_000,
   })
   if (answer.outcome !== 'claimed' || answer.jobs[0] === undefined)
     throw new Error(`nothing claimed: ${JSON.stringify(answer)}`)
@@ -69,6 +70,7 @@ const renewal = (incarnation: string, sendNumber: number) => ({
   loopLagMs: 0,
   spoolDepth: 0,
   direct: false,
+  stuck: null,
 })
 
 async function jobOf(db: Database, jobId: string): Promise<JobDocument> {

@@ -71,6 +71,20 @@ export const waitInTime = defineJob({
   ...untilGate,
 })
 
+/** The same, and says all the while how far it has come: by progress, then by checkpoints, in turn. */
+export const ticking = defineJob({
+  type: 'ticking',
+  input: shape<{ gate: string }>(),
+  async run(ctx) {
+    for (let tick = 0; !existsSync(ctx.input.gate); tick += 1) {
+      if (tick % 10 < 5) ctx.progress(tick)
+      else await ctx.checkpoint({ tick })
+      await pause(ctx, 300)
+    }
+    note(ctx, 'end')
+  },
+})
+
 /** Keeps the main thread busy for so long without a break. */
 export const spin = defineJob({
   type: 'spin',
@@ -84,6 +98,20 @@ export const spin = defineJob({
   },
 })
 
+/** Ends well, but its first attempt leaves something behind that blocks the main thread before the outcome is sent. */
+export const jam = defineJob({
+  type: 'jam',
+  input: shape<unknown>(),
+  run(ctx) {
+    note(ctx, 'start')
+    if (ctx.attempt === 1)
+      setImmediate(() => {
+        for (;;);
+      })
+    return null
+  },
+})
+
 /** Hears no signal and never ends; writes a line every few milliseconds. */
 export const deaf = defineJob({
   type: 'deaf',
@@ -92,6 +120,15 @@ export const deaf = defineJob({
     new Promise(() => {
       setInterval(() => note(ctx, 'line'), 3)
     }),
+})
+
+/** The same, and its process may not go on with it. */
+export const deafExit = defineJob({
+  type: 'deaf.exit',
+  input: shape<unknown>(),
+  onDeaf: 'exit',
+  cancelGraceMs: 500,
+  run: (ctx) => deaf.run(ctx),
 })
 
 /** Hears no signal, and returns a result when the file appears. */

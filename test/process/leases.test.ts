@@ -48,7 +48,7 @@ describe.concurrent('a lease', LIMIT, () => {
     const again = await s.journalLine('start', (line) => line.attempt === 2)
     expect(told.atMs).toBeLessThan(again.atMs)
     // Cut off as it is, it goes on as a fresh incarnation when packets flow again.
-    proxy.heal()
+    await proxy.heal()
     await s.until('a second incarnation', () => first.events('worker.started').length === 2)
     gate.open()
     const job = await s.jobIs(jobId, 'completed')
@@ -134,6 +134,37 @@ describe.concurrent('a lease', LIMIT, () => {
     const blocked = await worker.event('event_loop.blocked')
     expect(blocked).toMatchObject({ jobIds: [jobId], types: ['spin'] })
     expect(blocked['forMs']).toBeGreaterThan(4 * LEASE_MS)
+  })
+
+  test('E2: a handler past its progress deadline is stalled and aborted while renewals are well; one without a deadline is not', async (context) => {
+    const s = await Scenario.open(context)
+    const gate = s.gate('go')
+    const input = { gate: gate.file }
+    const progressDeadlineMs = 1_500
+    const worker = await s.worker({ env: SHORT })
+    const quiet = await s.enqueue('wait', input, { progressDeadlineMs, maxAttempts: 1 })
+    const deaf = await s.enqueue('stubborn', input, { progressDeadlineMs })
+    const progresses = await s.enqueue('ticking', input, { progressDeadlineMs })
+    const unlimited = await s.enqueue('wait', input)
+
+    const failed = await s.jobIs(quiet, 'failed')
+    expect(failed).toMatchObject({ error: { code: 'stalled' }, attempt: 1, failures: 1, lost: 0 })
+    const [start, aborted] = s.journal(quiet)
+    expect(aborted?.what).toBe('aborted stalled')
+    expect((aborted?.atMs ?? 0) - (start?.atMs ?? 0)).toBeGreaterThan(progressDeadlineMs - 200)
+
+    // Two leases later the one that ignores its signal is shown as what it is, and its worker is as well as ever.
+    await s.until('two leases have passed', () => Date.now() - (start?.atMs ?? 0) > 2 * LEASE_MS)
+    const stalled = await s.job(deaf)
+    expect(stalled).toMatchObject({ state: 'stalled', status: 'running', attempt: 1 })
+    expect(Date.parse(stalled.leaseExpiresAt ?? '')).toBeGreaterThan(Date.now())
+    expect((await s.client.workers.list())[0]).toMatchObject({ status: 'online', running: 3 })
+    expect(worker.events('lease.renewal_failed')).toEqual([])
+    for (const jobId of [progresses, unlimited])
+      expect(await s.job(jobId)).toMatchObject({ state: 'running', attempt: 1 })
+    gate.open()
+    for (const jobId of [progresses, unlimited])
+      expect(await s.jobIs(jobId, 'completed')).toMatchObject({ attempt: 1, failures: 0 })
   })
 
   test('A9: a worker whose row somebody holds is shown late, and goes on when it is let go', async (context) => {

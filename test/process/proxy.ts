@@ -1,6 +1,7 @@
 /**
- * Stands between a worker and PostgreSQL: it can swallow every packet without closing a connection (as a firewall that drops does),
- * and it knows the text of every statement that passed.
+ * Stands between a worker and PostgreSQL, and knows the text of every statement that passed. It can swallow every packet without closing
+ * a connection (as a firewall that drops does), of all connections or of those of one application name; refuse everybody (as one that
+ * rejects does); and hold back the answer to one statement.
  */
 import { createServer, connect, type Server, type Socket } from 'node:net'
 
@@ -9,12 +10,28 @@ export interface Passed {
   readonly atMs: number
 }
 
+/** Application names: the worker's pool, and the connection that renews and listens. */
+type Connection = 'leasehold worker' | 'leasehold lifeline'
+
+interface Hold {
+  readonly of: Connection
+  readonly statement: string
+  /** The connection whose answers are held, once the statement has passed. */
+  near: Socket | null
+  readonly answers: Buffer[]
+  readonly arrived: () => void
+}
+
 export class Proxy implements AsyncDisposable {
   readonly url: string
   readonly statements: Passed[] = []
   readonly #server: Server
   readonly #sockets: Set<Socket>
-  #dropping = false
+  #dropping: Connection | 'all' | null = null
+  /** Connections that were dropped alone: others of their name, made later, are well. */
+  readonly #dead = new Set<Socket>()
+  readonly #open = new Map<Socket, FrontendMessages>()
+  #hold: Hold | null = null
 
   private constructor(url: string, server: Server, sockets: Set<Socket>) {
     this.url = url
@@ -26,56 +43,106 @@ export class Proxy implements AsyncDisposable {
     const target = new URL(databaseUrl)
     const sockets = new Set<Socket>()
     const server = createServer()
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    await listen(server, 0)
     const url = new URL(databaseUrl)
     url.hostname = '127.0.0.1'
     url.port = String((server.address() as { port: number }).port)
     const proxy = new Proxy(url.href, server, sockets)
-    server.on('connection', (near) => {
-      const far = connect(Number(target.port || 5432), target.hostname)
-      const messages = new FrontendMessages((text) =>
-        proxy.statements.push({ text, atMs: performance.now() }),
-      )
-      near.on('data', (bytes) => {
-        if (proxy.#dropping) return
-        messages.take(bytes)
-        far.write(bytes)
-      })
-      far.on('data', (bytes) => {
-        if (!proxy.#dropping) near.write(bytes)
-      })
-      for (const [socket, other] of [
-        [near, far],
-        [far, near],
-      ] as const) {
-        sockets.add(socket)
-        socket.on('error', () => undefined)
-        // A dropped packet is also one that would have closed the connection.
-        socket.on('close', () => {
-          sockets.delete(socket)
-          if (!proxy.#dropping) other.destroy()
-        })
-      }
-    })
+    server.on('connection', (near) => proxy.#connected(near, target))
     return proxy
   }
 
-  /** From now on no packet passes, in either direction, and no connection is closed for it. */
-  drop(): void {
-    this.#dropping = true
+  #connected(near: Socket, target: URL): void {
+    const far = connect(Number(target.port || 5432), target.hostname)
+    const messages = new FrontendMessages((text) => {
+      if (dropped()) return
+      this.statements.push({ text, atMs: performance.now() })
+      const hold = this.#hold
+      if (hold?.near === null && hold.of === messages.application && text.includes(hold.statement))
+        hold.near = near
+    })
+    this.#open.set(near, messages)
+    const dropped = (): boolean =>
+      this.#dropping === 'all' ||
+      this.#dead.has(near) ||
+      (this.#dropping !== null && this.#dropping === messages.application)
+    near.on('data', (bytes) => {
+      // The start of a connection says whose it is.
+      if (this.#dropping !== 'all') messages.take(bytes)
+      if (!dropped()) far.write(bytes)
+    })
+    far.on('data', (bytes) => {
+      if (dropped()) return
+      if (this.#hold?.near === near) {
+        this.#hold.answers.push(bytes)
+        this.#hold.arrived()
+      } else {
+        near.write(bytes)
+      }
+    })
+    for (const [socket, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      this.#sockets.add(socket)
+      socket.on('error', () => undefined)
+      // A dropped packet is also one that would have closed the connection.
+      socket.on('close', () => {
+        this.#sockets.delete(socket)
+        this.#open.delete(near)
+        if (!dropped()) other.destroy()
+      })
+    }
   }
 
-  /** Packets pass again; connections that lost some are of no use any more. */
-  heal(): void {
-    this.#dropping = false
-    for (const socket of this.#sockets) socket.destroy()
+  /** From now on no packet of these connections passes, in either direction, and none of them is closed for it. */
+  drop(connections: Connection | 'all' = 'all'): void {
+    this.#dropping = connections
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** The same for those of these connections that there are now: what a firewall does that has forgotten them. */
+  forget(connections: Connection): void {
+    for (const [near, { application }] of this.#open)
+      if (application === connections) this.#dead.add(near)
+  }
+
+  /** From now on every connection is closed and refused. */
+  async refuse(): Promise<void> {
     const closed = new Promise((resolve) => this.#server.close(resolve))
     for (const socket of this.#sockets) socket.destroy()
     await closed
   }
+
+  /** Packets pass again; connections that lost some are of no use any more. */
+  async heal(): Promise<void> {
+    this.#dropping = null
+    this.#dead.clear()
+    for (const socket of this.#sockets) socket.destroy()
+    if (!this.#server.listening) await listen(this.#server, Number(new URL(this.url).port))
+  }
+
+  /**
+   * Holds back the answer to the next statement of this connection that contains the text, and all that follows there. Resolves when
+   * the server has answered, to what lets the answer through.
+   */
+  async holdAnswer(of: Connection, statement: string): Promise<() => void> {
+    await new Promise<void>((resolve) => {
+      this.#hold = { of, statement, near: null, answers: [], arrived: resolve }
+    })
+    return () => {
+      const { near, answers } = this.#hold as Hold
+      this.#hold = null
+      for (const bytes of answers) near?.write(bytes)
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#server.listening) await this.refuse()
+  }
+}
+
+function listen(server: Server, port: number): Promise<void> {
+  return new Promise((resolve) => server.listen(port, '127.0.0.1', resolve))
 }
 
 /** Takes the client's half of a connection apart: the first message has no type; `Q` and `P` carry statements. */
@@ -83,6 +150,8 @@ class FrontendMessages {
   readonly #found: (text: string) => void
   #bytes = Buffer.alloc(0)
   #started = false
+  /** What the client calls itself. */
+  application: string | null = null
 
   constructor(found: (text: string) => void) {
     this.#found = found
@@ -97,6 +166,8 @@ class FrontendMessages {
       if (this.#bytes.length < end) return
       const type = this.#started ? String.fromCharCode(this.#bytes[0] ?? 0) : 'start'
       const body = this.#bytes.subarray(head + 4, end)
+      if (type === 'start')
+        this.application = /application_name\0([^\0]*)/.exec(body.toString('utf8'))?.[1] ?? null
       if (type === 'Q') this.#found(body.toString('utf8', 0, body.length - 1))
       if (type === 'P') {
         const nameEnd = body.indexOf(0)

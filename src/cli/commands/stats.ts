@@ -15,7 +15,7 @@ const COUNT_MAX = 10_000
 /** `stats`: counts and ages. */
 export function registerStats(program: Command): void {
   documented(program.command('stats'), {
-    says: 'Counts jobs by state and workers by status. Counts above 10,000 are not exact.',
+    says: 'Counts jobs by state and workers by status. More than 10,000 is not counted: 10,000+, and 10001 in JSON.',
     examples: [
       'leasehold stats',
       'leasehold stats --namespace studio',
@@ -37,7 +37,7 @@ function renderStats(terminal: Terminal, stats: StatsDocument): Rendered {
   if (!terminal.isTerminal) {
     return {
       output: lines(
-        ...JOB_STATES.map((state) => `jobs.${state}\t${jobs[state]}`),
+        ...JOB_STATES.map((state) => `jobs.${state}\t${countWords(jobs[state], String)}`),
         `oldestPendingAgeMs\t${oldestPendingAgeMs ?? ''}`,
         ...WORKER_STATUSES.map((status) => `workers.${status}\t${workers[status]}`),
       ),
@@ -71,6 +71,6 @@ function row(name: string, count: number, more = ''): string {
   return `  ${pad(name, 14)}${countWords(count).padStart(8)}${more}`
 }
 
-function countWords(count: number): string {
-  return count > COUNT_MAX ? `> ${formatCount(COUNT_MAX)}` : formatCount(count)
+function countWords(count: number, words: (count: number) => string = formatCount): string {
+  return count > COUNT_MAX ? `${words(COUNT_MAX)}+` : words(count)
 }

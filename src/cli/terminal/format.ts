@@ -1,38 +1,13 @@
 /**
  * Numbers, times and ids in the form that people read.
  *
- * Durations are cut, never rounded up: an age may not claim what has not passed yet, and "59.9 s" may
- * not become "60.0 s". Numbers and units are separated by a space. A missing value is a dash.
+ * Numbers and units are separated by a space. A missing value is a dash.
  */
 import type { ProgressDocument } from '../../client/documents.ts'
 import type { Terminal } from './style.ts'
 import { ellipsis } from './text.ts'
 
-const second = 1000
-const minute = 60 * second
-const hour = 60 * minute
-const day = 24 * hour
-
-/** `212 ms`, `1.6 s`, `4 m 51 s`, `3 h 16 m`, `2 d 4 h`: two parts at most, a second part of 0 left out. */
-export function formatDuration(durationMs: number): string {
-  const ms = Math.max(0, Math.floor(durationMs))
-  if (ms < second) return `${ms} ms`
-  if (ms < minute) return `${(Math.floor(ms / 100) / 10).toFixed(1)} s`
-  if (ms < hour) return twoParts(ms, { size: minute, unit: 'm' }, { size: second, unit: 's' })
-  if (ms < day) return twoParts(ms, { size: hour, unit: 'h' }, { size: minute, unit: 'm' })
-  return twoParts(ms, { size: day, unit: 'd' }, { size: hour, unit: 'h' })
-}
-
-interface Part {
-  size: number
-  unit: string
-}
-
-function twoParts(ms: number, large: Part, small: Part): string {
-  const rest = Math.floor((ms % large.size) / small.size)
-  const first = `${formatCount(Math.floor(ms / large.size))} ${large.unit}`
-  return rest === 0 ? first : `${first} ${rest} ${small.unit}`
-}
+export { formatDuration } from '../../domain/duration.ts'
 
 /** `10:41:07 UTC`, with the date when that is not the day of `now`; ISO 8601 off a terminal. */
 export function formatTime(terminal: Terminal, at: string, now: Date): string {

@@ -6,7 +6,7 @@ const terminal = { isTerminal: true, color: true, unicode: true, redraws: true, 
 
 it('every mark is its own and one column wide', () => {
   const marks = [...Object.values(jobMarks), ...Object.values(workerMarks)].map(({ mark }) => mark)
-  expect(new Set(marks).size).toBe(16)
+  expect(new Set(marks).size).toBe(17)
   for (const mark of [...marks, ...Object.values(endMarks).map((end) => end.mark)])
     expect(textWidth(mark)).toBe(1)
 })

@@ -32,6 +32,7 @@ export const workerMarks: Readonly<Record<WorkerStatus, Mark>> = {
   online: { mark: '■', styles: ['blue'] },
   draining: { mark: '▄', styles: ['yellow'] },
   late: { mark: '▫', styles: ['yellow'] },
+  unhealthy: { mark: '▣', styles: ['red', 'bold'] },
   offline: { mark: '□', styles: ['dim'] },
 }
 
