@@ -161,9 +161,21 @@ export function claim(
     limitMs?: number
   },
 ): Promise<Claimed | LeaseLostAnswer> {
-  const { incarnation, claim, want, queues, types, marks } = input
-  const places = [marks?.lanes ?? null, marks?.places ?? null]
-  return call(db, 'claim', [incarnation, claim, want, queues, types, ...places], input.limitMs)
+  const { marks } = input
+  return call(
+    db,
+    'claim',
+    [
+      input.incarnation,
+      input.claim,
+      input.want,
+      input.queues,
+      input.types,
+      marks?.lanes ?? null,
+      marks?.places ?? null,
+    ],
+    input.limitMs,
+  )
 }
 
 export interface Renewed {

@@ -15,8 +15,11 @@ import { checkInvariantsAfterEach, openProtocol, type WorkerRow } from '../suppo
 checkInvariantsAfterEach()
 
 const BUSY_MS = 6_000
-/** How long claims go on with nothing new to find before what is left counts as skipped. */
-const QUIET_MS = 2_500
+/**
+ * How long claims go on with nothing new to find before what is left counts as skipped: longer than the pause between wide claims, which
+ * is fifty times as long as one takes, and a busy machine makes them slow.
+ */
+const QUIET_MS = { wide: 20_000, near: 2_000 }
 const TYPES = ['x', 'y']
 const QUEUES = ['a', 'b']
 const some = (n: number): number => Math.floor(Math.random() * n)
@@ -78,7 +81,10 @@ async function storm(wide: boolean): Promise<{ committed: number; skipped: numbe
   async function worker(number: number): Promise<void> {
     let row: WorkerRow | null = null
     let marks = new LaneMarks()
-    while (!enqueuing.done || (!finished() && performance.now() - lastNewsMs < QUIET_MS)) {
+    while (
+      !enqueuing.done ||
+      (!finished() && performance.now() - lastNewsMs < QUIET_MS[wide ? 'wide' : 'near'])
+    ) {
       if (row === null) {
         row = await p.register()
         marks = new LaneMarks()
