@@ -172,7 +172,10 @@ export async function openSimDatabase(input: {
   const all = tables.rows[0]?.names ?? ''
   const hints: string[] = []
   client.on('notification', ({ payload }) => hints.push(payload ?? ''))
-  await client.query(`do $$ begin execute format('listen %I', channel('${SIM_NAMESPACE}')); end $$`)
+  for (const kind of ['', '_pending'])
+    await client.query(
+      `do $$ begin execute format('listen %I', channel('${SIM_NAMESPACE}') || '${kind}'); end $$`,
+    )
   const at = (nowMs: number) =>
     client.query({
       name: 'sim now',

@@ -60,8 +60,9 @@ export class Sweeper {
     this.#cancel()
   }
 
-  /** Something is running: begin to sweep, if that has not begun. */
-  watch(): void {
+  /** Something is running: begin to sweep, if that has not begun. `now`: a part may be free, so ask also if the last answer was none. */
+  watch(when: 'soon' | 'now' = 'soon'): void {
+    if (when === 'now') this.#cancel()
     if (this.#timer === null && this.#running === null) this.#schedule(FIRST_AFTER_MS)
   }
 

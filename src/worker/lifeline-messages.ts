@@ -88,9 +88,10 @@ export type FromLifeline =
       readonly listening: boolean
       readonly error: string | null
     }
+  /** A while ago it was said that jobs may wait here. */
+  | { readonly type: 'hint'; readonly heardMs: number }
   | { readonly type: 'renewed'; readonly sentMs: number; readonly answer: Renewed }
   | { readonly type: 'renewal_failed'; readonly error: string; readonly trustedForMs: number }
-  | { readonly type: 'hint'; readonly queue: string }
   /** This incarnation is over: abort everything. */
   | { readonly type: 'over'; readonly code: 'lease_lost' | 'self_fenced'; readonly message: string }
   /** The database is down past the fence: handlers that may not go on in an outage have to stop. */

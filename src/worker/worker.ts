@@ -45,6 +45,7 @@ import { LaneMarks } from './lane-marks.ts'
 import { Lifeline } from './lifeline.ts'
 import type { FromLifeline } from './lifeline-messages.ts'
 import { Outbox } from './outbox.ts'
+import { PickUpConnection } from './pick-up-connection.ts'
 import {
   type Logger,
   WorkerEventBus,
@@ -105,10 +106,12 @@ const TICK_IDLE_MS = 500
 const LOOP_BLOCKED_MS = 1_000
 const CLAIM_BATCH_MAX = 500
 /**
- * A claim that is not answered for so long, or for half a renewal interval, is asked again. Each try finds out one connection that died
- * in silence, and with default settings the pool has replaced all of its own before the worker counts as stuck.
+ * A claim that is not answered for so long, or for half a renewal interval, is asked again, on another connection: one that died in
+ * silence is replaced long before the worker counts as stuck.
  */
 const CLAIM_LIMIT_MS_MIN = 2_000
+/** The two threads don't hear of a hint in the same moment: a claim that was sent so shortly before was set off by the same one. */
+const HINT_TOLERANCE_MS = 200
 /**
  * Jobs that end within milliseconds are claimed ahead of free slots, as many as will be started within this time: a round trip for
  * every ten of them would be most of their cost. What has not started after `AHEAD_MS_MAX` all the same goes back, not charged.
@@ -325,13 +328,13 @@ class Running implements ExecutionHost {
   readonly #o: RunningOptions
   readonly #outbox: Outbox
   readonly #lifeline: Lifeline
+  readonly #pickUp: PickUpConnection
   readonly #types: readonly string[]
   readonly #marginMs: number
   readonly #onOutage: 'continue' | 'abort'
   readonly #ready = deferred()
   /** False while an incarnation is over and the next has not registered. */
   #live = false
-  #listening = false
   #draining = false
   #claiming = false
   #wanted = false
@@ -341,6 +344,8 @@ class Running implements ExecutionHost {
   /** When the last claim that may have taken something was sent or answered. */
   #lastClaimMs = -Infinity
   #openClaim: string | null = null
+  /** When the last claim that was answered was sent. */
+  #answeredMs = -Infinity
   #nextPoll: NodeJS.Timeout | null = null
   #nextWide: NodeJS.Timeout | null = null
   readonly #marks = new LaneMarks()
@@ -372,6 +377,12 @@ class Running implements ExecutionHost {
       ...(options.options.schema === undefined ? {} : { schema: options.options.schema }),
     }
     this.db = openDatabase({ ...connect, applicationName: 'leasehold worker' })
+    this.#pickUp = new PickUpConnection(connect, options.namespace, {
+      hint: (queue) => {
+        if (this.#takesFrom(queue)) this.wake()
+      },
+      lost: () => this.wake(),
+    })
     this.writes = new FencedWrites(this.db, (token, answer) => {
       const execution = this.executions.get(token)
       if (answer === 'cancelling') execution?.abort('cancelled', 'cancel was asked')
@@ -426,6 +437,7 @@ class Running implements ExecutionHost {
     this.#stopTimers()
     await this.#lifeline.terminate()
     await this.#outbox.close()
+    await this.#pickUp.close()
     await this.db.close().catch(() => undefined)
   }
 
@@ -441,6 +453,10 @@ class Running implements ExecutionHost {
         this.#lifeline.write('claimTurn', 0)
       })
     }
+  }
+
+  #takesFrom(queue: string): boolean {
+    return queue === '*' || this.#o.queues.includes(queue)
   }
 
   #mayClaim(): boolean {
@@ -468,7 +484,7 @@ class Running implements ExecutionHost {
   async #claimLoop(): Promise<void> {
     let pauseMs = 100
     // A turn of the event loop lets all that ends together free its slots first.
-    await new Promise((resolve) => setImmediate(resolve))
+    if (this.executions.size > 0) await new Promise((resolve) => setImmediate(resolve))
     while (this.#wanted && this.#mayClaim()) {
       this.#wanted = false
       const want = this.#wants()
@@ -509,7 +525,7 @@ class Running implements ExecutionHost {
     this.#lifeline.add('claiming', 1)
     try {
       const marks = this.#marks.next(sentMs)
-      const answer = await claim(this.db, {
+      const answer = await claim(this.#pickUp, {
         incarnation,
         claim: this.#openClaim,
         want,
@@ -519,6 +535,7 @@ class Running implements ExecutionHost {
         limitMs: Math.max(CLAIM_LIMIT_MS_MIN, this.#o.settings.renewMs / 2),
       })
       this.#openClaim = null
+      this.#answeredMs = sentMs
       if (answer.outcome === 'claimed') {
         if (answer.marks !== null)
           this.#marks.saw(marks, answer.marks, { sentMs, nowMs: elapsedMs() })
@@ -546,7 +563,7 @@ class Running implements ExecutionHost {
   #schedulePoll(nextDueMs: number | null): void {
     if (this.#nextPoll !== null) clearTimeout(this.#nextPoll)
     const { idleBeatMs, pollMs } = this.#o.settings
-    const poll = this.#alone ? 1_000 : this.#listening ? idleBeatMs : pollMs
+    const poll = this.#alone ? 1_000 : this.#pickUp.listening ? idleBeatMs : pollMs
     this.#nextPoll = setTimeout(() => this.wake(), Math.max(1, Math.min(poll, nextDueMs ?? poll)))
   }
 
@@ -791,7 +808,7 @@ class Running implements ExecutionHost {
         this.#reconcile(message.sentMs, message.answer)
         break
       case 'hint':
-        if (message.queue === '*' || this.#o.queues.includes(message.queue)) this.wake()
+        if (this.#answeredMs < message.heardMs - HINT_TOLERANCE_MS) this.wake()
         break
       case 'recovered':
         bus.emit('jobs.recovered', {
@@ -805,8 +822,8 @@ class Running implements ExecutionHost {
         this.wake()
         break
       case 'connection':
-        this.#listening = message.listening
         if (message.up) {
+          this.#pickUp.listen = message.listening
           if (this.#live && !this.#draining) enter('ready', 'connected again')
           if (!message.listening && this.#o.settings.listen) {
             bus.emit('listen.degraded', {
@@ -862,7 +879,7 @@ class Running implements ExecutionHost {
     const { bus, enter, settings, queues } = this.#o
     this.workerId = message.id
     this.incarnation = message.incarnation
-    this.#listening = message.listening
+    this.#pickUp.listen = message.listening
     this.#openClaim = null
     this.#live = true
     if (!this.#draining) enter('ready', 'registered')
@@ -1011,7 +1028,7 @@ class Running implements ExecutionHost {
       bus.emit('lease.renewal_failed', { error: `not marked offline: ${error}`, trustedForMs: 0 })
     this.#stopTimers()
     await this.#outbox.close()
-    await Promise.all([this.db.close(), this.#lifeline.terminate()])
+    await Promise.all([this.#pickUp.close(), this.db.close(), this.#lifeline.terminate()])
     enter('stopped', reason)
     bus.emit('worker.stopped', {
       workerId: this.workerId ?? '',

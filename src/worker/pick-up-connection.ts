@@ -1,0 +1,111 @@
+/**
+ * The connection on which a worker claims, and on which it is told that there is something to claim.
+ *
+ *     away ── first claim ──▶ connected, listening ── an error, or a claim without an answer ──▶ away
+ *
+ * One connection for both, in the main thread: the server process that hands over the hint is the one that the claim goes to a moment
+ * later, still awake and with everything it needs in its caches, and no other thread passes the hint on. On an idle queue that is a
+ * fifth of the way from enqueue to start.
+ *
+ * It subscribes before the claim that opened it, so nothing is missed between the two. Whoever has lost it looks again: `lost` is
+ * called, and the next claim opens another. A connection that died in silence is found out by the claim's own limit.
+ */
+import type pg from 'pg'
+import {
+  type ConnectOptions,
+  connectOne,
+  type Database,
+  quoteIdentifier,
+  CONNECT_DEFAULTS,
+} from '../db/connect.ts'
+import { listenTo } from '../sql/listen.ts'
+
+export interface PickUpEvents {
+  /** Jobs may wait in this queue; `*` for any. */
+  hint(queue: string): void
+  /** The connection is gone, and hints with it. */
+  lost(): void
+}
+
+export class PickUpConnection implements Database {
+  readonly schema: string
+  /** Whether to subscribe to hints: not through a pooler, where a subscription would go to somebody else's session. */
+  listen = false
+  readonly #options: ConnectOptions
+  readonly #namespace: string
+  readonly #events: PickUpEvents
+  #client: pg.Client | null = null
+  #listening = false
+  #closed = false
+
+  constructor(options: ConnectOptions, namespace: string, events: PickUpEvents) {
+    this.#options = options
+    this.#namespace = namespace
+    this.#events = events
+    this.schema = quoteIdentifier(options.schema ?? CONNECT_DEFAULTS.schema)
+  }
+
+  /** Whether hints arrive now. */
+  get listening(): boolean {
+    return this.#listening
+  }
+
+  async query(
+    text: string,
+    values: unknown[],
+    limitMs?: number,
+  ): Promise<{ rows: Record<string, unknown>[] }> {
+    const client = this.#client ?? (await this.#connect())
+    try {
+      // @types/pg does not know of a query's own limit.
+      return await client.query({ text, values, query_timeout: limitMs } as pg.QueryConfig)
+    } catch (error) {
+      // An error that the server reported leaves the connection well; anything else leaves it unknown.
+      if ((error as { severity?: unknown }).severity === undefined) this.#drop(client)
+      throw error
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    const client = this.#client
+    this.#client = null
+    this.#listening = false
+    await client?.end().catch(() => undefined)
+  }
+
+  async #connect(): Promise<pg.Client> {
+    const client = await connectOne({ ...this.#options, applicationName: 'leasehold worker' })
+    client.on('error', () => this.#drop(client))
+    client.on('end', () => this.#drop(client))
+    client.on('notification', ({ payload = '' }) => {
+      this.#events.hint(payload.slice(payload.indexOf(':') + 1))
+    })
+    if (this.listen) {
+      await listenTo(
+        {
+          schema: this.schema,
+          query: (text, values) => client.query(text, values),
+          close: () => Promise.resolve(),
+        },
+        this.#namespace,
+        'pending',
+      )
+    }
+    if (this.#closed) {
+      await client.end().catch(() => undefined)
+      throw new Error('the connection was closed while it was opened')
+    }
+    this.#client = client
+    this.#listening = this.listen
+    return client
+  }
+
+  #drop(client: pg.Client): void {
+    if (this.#client !== client) return
+    this.#client = null
+    this.#listening = false
+    client.end().catch(() => undefined)
+    this.#events.lost()
+  }
+}
