@@ -29,6 +29,8 @@ const REFUSED_MS_MAX = 900_000
  * between a fence and the end of its process. Waiting less would write to disk where a database is merely slow.
  */
 const UNANSWERED_MS = 1_000
+/** In a long outage every attempt fails alike, and a log that says so every few seconds is read by nobody. */
+const TOLD_AGAIN_MS = 10_000
 
 interface Entry {
   readonly settlement: Settlement
@@ -71,6 +73,8 @@ export class Outbox {
   #acknowledged = new Map<string, { settlement: Settlement; atMs: number }>()
   /** The database does not take outcomes now: whatever comes goes to disk at once. */
   #failing = false
+  /** What was last said of outcomes that wait. */
+  #told = { depths: '', atMs: -Infinity }
   #closed = false
   #pause = new AbortController()
   #takingOver: Promise<void> = Promise.resolve()
@@ -226,7 +230,11 @@ export class Outbox {
         entry.line = this.#spool.keep(entry.settlement)
     }
     await atMost(this.#spool.written(), UNANSWERED_MS)
-    if (this.depth > 0) this.#events.buffered(this.depth, this.#spool.depth, reason)
+    const depths = `${this.depth} ${this.#spool.depth}`
+    if (this.depth === 0) return
+    if (depths === this.#told.depths && elapsedMs() - this.#told.atMs < TOLD_AGAIN_MS) return
+    this.#told = { depths, atMs: elapsedMs() }
+    this.#events.buffered(this.depth, this.#spool.depth, reason)
   }
 
   #tellFlushed(batch: readonly Entry[]): void {
@@ -237,7 +245,9 @@ export class Outbox {
       count += 1
       answers[answer] = (answers[answer] ?? 0) + 1
     }
-    if (count > 0) this.#events.flushed(count, answers)
+    if (count === 0) return
+    this.#told = { depths: '', atMs: -Infinity }
+    this.#events.flushed(count, answers)
   }
 
   #answered(entry: Entry, answer: string): void {
