@@ -217,10 +217,11 @@ export class Spool {
         room -= record.length
         records.push(record)
         fitting.push(line)
-        file.bytes += record.length
       }
-      await file.handle?.appendFile(Buffer.concat(records))
+      const bytes = Buffer.concat(records)
+      await file.handle?.appendFile(bytes)
       await file.handle?.datasync()
+      file.bytes += bytes.length
       if ((await ifThere(stat(file.path))) === null) {
         // Somebody has taken it over, and may have read it before this was written.
         this.#current = null
@@ -237,9 +238,18 @@ export class Spool {
       this.#degraded = false
     } catch (error) {
       for (const line of lines) if (line.state === 'queued') line.state = 'failed'
-      // It may end in half a line now; whatever is written next would be read as the rest of that.
-      this.#current = null
+      await this.#cutBack()
       this.#degrade(error)
+    }
+  }
+
+  /** After a write that failed: half a line takes room, and what came after it would be read as its rest. */
+  async #cutBack(): Promise<void> {
+    const file = this.#current
+    try {
+      await file?.handle?.truncate(file.bytes)
+    } catch {
+      this.#current = null // The next write begins a file of its own; a reader skips the half line.
     }
   }
 
