@@ -29,6 +29,7 @@ const REFUSED_MS_MAX = 900_000
  * between a fence and the end of its process. Waiting less would write to disk where a database is merely slow.
  */
 const UNANSWERED_MS = 1_000
+const UNANSWERED_LOOKS = 10
 /** In a long outage every attempt fails alike, and a log that says so every few seconds is read by nobody. */
 const TOLD_AGAIN_MS = 10_000
 
@@ -182,10 +183,7 @@ export class Outbox {
     while (this.#waiting.length > 0 && !this.#closed) {
       const batch = this.#waiting.splice(0, BATCH_MAX)
       this.#inFlight = batch
-      const unanswered = setTimeout(
-        () => void this.#buffer(`no answer for ${UNANSWERED_MS} ms`),
-        UNANSWERED_MS,
-      )
+      const stopWatch = this.#watchAnswer()
       let failure: Error | null = null
       try {
         const unsent = await this.#send(batch)
@@ -195,7 +193,7 @@ export class Outbox {
         failure = error as Error
         this.#waiting.unshift(...batch.filter((entry) => entry.answer === null))
       }
-      clearTimeout(unanswered)
+      stopWatch()
       this.#inFlight = []
       this.#events.depthChanged(this.depth)
       this.#tellFlushed(batch)
@@ -214,6 +212,19 @@ export class Outbox {
     }
     this.#flushing = null
     this.#tried()
+  }
+
+  /**
+   * Puts what waits on disk when there is no answer for a second in which this thread was free to hear one: after a handler that
+   * kept the thread busy, timers come before the answer that has long arrived.
+   */
+  #watchAnswer(): () => void {
+    let looks = 0
+    const watch = setInterval(() => {
+      looks += 1
+      if (looks === UNANSWERED_LOOKS) void this.#buffer(`no answer for ${UNANSWERED_MS} ms`)
+    }, UNANSWERED_MS / UNANSWERED_LOOKS)
+    return () => clearInterval(watch)
   }
 
   #tried(): void {

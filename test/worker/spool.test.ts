@@ -110,6 +110,21 @@ test('while the database takes outcomes at once, nothing is written to disk', as
   expect(existsSync(s.spoolDir)).toBe(false)
 })
 
+test('a handler that keeps the thread busy while an outcome is under way is no trouble of the database', async () => {
+  const s = await setUp()
+  const jobId = await s.run('paid for')
+  s.finish()
+  while (!s.proxy.statements.some(({ text }) => text.includes('settle(')))
+    await new Promise((resolve) => setImmediate(resolve))
+  // The outcome has been sent, and the answer passes through this thread.
+  const endMs = performance.now() + 2_000
+  while (performance.now() < endMs);
+  expect(await s.client.wait(jobId)).toBe('paid for')
+  await s.worker.stop()
+  expect(s.events.filter(({ name }) => name.startsWith('spool.'))).toEqual([])
+  expect(existsSync(s.spoolDir)).toBe(false)
+})
+
 test('an outcome that is not answered for a second is on disk, and goes from there when it is', async () => {
   const s = await setUp()
   const jobId = await s.run('paid for')
