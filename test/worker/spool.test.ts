@@ -63,7 +63,7 @@ async function setUp(options: Partial<WorkerOptions> = {}): Promise<Setting> {
     ...options,
   })
   const events: Setting['events'] = []
-  worker.onEvery((name, fields) => events.push({ name, fields: fields as Record<string, unknown> }))
+  worker.onEvery((name, fields) => events.push({ name, fields }))
   const client = createClient({ databaseUrl: db.databaseUrl, schema: db.schemaName })
   onTestFinished(async () => {
     await proxy.heal()
