@@ -33,3 +33,10 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
     signal?.addEventListener('abort', done, { once: true })
   })
 }
+
+/** Resolves when `work` does, or after `limitMs`; what is still under way then goes on. */
+export async function atMost(work: Promise<unknown>, limitMs: number): Promise<void> {
+  const limit = new AbortController()
+  await Promise.race([work, sleep(limitMs, limit.signal)])
+  limit.abort()
+}

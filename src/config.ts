@@ -21,6 +21,11 @@ export interface WorkerSettings {
   readonly hardExitMs: number
   /** Whether to LISTEN for hints. Default true; switched off by itself behind a transaction-mode pooler. */
   readonly listen: boolean
+  /**
+   * Where outcomes that the database can't take are kept until it can; made when it is first needed. Default `.leasehold/spool`
+   * under the working directory. Give it a disk that outlives the process.
+   */
+  readonly spoolDir: string
 }
 
 export const WORKER_DEFAULTS: WorkerSettings = Object.freeze({
@@ -32,6 +37,7 @@ export const WORKER_DEFAULTS: WorkerSettings = Object.freeze({
   shutdownGraceMs: 25_000,
   hardExitMs: 30_000,
   listen: true,
+  spoolDir: '.leasehold/spool',
 })
 
 /** Below this the margin of at least 2 s would leave no room for two renewals. */
@@ -64,9 +70,14 @@ export function resolveSettings(given: Partial<WorkerSettings>): WorkerSettings 
     shutdownGraceMs,
     hardExitMs: given.hardExitMs ?? shutdownGraceMs + 5_000,
     listen: given.listen ?? WORKER_DEFAULTS.listen,
+    spoolDir: given.spoolDir ?? WORKER_DEFAULTS.spoolDir,
   }
   for (const [name, value] of Object.entries(settings)) {
-    if (name !== 'listen' && !(Number.isFinite(value) && (value as number) >= 0)) {
+    if (
+      name !== 'listen' &&
+      name !== 'spoolDir' &&
+      !(Number.isFinite(value) && (value as number) >= 0)
+    ) {
       problems.push(`\`${name}\` must be a number of at least 0, got ${String(value)}`)
     }
   }
@@ -93,6 +104,9 @@ export function resolveSettings(given: Partial<WorkerSettings>): WorkerSettings 
     problems.push(
       `\`concurrency\` must be a whole number from 1 to 1000, got ${settings.concurrency}`,
     )
+  }
+  if (typeof settings.spoolDir !== 'string' || settings.spoolDir === '') {
+    problems.push('`spoolDir` must be the path of a directory')
   }
   if (settings.hardExitMs < shutdownGraceMs) {
     problems.push(

@@ -170,9 +170,13 @@ function workerSentence(
     case 'lease.renewal_failed':
       return `renewal failed: ${String(fields['error'])}; trusted for ${formatDuration(Math.max(0, Number(fields['trustedForMs'])))} more`
     case 'spool.buffered':
-      return `${String(fields['depth'])} outcomes wait for the database: ${String(fields['error'])}`
+      return `${String(fields['depth'])} outcomes wait for the database, ${String(fields['onDisk'])} of them on disk: ${String(fields['error'])}`
     case 'spool.flushed':
-      return `the database took ${String(fields['count'])} outcomes that had waited`
+      return `the database answered ${String(fields['count'])} outcomes that had waited: ${answers(fields)}`
+    case 'spool.taken_over':
+      return `delivers ${String(fields['count'])} outcomes that process ${String(fields['pid'])} left on disk${fields['unreadable'] === 0 ? '' : `; ${String(fields['unreadable'])} more can't be read`}`
+    case 'spool.degraded':
+      return `outcomes can't be kept in ${String(fields['directory'])} and wait in memory alone: ${String(fields['reason'])}`
     case 'listen.degraded':
       return `no LISTEN: ${String(fields['reason'])}`
     case 'event_loop.blocked':
@@ -182,6 +186,12 @@ function workerSentence(
     default:
       return name
   }
+}
+
+function answers(fields: Record<string, unknown>): string {
+  return Object.entries(fields['answers'] as Record<string, number>)
+    .map(([answer, count]) => `${count} ${answer}`)
+    .join(', ')
 }
 
 function ids(terminal: Terminal, jobIds: readonly string[]): string {

@@ -19,6 +19,7 @@ begin
     v_jobs := array(select job_id from attempt where worker = p_worker.incarnation and ended_as = 'lost');
     perform 1 from job where id = any (v_jobs) order by id for no key update;
     update job set lost = greatest(0, lost - 1) where id = any (v_jobs);
+    perform 1 from attempt where worker = p_worker.incarnation and ended_as = 'lost' order by job_id, attempt for no key update;
     update attempt set end_reason = end_reason || '{"falseAlarm": true}'
     where worker = p_worker.incarnation and ended_as = 'lost';
   elsif p_worker.end_layer = 2 then

@@ -144,6 +144,10 @@ begin
     v_answers[v_pairs[i]] := v_states[i];
   end loop;
 
+  -- Late outcomes. A job that has ended has no live row that was locked above, so its attempts are, in their order.
+  if array_position(v_answers, null) is not null then
+    perform 1 from attempt where job_id = any (p_jobs) and token = any (p_tokens) order by job_id, attempt for no key update;
+  end if;
   for i in 1 .. cardinality(p_jobs) loop
     if v_answers[i] is null then
       v_answers[i] := settle_late(p_jobs[i], p_tokens[i], p_outcomes[i], p_values[i]::jsonb);

@@ -99,6 +99,8 @@ export type FromLifeline =
   | { readonly type: 'event_loop_blocked'; readonly forMs: number }
   /** The database knows that this part of the worker is stuck; null: that it is so no more. */
   | { readonly type: 'stuck'; readonly part: StuckPart | null; readonly forMs: number }
+  /** Processes of neighbours no longer exist; the database is told next. */
+  | { readonly type: 'neighbours_gone' }
   | {
       readonly type: 'recovered'
       readonly layer: number | null

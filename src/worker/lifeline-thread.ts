@@ -469,6 +469,7 @@ async function lookAround(): Promise<void> {
   if (phase !== 'live' || reserved === null) return
   const gone = witness.look()
   if (gone.length === 0) return
+  say({ type: 'neighbours_gone' })
   const own = ownIdentity(incarnation)
   const report = await reportDeath(reserved.db, {
     namespace,

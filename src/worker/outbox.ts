@@ -3,15 +3,20 @@
  *
  * One statement is in flight at a time; what waits meanwhile goes with the next. A failure of the connection leaves the outcome
  * *unknown*: it is sent again with the same token, and the database says `accepted before` if it had arrived. A value that the
- * database refuses for its own sake (NUL in JSON, too large) fails its job as `result_unstorable` instead of blocking the others. Any
- * other error (a trigger's, a lock that was not there, a function that is just being replaced) says nothing about the outcome, which
- * is work that was done: it is sent again, behind the others, and given up only after a quarter of an hour.
- * An outcome stays known for ten minutes after it was acknowledged (the last 10,000 of them), so that it can be delivered again when a renewal shows that a
- * failover has forgotten it.
+ * database refuses for its own sake (NUL in JSON, too large) fails its job as `result_unstorable` instead of blocking the others; the
+ * value itself stays on disk for people. Any other error (a trigger's, a lock that was not there, a function that is just being
+ * replaced) says nothing about the outcome, which is work that was done: it is sent again, behind the others, and given up only after a
+ * quarter of an hour.
+ *
+ * While the database takes outcomes at once, nothing is written to disk. From the first failure, or the first second without an answer,
+ * until one is answered again, everything that waits is also in the spool, and so outlives this process.
+ * An outcome stays known for ten minutes after it was acknowledged (the last 10,000 of them), in memory, so that it can be delivered
+ * again when a renewal shows that a failover has forgotten it.
  */
-import { elapsedMs, sleep } from '../clock.ts'
+import { atMost, elapsedMs, sleep } from '../clock.ts'
 import { classifyFailure, type Database } from '../db/connect.ts'
 import { type Settlement, settle } from '../sql/protocol.ts'
+import type { Line, Spool } from './spool.ts'
 
 const BATCH_MAX = 1_000
 const KEPT_MS = 600_000
@@ -19,11 +24,24 @@ const KEPT_MS = 600_000
 const KEPT_MAX = 10_000
 /** Longer than an operator needs to repair what refuses an outcome for no fault of its own. */
 const REFUSED_MS_MAX = 900_000
+/**
+ * An answer takes milliseconds, so one that takes a second is trouble, and a busy hour is none; and it is shorter than the margin
+ * between a fence and the end of its process. Waiting less would write to disk where a database is merely slow.
+ */
+const UNANSWERED_MS = 1_000
+const UNANSWERED_LOOKS = 10
+/** In a long outage every attempt fails alike, and a log that says so every few seconds is read by nobody. */
+const TOLD_AGAIN_MS = 10_000
 
 interface Entry {
   readonly settlement: Settlement
   readonly resolve: (answer: string) => void
   attemptsToSend: number
+  answer: string | null
+  /** It had to wait for the database. */
+  buffered: boolean
+  /** Its place on disk. */
+  line: Line | null
   /** When it was first refused with an error that says nothing about it, as an `elapsedMs` reading. */
   refusedSinceMs: number | null
 }
@@ -33,26 +51,40 @@ interface Unsent {
   readonly error: Error
 }
 
+/** How many outcomes got which answer. */
+export type AnswerCounts = Readonly<Record<string, number>>
+
 export interface OutboxEvents {
-  /** The database could not take outcomes; `depth` wait. */
-  buffered(depth: number, error: string): void
-  /** It takes them again. */
-  flushed(count: number): void
+  /** The database could not take outcomes; `depth` wait, and `onDisk` of them would outlive this process. */
+  buffered(depth: number, onDisk: number, error: string): void
+  /** It has answered so many that had waited. */
+  flushed(count: number, answers: AnswerCounts): void
+  /** What another process had left on disk is delivered from here. */
+  takenOver(pid: number, count: number, unreadable: number): void
   depthChanged(depth: number): void
 }
 
 export class Outbox {
   readonly #db: Database
+  readonly #spool: Spool
   readonly #events: OutboxEvents
   #waiting: Entry[] = []
   #inFlight: Entry[] = []
   #flushing: Promise<void> | null = null
   #acknowledged = new Map<string, { settlement: Settlement; atMs: number }>()
+  /** The database does not take outcomes now: whatever comes goes to disk at once. */
   #failing = false
-  #stop = new AbortController()
+  /** What was last said of outcomes that wait. */
+  #told = { depths: '', atMs: -Infinity }
+  #closed = false
+  #pause = new AbortController()
+  #takingOver: Promise<void> = Promise.resolve()
+  /** Called when the database was asked about all that waited: it has answered, or it could not. */
+  #whenTried: (() => void)[] = []
 
-  constructor(db: Database, events: OutboxEvents) {
+  constructor(db: Database, spool: Spool, events: OutboxEvents) {
     this.#db = db
+    this.#spool = spool
     this.#events = events
   }
 
@@ -63,10 +95,27 @@ export class Outbox {
   /** Queues an outcome. Resolves to the database's answer, whenever that comes. */
   add(settlement: Settlement): Promise<string> {
     return new Promise((resolve) => {
-      this.#waiting.push({ settlement, resolve, attemptsToSend: 0, refusedSinceMs: null })
-      this.#events.depthChanged(this.depth)
-      this.#flushing ??= this.#flush()
+      this.#push({
+        settlement,
+        resolve,
+        attemptsToSend: 0,
+        answer: null,
+        buffered: this.#failing,
+        line: this.#failing ? this.#spool.keep(settlement) : null,
+        refusedSinceMs: null,
+      })
     })
+  }
+
+  /** Delivers what processes that are gone have left on disk. Resolves once the database was asked about it, whatever it said. */
+  takeOver(): Promise<void> {
+    this.#takingOver = this.#takeOver()
+    return this.#takingOver
+  }
+
+  /** The database may be there again: tries now. */
+  hasten(): void {
+    this.#pause.abort()
   }
 
   /** Whether the outcome of this token is known here: under way, or acknowledged within the last ten minutes. */
@@ -86,26 +135,55 @@ export class Outbox {
     return true
   }
 
-  /** Resolves once nothing waits, or after `limitMs`. */
+  /** Resolves once nothing waits; or after `limitMs`, when what waits is on disk. */
   async flushed(limitMs: number): Promise<void> {
-    const limit = new AbortController()
-    await Promise.race([this.#flushing ?? Promise.resolve(), sleep(limitMs, limit.signal)])
-    limit.abort()
+    await atMost(this.#flushing ?? Promise.resolve(), limitMs)
+    if (this.depth > 0) await this.#buffer('its worker stops')
   }
 
-  /** Gives up delivering. What waits is left to the lease. */
+  /** Gives up delivering. What waits is left to whoever takes the spool over, and to the lease. */
   async close(): Promise<void> {
-    this.#stop.abort()
+    this.#closed = true
+    this.#pause.abort()
     await this.#flushing
+    await this.#takingOver
+    await this.#spool.close()
+  }
+
+  #push(entry: Entry): void {
+    this.#waiting.push(entry)
+    this.#events.depthChanged(this.depth)
+    this.#flushing ??= this.#flush()
+  }
+
+  async #takeOver(): Promise<void> {
+    const left = await this.#spool.takeLeft()
+    if (left.length === 0) return
+    for (const { pid, lines, unreadable } of left) {
+      this.#events.takenOver(pid, lines.length, unreadable)
+      for (const line of lines) {
+        this.#push({
+          settlement: line.settlement,
+          resolve: () => undefined,
+          attemptsToSend: 0,
+          answer: null,
+          buffered: true,
+          line,
+          refusedSinceMs: null,
+        })
+      }
+    }
+    if (this.#flushing !== null) await new Promise<void>((resolve) => this.#whenTried.push(resolve))
   }
 
   async #flush(): Promise<void> {
     // A turn of the event loop gathers what settles together.
     await new Promise((resolve) => setImmediate(resolve))
     let pauseMs = 100
-    while (this.#waiting.length > 0 && !this.#stop.signal.aborted) {
+    while (this.#waiting.length > 0 && !this.#closed) {
       const batch = this.#waiting.splice(0, BATCH_MAX)
       this.#inFlight = batch
+      const stopWatch = this.#watchAnswer()
       let failure: Error | null = null
       try {
         const unsent = await this.#send(batch)
@@ -113,22 +191,80 @@ export class Outbox {
         this.#waiting.push(...unsent.map(({ entry }) => entry))
       } catch (error) {
         failure = error as Error
-        this.#waiting.unshift(...batch)
+        this.#waiting.unshift(...batch.filter((entry) => entry.answer === null))
       }
+      stopWatch()
       this.#inFlight = []
       this.#events.depthChanged(this.depth)
+      this.#tellFlushed(batch)
       if (failure === null) {
-        if (this.#failing) this.#events.flushed(batch.length)
         this.#failing = false
         pauseMs = 100
       } else {
-        this.#failing = true
-        this.#events.buffered(this.depth, failure.message)
-        await sleep(pauseMs * (0.75 + Math.random() / 2), this.#stop.signal)
+        this.#pause = new AbortController()
+        if (this.#closed) this.#pause.abort()
+        const pause = sleep(pauseMs * (0.75 + Math.random() / 2), this.#pause.signal)
+        await this.#buffer(failure.message)
+        this.#tried()
+        await pause
         pauseMs = Math.min(pauseMs * 2, 5_000)
       }
     }
     this.#flushing = null
+    this.#tried()
+  }
+
+  /**
+   * Puts what waits on disk when there is no answer for a second in which this thread was free to hear one: after a handler that
+   * kept the thread busy, timers come before the answer that has long arrived.
+   */
+  #watchAnswer(): () => void {
+    let looks = 0
+    const watch = setInterval(() => {
+      looks += 1
+      if (looks === UNANSWERED_LOOKS) void this.#buffer(`no answer for ${UNANSWERED_MS} ms`)
+    }, UNANSWERED_MS / UNANSWERED_LOOKS)
+    return () => clearInterval(watch)
+  }
+
+  #tried(): void {
+    for (const resolve of this.#whenTried.splice(0)) resolve()
+  }
+
+  /** Puts everything that waits on disk, and says so. A disk that hangs holds nothing up for longer than a second. */
+  async #buffer(reason: string): Promise<void> {
+    this.#failing = true
+    for (const entry of [...this.#inFlight, ...this.#waiting]) {
+      if (entry.answer !== null) continue
+      entry.buffered = true
+      if (entry.line === null || entry.line.state === 'failed')
+        entry.line = this.#spool.keep(entry.settlement)
+    }
+    await atMost(this.#spool.written(), UNANSWERED_MS)
+    const depths = `${this.depth} ${this.#spool.depth}`
+    if (this.depth === 0) return
+    if (depths === this.#told.depths && elapsedMs() - this.#told.atMs < TOLD_AGAIN_MS) return
+    this.#told = { depths, atMs: elapsedMs() }
+    this.#events.buffered(this.depth, this.#spool.depth, reason)
+  }
+
+  #tellFlushed(batch: readonly Entry[]): void {
+    const answers: Record<string, number> = {}
+    let count = 0
+    for (const { answer, buffered } of batch) {
+      if (answer === null || !buffered) continue
+      count += 1
+      answers[answer] = (answers[answer] ?? 0) + 1
+    }
+    if (count === 0) return
+    this.#told = { depths: '', atMs: -Infinity }
+    this.#events.flushed(count, answers)
+  }
+
+  #answered(entry: Entry, answer: string): void {
+    entry.answer = answer
+    if (entry.line !== null) this.#spool.forget(entry.line)
+    entry.resolve(answer)
   }
 
   /** Delivers these. Resolves to those that the database did not take now and may take later; rejects when all are unknown. */
@@ -161,7 +297,7 @@ export class Outbox {
       if (answer !== 'lease_lost') {
         this.#acknowledged.set(entry.settlement.token, { settlement: entry.settlement, atMs: now })
       }
-      entry.resolve(answer)
+      this.#answered(entry, answer)
     }
     return []
   }
@@ -169,9 +305,10 @@ export class Outbox {
   /** The database refuses this outcome itself; the job fails with a reason that says so. */
   async #refused(entry: Entry, error: Error): Promise<void> {
     entry.attemptsToSend += 1
+    const file = await this.#spool.keepRefused(entry.settlement)
     const message =
       entry.attemptsToSend === 1
-        ? `its ${entry.settlement.outcome === 'completed' ? 'result' : 'error'} can't be stored: ${error.message}`
+        ? `its ${entry.settlement.outcome === 'completed' ? 'result' : 'error'} can't be stored${file === null ? '' : ` and is kept in ${file}`}: ${error.message}`
         : 'its outcome can not be stored'
     const settlement: Settlement = {
       ...entry.settlement,
@@ -180,7 +317,7 @@ export class Outbox {
       delayMs: null,
     }
     const [answer = 'lease_lost'] = await settle(this.#db, [settlement])
-    entry.resolve(answer)
+    this.#answered(entry, answer)
   }
 
   #forgetOld(): void {

@@ -52,8 +52,10 @@ export interface WorkerEvents {
   'job.poisoned': { jobId: string }
   'lease.lost': { jobIds: readonly string[]; code: string; message: string }
   'lease.renewal_failed': { error: string; trustedForMs: number }
-  'spool.buffered': { depth: number; error: string }
-  'spool.flushed': { count: number }
+  'spool.buffered': { depth: number; onDisk: number; error: string }
+  'spool.flushed': { count: number; answers: Readonly<Record<string, number>> }
+  'spool.taken_over': { pid: number; count: number; unreadable: number }
+  'spool.degraded': { directory: string; reason: string }
   'listen.degraded': { reason: string }
   'event_loop.blocked': { forMs: number; jobIds: readonly string[]; types: readonly string[] }
   'shutdown.timeout': { phase: string; afterMs: number }
@@ -84,6 +86,8 @@ export const EVENT_LEVELS: Readonly<Record<WorkerEventName, 'debug' | 'info' | '
     'lease.renewal_failed': 'warn',
     'spool.buffered': 'warn',
     'spool.flushed': 'info',
+    'spool.taken_over': 'warn',
+    'spool.degraded': 'warn',
     'listen.degraded': 'warn',
     'event_loop.blocked': 'warn',
     'shutdown.timeout': 'error',

@@ -15,7 +15,7 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { AnyJobDefinition } from '../client/define-job.ts'
-import { elapsedMs, sleep } from '../clock.ts'
+import { atMost, elapsedMs, sleep } from '../clock.ts'
 import { fenceMarginMs, resolveSettings, type WorkerSettings } from '../config.ts'
 import {
   classifyFailure,
@@ -46,6 +46,7 @@ import { Lifeline } from './lifeline.ts'
 import type { FromLifeline } from './lifeline-messages.ts'
 import { Outbox } from './outbox.ts'
 import { PickUpConnection } from './pick-up-connection.ts'
+import { Spool, spoolDirectory } from './spool.ts'
 import {
   type Logger,
   WorkerEventBus,
@@ -121,6 +122,12 @@ const AHEAD_MAX = 300
 const AHEAD_MS_MAX = 250
 /** A job that takes longer is not claimed ahead. */
 const SHORT_JOB_MS = 5
+/** How often to look for outcomes that dead processes have left on this disk: one look at a directory that seldom exists. */
+const SPOOL_LOOK_MS = 1_000
+/** Claims wait so long for outcomes that are being taken over: jobs whose work is done should not be run again, nor others starve. */
+const TAKE_OVER_MS_MAX = 5_000
+/** An attempt's last progress and log lines go before its outcome, but don't keep it from being safe for longer than this. */
+const LAST_REPORTS_MS_MAX = 1_000
 
 export class Worker implements AsyncDisposable {
   readonly settings: WorkerSettings
@@ -352,6 +359,9 @@ class Running implements ExecutionHost {
   #ticker: NodeJS.Timeout | null = null
   #hurry = new AbortController()
   #deadline: Date | null = null
+  #takingOver = false
+  #claimsWait = false
+  #lookedMs = -Infinity
   /** What the end of this worker costs the jobs that it gives back. */
   #charge: EndCharge = 'interrupted'
   #claimSettled: Promise<void> = Promise.resolve()
@@ -389,9 +399,17 @@ class Running implements ExecutionHost {
       if (answer === 'lease_lost')
         execution?.abort('lease_lost', 'the database has given the job to somebody else')
     })
-    this.#outbox = new Outbox(this.db, {
-      buffered: (depth, error) => options.bus.emit('spool.buffered', { depth, error }),
-      flushed: (count) => options.bus.emit('spool.flushed', { count }),
+    const directory = spoolDirectory(options.settings.spoolDir, connect, options.namespace)
+    const spool = new Spool({
+      directory,
+      onDegraded: (reason) => options.bus.emit('spool.degraded', { directory, reason }),
+    })
+    this.#outbox = new Outbox(this.db, spool, {
+      buffered: (depth, onDisk, error) =>
+        options.bus.emit('spool.buffered', { depth, onDisk, error }),
+      flushed: (count, answers) => options.bus.emit('spool.flushed', { count, answers }),
+      takenOver: (pid, count, unreadable) =>
+        options.bus.emit('spool.taken_over', { pid, count, unreadable }),
       depthChanged: (depth) => this.#lifeline.write('spoolDepth', depth),
     })
     this.#lifeline = new Lifeline(
@@ -428,6 +446,7 @@ class Running implements ExecutionHost {
   }
 
   async start(): Promise<void> {
+    void this.#takeOver()
     this.#tick()
     await this.#ready.promise
   }
@@ -463,6 +482,7 @@ class Running implements ExecutionHost {
     return (
       this.#live &&
       !this.#draining &&
+      !this.#claimsWait &&
       this.#lifeline.read('connected') === 1 &&
       this.#lifeline.read('fenced') === 0 &&
       this.#wants() > 0
@@ -628,7 +648,7 @@ class Running implements ExecutionHost {
     let ending = await execution.run()
     // Not ordered from outside: what such an end costs the job is for the worker's last statement to say.
     if (ending?.outcome === 'interrupted' && this.#charge !== 'interrupted') ending = null
-    if (this.writes.hasReports(job.token)) await this.writes.flush()
+    if (this.writes.hasReports(job.token)) await atMost(this.writes.flush(), LAST_REPORTS_MS_MAX)
     const tookMs = performance.now() - startedMs
     this.#meanMs = this.#meanMs === Infinity ? tookMs : 0.9 * this.#meanMs + 0.1 * tookMs
     this.executions.delete(job.token)
@@ -642,6 +662,20 @@ class Running implements ExecutionHost {
     this.wake()
     if (this.executions.size === 0 && !this.#live) this.#lifeline.send({ type: 'reincarnate' })
     if (ending !== null && answer !== null) this.#announce(execution, ending, await answer, tookMs)
+  }
+
+  /** Delivers what processes that are gone have left on disk. */
+  async #takeOver(): Promise<void> {
+    this.#lookedMs = elapsedMs()
+    if (this.#takingOver) return
+    this.#takingOver = true
+    this.#claimsWait = true
+    const taken = this.#outbox.takeOver().finally(() => {
+      this.#takingOver = false
+    })
+    await atMost(taken, TAKE_OVER_MS_MAX)
+    this.#claimsWait = false
+    if (this.#wanted) this.wake()
   }
 
   /** Jobs that may have kept the event loop busy for `forMs` until now, running or just ended. */
@@ -687,7 +721,12 @@ class Running implements ExecutionHost {
     } else if (answer === 'cancelled') {
       bus.emit('job.cancelled', facts)
     } else if (answer === 'failed' || answer === 'retrying') {
-      const error = JSON.parse(ending.value ?? '{}') as { code?: string; message?: string }
+      // A result that the database refused is no error to read from, and nothing to log.
+      const error = (
+        ending.outcome === 'completed'
+          ? { code: 'result_unstorable', message: "its result can't be stored" }
+          : JSON.parse(ending.value ?? '{}')
+      ) as { code?: string; message?: string }
       bus.emit('job.failed', {
         ...facts,
         code: error.code ?? 'unknown',
@@ -768,6 +807,7 @@ class Running implements ExecutionHost {
     if (this.#justEnded.length > 0) {
       this.#justEnded = this.#justEnded.filter(({ endedMs }) => nowMs - endedMs < LOOP_BLOCKED_MS)
     }
+    if (nowMs - this.#lookedMs >= SPOOL_LOOK_MS) void this.#takeOver()
     this.#tickMs = this.executions.size > 0 ? TICK_BUSY_MS : TICK_IDLE_MS
     this.#ticker = setTimeout(() => this.#tick(), this.#tickMs)
   }
@@ -810,6 +850,9 @@ class Running implements ExecutionHost {
       case 'hint':
         if (this.#answeredMs < message.heardMs - HINT_TOLERANCE_MS) this.wake()
         break
+      case 'neighbours_gone':
+        void this.#takeOver()
+        break
       case 'recovered':
         bus.emit('jobs.recovered', {
           jobIds: message.jobs.map((job) => job.job),
@@ -824,6 +867,7 @@ class Running implements ExecutionHost {
       case 'connection':
         if (message.up) {
           this.#pickUp.listen = message.listening
+          this.#outbox.hasten()
           if (this.#live && !this.#draining) enter('ready', 'connected again')
           if (!message.listening && this.#o.settings.listen) {
             bus.emit('listen.degraded', {
@@ -1054,9 +1098,7 @@ class Running implements ExecutionHost {
   /** A claim under way may still bring jobs, which go straight back; an answer that does not come is left to the last statement. */
   async #claimCut(): Promise<void> {
     this.#hurry.abort()
-    const limit = new AbortController()
-    await Promise.race([this.#claimSettled, sleep(500, limit.signal)])
-    limit.abort()
+    await atMost(this.#claimSettled, 500)
   }
 
   async #runHook(hook: ShutdownHook, leftMs: number): Promise<void> {

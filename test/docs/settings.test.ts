@@ -12,6 +12,7 @@ import {
 } from '../../src/config.ts'
 import { CONNECT_DEFAULTS } from '../../src/db/connect.ts'
 import { BACKOFF_DEFAULTS } from '../../src/domain/backoff.ts'
+import { SPOOL_BYTES_MAX } from '../../src/worker/spool.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { code, readPage, section, tables } from './documents.ts'
 
@@ -47,6 +48,10 @@ test('what is derived from the lease', () => {
   expect(resolveSettings({ shutdownGraceMs: 1_000 }).hardExitMs).toBe(6_000)
   expect(derived).toContain('from 1 to 1000')
   expect(() => resolveSettings({ concurrency: 1_001 })).toThrow('1000')
+})
+
+test('how much a spool holds', () => {
+  expect(section(page, '## A worker')).toContain(`${SPOOL_BYTES_MAX / 1_048_576} MiB`)
 })
 
 test('the options of a worker that are no settings', () => {

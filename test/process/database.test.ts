@@ -1,43 +1,12 @@
 /** The database goes away, wholly or in parts, while workers live: nobody is taken for dead, and nothing is done twice. */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import path from 'node:path'
-import { describe, expect, type TestContext, test } from 'vitest'
-import { type EmbeddedServer, startEmbedded } from '../../src/db/embedded.ts'
+import { describe, expect, test } from 'vitest'
+import { ownServer } from '../support/own-server.ts'
 import { builtProgram, Scenario, until } from '../support/process.ts'
-import { testBinaries } from '../support/global-setup.ts'
 
 builtProgram()
 
 const SHORT = { LEASE_DURATION: '6' }
 const LIMIT = { timeout: 150_000 }
-
-/** A server of the test's own, which it may stop. */
-async function ownServer(
-  context: TestContext,
-): Promise<{ url: string; stop: () => Promise<void>; start: () => Promise<void> }> {
-  const directory = mkdtempSync(path.join(tmpdir(), 'leasehold-restart-'))
-  const binaries = testBinaries()
-  const start = (): Promise<EmbeddedServer> =>
-    startEmbedded({
-      dataDir: path.join(directory, 'pg'),
-      durable: false,
-      onParentExit: 'stop',
-      ...(binaries === undefined ? {} : { binaries }),
-    })
-  let server = await start()
-  context.onTestFinished(async () => {
-    await server.stop()
-    rmSync(directory, { recursive: true, force: true })
-  })
-  return {
-    url: server.url,
-    stop: () => server.stop(),
-    start: async () => {
-      server = await start()
-    },
-  }
-}
 
 describe.concurrent('the database', LIMIT, () => {
   test('A8: is restarted during a sweep over 250 orphans, and each is recovered once', async (context) => {
@@ -158,6 +127,32 @@ describe.concurrent('the database', LIMIT, () => {
     }
     expect(s.journal().filter(({ what }) => what === 'start')).toHaveLength(4)
     expect(first?.ended).toBe(false)
+  })
+
+  test('rule 6: is away past the fence; a type that must not go on is aborted, another beside it completes', async (context) => {
+    const server = await ownServer(context)
+    const s = await Scenario.open(context, { databaseUrl: server.url })
+    const worker = await s.worker({ env: SHORT })
+    const gate = s.gate('go')
+    const goesOn = await s.enqueue('wait', { gate: gate.file })
+    const aborts = await s.enqueue('wait.unless_down', { gate: gate.file })
+    await s.until('both have started', () => s.journal().length === 2)
+    await server.stop()
+    await s.journalLine('aborted lease_lost', ({ jobId }) => jobId === aborts)
+    gate.open()
+    await s.journalLine('end', ({ jobId }) => jobId === goesOn)
+    await server.start()
+    expect(await s.jobIs(goesOn, 'completed', 60_000)).toMatchObject({ attempt: 1, lost: 0 })
+    expect(s.journal(goesOn).map(({ what }) => what)).toEqual(['start', 'end'])
+    // The other is given back, not charged, and done anew.
+    expect(await s.jobIs(aborts, 'completed', 60_000)).toMatchObject({ attempt: 2, lost: 0 })
+    expect(s.journal(aborts).map(({ what }) => what)).toEqual([
+      'start',
+      'aborted lease_lost',
+      'start',
+      'end',
+    ])
+    expect(worker.ended).toBe(false)
   })
 
   test('E3: ends every connection twice a second; workers stay up and every job is done once', async (context) => {

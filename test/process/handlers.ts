@@ -62,6 +62,11 @@ const untilGate = {
   },
 }
 export const wait = defineJob({ type: 'wait', ...untilGate })
+export const waitUnlessDown = defineJob({
+  type: 'wait.unless_down',
+  onOutage: 'abort',
+  ...untilGate,
+})
 export const waitOrFail = defineJob({ type: 'wait.or_fail', onWorkerLost: 'fail', ...untilGate })
 export const waitOrHold = defineJob({ type: 'wait.or_hold', onWorkerLost: 'hold', ...untilGate })
 export const waitInTime = defineJob({
