@@ -28,7 +28,7 @@ begin
   update job set place = due.place from due where job.id = due.id;
   get diagnostics v_count = row_count;
   -- Whoever else looked at this moment saw neither that they were due nor their places.
-  if v_count > 1 then
+  if v_count > 0 then
     perform hint(namespace, 'pending:*') from lane where id = p_lanes[1] limit 1;
   end if;
   if v_count = 500 then

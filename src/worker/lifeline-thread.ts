@@ -348,6 +348,8 @@ function refuse(error: unknown): void {
 function onHint(payload: string): void {
   const [kind, detail = ''] = payload.split(/:(.*)/s)
   if (kind === 'pending') {
+    // Somebody will take it, and could die the moment after.
+    sweeper.watch()
     if (detail === '*' || data.identity.queues.includes(detail)) checkHint()
   } else if (kind === 'watch') sweeper.watch('now')
   else if (kind === 'renew' && detail === incarnation) {
