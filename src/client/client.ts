@@ -507,12 +507,28 @@ export function newJob(type: string, input: unknown, options: NewJobOptions): pr
     )
   }
   const { at, executor: _, ...rest } = options
+  const said = Object.entries(rest).filter(
+    ([name, value]) => value !== undefined && value !== NEW_JOB_DEFAULTS[name],
+  )
   return {
     type,
     input,
-    options: { ...rest, ...(at === undefined ? {} : { at: at.toISOString() }) },
+    options: {
+      ...Object.fromEntries(said),
+      ...(at === undefined ? {} : { at: at.toISOString() }),
+    },
   }
 }
+
+/** What the database takes for granted, so that it need not be said: most jobs have no options then. */
+const NEW_JOB_DEFAULTS: Readonly<Record<string, unknown>> = Object.freeze({
+  queue: 'default',
+  priority: 0,
+  delayMs: 0,
+  maxAttempts: 3,
+  maxLost: 3,
+  onWorkerLost: 'retry',
+})
 
 function anySignal(...signals: (AbortSignal | undefined)[]): AbortSignal {
   return AbortSignal.any(signals.filter((signal) => signal !== undefined))

@@ -33,7 +33,7 @@ declare
   v_holds_last_chance boolean := false;
   v_alone uuid;
   v_taken uuid[] := '{}';
-  v_given json[] := '{}';
+  v_given text[] := '{}';
   v_got uuid[];
   v_left integer := p_want;
   v_lanes bigint[];
@@ -227,7 +227,7 @@ begin
     'nextDueMs', milliseconds_between(v_now, v_next_due),
     'marks', case when p_lanes is not null and v_heads is not null then json_build_object(
       'end', v_end, 'transaction', pg_current_xact_id(), 'oldest', v_oldest, 'lanes', v_lanes, 'heads', v_heads) end,
-    'jobs', array_to_json(v_given)
+    'jobs', ('[' || array_to_string(v_given, ',') || ']')::json
   );
 end
 $$;

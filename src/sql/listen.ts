@@ -3,18 +3,16 @@ import { quoteIdentifier } from '../db/connect.ts'
 import { channel } from './inspect.ts'
 
 /**
- * Subscribes this connection to the hints of a namespace: that jobs may wait, and what workers are told. Needs a session of its own, not
+ * Subscribes this connection to the hints of a namespace: that jobs may wait, or what workers are told. Needs a session of its own, not
  * one shared by a pooler.
  */
 export async function listenTo(
   db: Database,
   namespace: string,
-  ...about: readonly ('pending' | 'workers')[]
+  about: 'pending' | 'workers',
 ): Promise<void> {
   const name = await channel(db, namespace)
-  for (const kind of about) {
-    await db.query(`listen ${quoteIdentifier(kind === 'pending' ? `${name}_pending` : name)}`, [])
-  }
+  await db.query(`listen ${quoteIdentifier(about === 'pending' ? `${name}_pending` : name)}`, [])
 }
 
 /** The server process that answers on this connection. Behind a pooler it is not the one that the start-up named. */

@@ -6,18 +6,18 @@ as $$
 declare
   v_now timestamptz := clock();
   v_prefix text := lpad(to_hex((extract(epoch from v_now) * 1000)::bigint), 12, '0') || '7';
-  v_queue text := coalesce(p_options ->> 'queue', 'default');
-  v_priority smallint := coalesce((p_options ->> 'priority')::smallint, 0);
-  v_max_attempts smallint := coalesce((p_options ->> 'maxAttempts')::smallint, 3);
-  v_max_lost smallint := coalesce((p_options ->> 'maxLost')::smallint, 3);
-  v_policy worker_lost_policy := coalesce(p_options ->> 'onWorkerLost', 'retry')::worker_lost_policy;
+  v_queue text := 'default';
+  v_priority smallint := 0;
+  v_max_attempts smallint := 3;
+  v_max_lost smallint := 3;
+  v_policy worker_lost_policy := 'retry';
   v_at timestamptz := v_now;
   v_waits boolean;
   v_options jsonb := p_options;
   v_ids uuid[];
   v_places bigint[];
-  v_key text := p_options ->> 'key';
-  v_concurrency_key text := p_options ->> 'concurrencyKey';
+  v_key text;
+  v_concurrency_key text;
   v_text text;
   v_known text;
   v_lane bigint;
@@ -31,6 +31,13 @@ begin
     end if;
   end loop;
   if p_options <> '{}' then
+    v_queue := coalesce(p_options ->> 'queue', v_queue);
+    v_priority := coalesce((p_options ->> 'priority')::smallint, v_priority);
+    v_max_attempts := coalesce((p_options ->> 'maxAttempts')::smallint, v_max_attempts);
+    v_max_lost := coalesce((p_options ->> 'maxLost')::smallint, v_max_lost);
+    v_policy := coalesce((p_options ->> 'onWorkerLost')::worker_lost_policy, v_policy);
+    v_key := p_options ->> 'key';
+    v_concurrency_key := p_options ->> 'concurrencyKey';
     v_options := p_options - '{queue,priority,delayMs,at,maxAttempts,maxLost,onWorkerLost}'::text[];
     v_at := greatest(v_now, coalesce((p_options ->> 'at')::timestamptz, v_now + milliseconds(coalesce((p_options ->> 'delayMs')::double precision, 0))));
   end if;

@@ -88,8 +88,6 @@ export type FromLifeline =
       readonly listening: boolean
       readonly error: string | null
     }
-  /** A while ago it was said that jobs may wait here. */
-  | { readonly type: 'hint'; readonly heardMs: number }
   | { readonly type: 'renewed'; readonly sentMs: number; readonly answer: Renewed }
   | { readonly type: 'renewal_failed'; readonly error: string; readonly trustedForMs: number }
   /** This incarnation is over: abort everything. */

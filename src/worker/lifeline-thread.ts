@@ -56,8 +56,6 @@ import {
 } from './lifeline-messages.ts'
 
 const TICK_MS = 100
-/** Longer than a claim takes that a hint has set off. */
-const HINT_CHECK_MS = 500
 const OUTAGE_MS_MAX = 600_000
 const OUTAGE_FORESEEN_MS = 1_000
 const LOOP_BLOCKED_MS = 1_000
@@ -114,8 +112,6 @@ const silentMs: Record<StuckPart, number> = { claims: 0, event_loop: 0 }
 let stuck: StuckPart | null = null
 /** What the database and the main thread were told last. */
 let stuckSaid: StuckPart | null = null
-let hintedMs = 0
-let hintCheck: NodeJS.Timeout | null = null
 let wake: () => void = () => undefined
 
 const witness = new Witness([
@@ -187,7 +183,7 @@ async function connect(): Promise<void> {
   knownDirect = direct
   write(SHARED.connected, 1)
   const listening = settings.listen && direct
-  if (listening) await listenTo(db, namespace, 'pending', 'workers')
+  if (listening) await listenTo(db, namespace, 'workers')
   say({ type: 'connection', up: true, listening, error: null })
   renewNow = phase === 'live'
 }
@@ -347,24 +343,11 @@ function refuse(error: unknown): void {
 
 function onHint(payload: string): void {
   const [kind, detail = ''] = payload.split(/:(.*)/s)
-  if (kind === 'pending') {
-    // Somebody will take it, and could die the moment after.
-    sweeper.watch()
-    if (detail === '*' || data.identity.queues.includes(detail)) checkHint()
-  } else if (kind === 'watch') sweeper.watch('now')
+  if (kind === 'watch') sweeper.watch('now')
   else if (kind === 'renew' && detail === incarnation) {
     renewNow = true
     wake()
   }
-}
-
-/** The main thread hears it too, on the connection that it claims on. Should that have died in silence, this is how it finds out. */
-function checkHint(): void {
-  hintedMs = elapsedMs()
-  hintCheck ??= setTimeout(() => {
-    hintCheck = null
-    say({ type: 'hint', heardMs: hintedMs })
-  }, HINT_CHECK_MS)
 }
 
 /** Ten times a second: the fence, and what the main thread does. */
@@ -510,7 +493,6 @@ async function end(message: Extract<ToLifeline, { type: 'end' }>): Promise<void>
   life.stopping = true
   wake()
   clearInterval(watching)
-  if (hintCheck !== null) clearTimeout(hintCheck)
   sweeper.leave()
   let released: readonly string[] = []
   let failure: string | null = null

@@ -111,8 +111,8 @@ const CLAIM_BATCH_MAX = 500
  * silence is replaced long before the worker counts as stuck.
  */
 const CLAIM_LIMIT_MS_MIN = 2_000
-/** The two threads don't hear of a hint in the same moment: a claim that was sent so shortly before was set off by the same one. */
-const HINT_TOLERANCE_MS = 200
+/** Not at once after a hint: the job that it tells of is just being waited for. */
+const WATCH_AFTER_MS = 50
 /**
  * Jobs that end within milliseconds are claimed ahead of free slots, as many as will be started within this time: a round trip for
  * every ten of them would be most of their cost. What has not started after `AHEAD_MS_MAX` all the same goes back, not charged.
@@ -351,10 +351,9 @@ class Running implements ExecutionHost {
   /** When the last claim that may have taken something was sent or answered. */
   #lastClaimMs = -Infinity
   #openClaim: string | null = null
-  /** When the last claim that was answered was sent. */
-  #answeredMs = -Infinity
   #nextPoll: NodeJS.Timeout | null = null
   #nextWide: NodeJS.Timeout | null = null
+  #nextWatch: NodeJS.Timeout | null = null
   readonly #marks = new LaneMarks()
   #ticker: NodeJS.Timeout | null = null
   #hurry = new AbortController()
@@ -389,7 +388,12 @@ class Running implements ExecutionHost {
     this.db = openDatabase({ ...connect, applicationName: 'leasehold worker' })
     this.#pickUp = new PickUpConnection(connect, options.namespace, {
       hint: (queue) => {
-        if (this.#takesFrom(queue)) this.wake()
+        if (queue === '*' || options.queues.includes(queue)) this.wake()
+        // Whoever takes it could die the moment after, and nobody might sweep yet.
+        this.#nextWatch ??= setTimeout(() => {
+          this.#nextWatch = null
+          this.#lifeline.send({ type: 'watch' })
+        }, WATCH_AFTER_MS)
       },
       lost: () => this.wake(),
     })
@@ -474,10 +478,6 @@ class Running implements ExecutionHost {
     }
   }
 
-  #takesFrom(queue: string): boolean {
-    return queue === '*' || this.#o.queues.includes(queue)
-  }
-
   #mayClaim(): boolean {
     return (
       this.#live &&
@@ -555,7 +555,6 @@ class Running implements ExecutionHost {
         limitMs: Math.max(CLAIM_LIMIT_MS_MIN, this.#o.settings.renewMs / 2),
       })
       this.#openClaim = null
-      this.#answeredMs = sentMs
       if (answer.outcome === 'claimed') {
         if (answer.marks !== null)
           this.#marks.saw(marks, answer.marks, { sentMs, nowMs: elapsedMs() })
@@ -582,8 +581,10 @@ class Running implements ExecutionHost {
 
   #schedulePoll(nextDueMs: number | null): void {
     if (this.#nextPoll !== null) clearTimeout(this.#nextPoll)
-    const { idleBeatMs, pollMs } = this.#o.settings
-    const poll = this.#alone ? 1_000 : this.#pickUp.listening ? idleBeatMs : pollMs
+    const { idleBeatMs, pollMs, renewMs } = this.#o.settings
+    // While it holds jobs it looks as often as it renews: a hint can be lost with its connection, and nothing else tells.
+    const beatMs = this.executions.size > 0 ? Math.min(renewMs, idleBeatMs) : idleBeatMs
+    const poll = this.#alone ? 1_000 : this.#pickUp.listening ? beatMs : pollMs
     this.#nextPoll = setTimeout(() => this.wake(), Math.max(1, Math.min(poll, nextDueMs ?? poll)))
   }
 
@@ -846,9 +847,6 @@ class Running implements ExecutionHost {
         break
       case 'renewed':
         this.#reconcile(message.sentMs, message.answer)
-        break
-      case 'hint':
-        if (this.#answeredMs < message.heardMs - HINT_TOLERANCE_MS) this.wake()
         break
       case 'neighbours_gone':
         void this.#takeOver()
@@ -1132,9 +1130,11 @@ class Running implements ExecutionHost {
   #stopTimers(): void {
     if (this.#nextPoll !== null) clearTimeout(this.#nextPoll)
     if (this.#nextWide !== null) clearTimeout(this.#nextWide)
+    if (this.#nextWatch !== null) clearTimeout(this.#nextWatch)
     if (this.#ticker !== null) clearTimeout(this.#ticker)
     this.#nextPoll = null
     this.#nextWide = null
+    this.#nextWatch = null
     this.#ticker = null
   }
 }
