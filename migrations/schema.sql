@@ -401,7 +401,8 @@ function channel(p_namespace text) returns text stable security definer; -- admi
 function channel_of(p_namespace text) returns text stable;
 function checkpoint(p_jobs uuid[], p_tokens uuid[], p_values text[]) returns text[] volatile security definer; -- admin, worker
 function claim(p_worker uuid, p_claim uuid, p_want integer, p_queues text[], p_types text[], p_lanes bigint[] DEFAULT NULL::bigint[], p_marks bigint[] DEFAULT NULL::bigint[]) returns json volatile security definer; -- admin, worker
-function claimed_jobs(p_worker uuid, p_claim_number integer) returns json[] stable;
+function claimed_job(j job, d job_detail) returns text stable;
+function claimed_jobs(p_worker uuid, p_claim_number integer) returns text[] stable;
 function clock() returns timestamp with time zone stable;
 function clock_after_wait() returns timestamp with time zone volatile;
 function complete(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
@@ -468,6 +469,7 @@ function release_jobs(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{
 function release_stuck(p_namespace text, p_older_than_ms bigint, p_dry_run boolean DEFAULT false, p_force boolean DEFAULT false) returns json volatile security definer; -- admin
 function renew(p_worker uuid, p_send_number bigint, p_idle_beat_ms integer DEFAULT NULL::integer, p_draining boolean DEFAULT false, p_loop_lag_ms integer DEFAULT 0, p_spool_depth integer DEFAULT 0, p_direct boolean DEFAULT false, p_stuck text DEFAULT NULL::text) returns json volatile security definer; -- admin, worker
 function report_death(p_namespace text, p_reporter jsonb, p_layer smallint, p_workers uuid[], p_evidence jsonb DEFAULT '{}'::jsonb) returns json volatile security definer; -- admin, worker
+function resign_sweepers(p_workers uuid[]) returns void volatile;
 function resume(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin
 function resume_of(p_job uuid, p_attempt integer) returns json stable;
 function retry(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin, client
@@ -478,7 +480,7 @@ function status_of(p_namespace text, p_job uuid) returns text stable;
 function store_jobs(p_namespace text, p_types text[], p_inputs text[], p_options jsonb, p_hint boolean) returns uuid[] volatile;
 function sweep(p_namespace text, p_worker uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 500, p_clock_stepped boolean DEFAULT false) returns json volatile security definer; -- admin, worker
 function sweep_every_ms() returns integer immutable;
-function take(p_jobs uuid[], p_worker uuid, p_claim_number integer) returns json[] volatile;
+function take(p_jobs uuid[], p_worker uuid, p_claim_number integer) returns text[] volatile;
 function take_back(p_namespace text, p_workers uuid[], p_limit integer) returns TABLE(job_id uuid, job_status job_status, end_code text) volatile;
 function touch_tick(p_older_than_ms integer, p_clock_stepped boolean DEFAULT false) returns void volatile;
 function touch_tick_unless_held(p_older_than_ms integer) returns void volatile;

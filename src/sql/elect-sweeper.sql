@@ -1,3 +1,15 @@
+-- Frees the parts that these workers have in sweeping: they have ended, or stop because nothing is running.
+create or replace function resign_sweepers(p_workers uuid[]) returns void
+language plpgsql
+as $$
+begin
+  update sweeper
+  set leader_at = case when leader = any (p_workers) then '-infinity' else leader_at end,
+      deputy_at = case when deputy = any (p_workers) then '-infinity' else deputy_at end
+  where leader = any (p_workers) or deputy = any (p_workers);
+end
+$$;
+
 -- Which part a worker has in sweeping its namespace: leader, deputy or none. A leader or deputy that has been silent for
 -- two sweeps has lost its place; the deputy comes before others. Locks the namespace's row until the commit. Whoever begins to lead
 -- tells the others, so that one of them becomes deputy: a claim tells nobody, as somebody waits for it.

@@ -45,6 +45,7 @@ begin
     from explained
   )
   select coalesce(array_agg(incarnation order by incarnation), '{}') into v_ended from ended;
+  perform resign_sweepers(v_ended);
   -- One that lives after all, and did not end itself, is told at once.
   if p_layer is distinct from 0 then
     perform hint(p_namespace, 'renew:' || w) from unnest(v_ended) as w;

@@ -146,6 +146,7 @@ begin
 
   -- Late outcomes. A job that has ended has no live row that was locked above, so its attempts are, in their order.
   if array_position(v_answers, null) is not null then
+    perform 1 from job where id = any (p_jobs) order by id for no key update;
     perform 1 from attempt where job_id = any (p_jobs) and token = any (p_tokens) order by job_id, attempt for no key update;
   end if;
   for i in 1 .. cardinality(p_jobs) loop

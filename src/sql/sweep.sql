@@ -26,9 +26,18 @@ declare
   v_count integer;
   v_next_ms bigint;
   v_compare boolean;
+  v_running boolean;
 begin
   perform guard();
-  if p_worker is not null then
+  if p_worker is not null and exists (
+    select from sweeper
+    where namespace = p_namespace and leader <> p_worker and deputy <> p_worker
+      and leader_at between v_now - milliseconds(2 * sweep_every_ms()) and v_now + milliseconds(2 * sweep_every_ms())
+      and deputy_at between v_now - milliseconds(2 * sweep_every_ms()) and v_now + milliseconds(2 * sweep_every_ms())
+  ) then
+    -- Neither part is free: said without a lock, as every worker asks now and then.
+    v_role := 'none';
+  elsif p_worker is not null then
     perform touch_tick(sweep_every_ms() - 100, p_clock_stepped);
     v_role := elect_sweeper(p_namespace, p_worker);
   else
@@ -84,6 +93,12 @@ begin
     perform free_idle_keys(p_namespace);
   end if;
 
+  v_running := leases_exist(p_namespace);
+  if p_worker is not null and not v_running then
+    -- It stops now, so its part is free for whoever begins first.
+    perform resign_sweepers(array[p_worker]);
+  end if;
+
   select min(greatest(0, connection_grace_ms() - milliseconds_between(connection_missing_since, v_now)))
   into v_next_ms
   from worker
@@ -91,7 +106,7 @@ begin
 
   return json_build_object(
     'role', v_role,
-    'running', leases_exist(p_namespace),
+    'running', v_running,
     'ended', v_ended,
     'machines', array(select distinct machine_id from worker where incarnation = any (v_ended)),
     'recovered', coalesce(v_back, '[]'),

@@ -2,7 +2,7 @@
  * Sweeping from a worker: layers 3 and 4, by one elected worker while anything is running.
  *
  * Every worker that learns that something is running asks for a part. The leader sweeps, the deputy watches and follows it within
- * three sweeps if it goes silent, the others are told that they are not needed and ask again at each renewal. When nothing is
+ * three sweeps if it goes silent, the others are told that they are not needed and ask again every 2.5 s. When nothing is
  * running all stop, and the database may sleep. Who leads is a row in the database; two sweepers at once only waste work.
  *
  * It has a connection of its own, opened when it is first needed, so that a long pass delays no renewal. Whatever fails is tried
@@ -18,7 +18,11 @@ import { type RecoveredJob, sweep, type Swept } from '../sql/protocol.ts'
  * within 3 s.
  */
 const SWEEP_EVERY_MS = 500
-const CANDIDATE_EVERY_MS = 10_000
+/**
+ * What a worker without a part waits before it asks again. Should leader and deputy die together, this and a pass must be over before the
+ * pause in the tick counts as an outage (5 s).
+ */
+const CANDIDATE_EVERY_MS = 2_500
 /** Not at once: the job that began has just been waited for, and most of those that an idle queue gets end before this. */
 const FIRST_AFTER_MS = 50
 const BATCH = 500

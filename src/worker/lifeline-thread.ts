@@ -60,7 +60,7 @@ const OUTAGE_MS_MAX = 600_000
 const OUTAGE_FORESEEN_MS = 1_000
 const LOOP_BLOCKED_MS = 1_000
 /** In renewal intervals. The rest of the third is for the renewal that says so, so that it is known within three. */
-const STUCK_AFTER = 2.5
+const STUCK_AFTER = 1.75
 
 const data = workerData as LifelineData
 const shared = new BigInt64Array(data.shared)

@@ -57,10 +57,8 @@ export class PickUpConnection implements Database {
   ): Promise<{ rows: Record<string, unknown>[] }> {
     const client = this.#client ?? (await this.#connect())
     try {
-      // Prepared where the session is ours alone; named by its text, so that it is always the same. @types/pg does not know of a query's
-      // own limit.
-      const name = this.#listening ? text : undefined
-      return await client.query({ name, text, values, query_timeout: limitMs } as pg.QueryConfig)
+      // @types/pg does not know of a query's own limit.
+      return await client.query({ text, values, query_timeout: limitMs } as pg.QueryConfig)
     } catch (error) {
       // An error that the server reported leaves the connection well; anything else leaves it unknown.
       if ((error as { severity?: unknown }).severity === undefined) this.#drop(client)

@@ -32,13 +32,13 @@ describe.concurrent('a stuck worker', { timeout: 120_000 }, () => {
       return worker?.status === 'unhealthy' ? worker : null
     })
     const knownAfterMs = Date.now() - wedgedMs
-    expect(knownAfterMs).toBeGreaterThan(2 * RENEW_MS)
+    expect(knownAfterMs).toBeGreaterThan(RENEW_MS)
     expect(knownAfterMs).toBeLessThan(3 * RENEW_MS)
     expect(listed).toMatchObject({ reason: 'alive, but its claims are not answered', running: 1 })
     expect(listed.leaseLeftMs).toBeGreaterThan(RENEW_MS)
     const said = await first.event('worker.stuck')
     expect(said).toMatchObject({ part: 'claims', level: 50 })
-    expect(said['forMs']).toBeGreaterThan(2 * RENEW_MS)
+    expect(said['forMs']).toBeGreaterThan(RENEW_MS)
     expect(await first.exit()).toMatchObject({ code: 1 })
 
     expect(await s.jobIs(held, 'pending')).toMatchObject({ attempt: 1, lost: 1, failures: 0 })
@@ -127,7 +127,10 @@ describe.concurrent('a stuck worker', { timeout: 120_000 }, () => {
     await proxy.heal()
     await client.wait(jobId)
     await until('ready', () => worker.state === 'ready')
-    await until('online', async () => (await client.workers.list())[0]?.status === 'online')
+    await until(
+      'online',
+      async () => (await client.workers.get(worker.id ?? '')).status === 'online',
+    )
     await client.close()
   })
 })
