@@ -27,6 +27,7 @@ import type { AnyJobDefinition, JobDefinition } from './define-job.ts'
 import { parseWith, type StandardSchema } from './standard-schema.ts'
 import type { JobDocument, MachineDocument, StatsDocument, WorkerDocument } from './documents.ts'
 import { type EventListener, type EventName, EventFeed } from './event-feed.ts'
+import { EnqueueGatherer } from './enqueue-gatherer.ts'
 import type { NewJobOptions } from './new-job-options.ts'
 
 export interface ClientOptions {
@@ -165,7 +166,9 @@ export function createClient(options: ClientOptions): Client {
             : { connectionsMax: options.connectionsMax }),
         })
       : useExecutor(executor, options.schema)
-  return new DatabaseClient(db, options.namespace ?? 'default', options.schema)
+  // In a transaction of the caller's one call that fails spoils the others: each is sent as it comes.
+  const gathers = options.executor === undefined
+  return new DatabaseClient(db, options.namespace ?? 'default', options.schema, gathers)
 }
 
 class DatabaseClient implements Client {
@@ -173,12 +176,14 @@ class DatabaseClient implements Client {
   readonly #db: Database
   readonly #schema: string | undefined
   readonly #feed: EventFeed
+  readonly #gatherer: EnqueueGatherer | null
 
-  constructor(db: Database, namespace: string, schema: string | undefined) {
+  constructor(db: Database, namespace: string, schema: string | undefined, gathers: boolean) {
     this.#db = db
     this.namespace = namespace
     this.#schema = schema
     this.#feed = new EventFeed(db, namespace)
+    this.#gatherer = gathers ? new EnqueueGatherer(db, namespace) : null
   }
 
   async enqueue<Definition extends AnyJobDefinition>(
@@ -186,8 +191,11 @@ class DatabaseClient implements Client {
     input: InputOf<Definition>,
     options: NewJobOptions = {},
   ): Promise<string> {
-    const [id] = await this.enqueueMany(job, [input], options)
-    return id as string
+    await parseWith(job.input as StandardSchema, input, `the input of ${job.type}`)
+    return this.#storeOne(
+      newJob(job.type, input, { ...definitionOptions(job, input), ...options }),
+      options,
+    )
   }
 
   async enqueueMany<Definition extends AnyJobDefinition>(
@@ -210,7 +218,14 @@ class DatabaseClient implements Client {
   }
 
   async enqueueRaw(type: string, input: unknown, options: NewJobOptions = {}): Promise<string> {
-    const [id] = await this.#store([newJob(type, input, options)], options)
+    return this.#storeOne(newJob(type, input, options), options)
+  }
+
+  /** Together with the calls that are made at the same time, unless it belongs to a transaction of the caller's. */
+  async #storeOne(job: protocol.NewJob, options: NewJobOptions): Promise<string> {
+    if (options.executor === undefined && this.#gatherer !== null)
+      return this.#gatherer.enqueue(job)
+    const [id] = await this.#store([job], options)
     return id as string
   }
 
@@ -507,17 +522,11 @@ export function newJob(type: string, input: unknown, options: NewJobOptions): pr
     )
   }
   const { at, executor: _, ...rest } = options
-  const said = Object.entries(rest).filter(
-    ([name, value]) => value !== undefined && value !== NEW_JOB_DEFAULTS[name],
-  )
-  return {
-    type,
-    input,
-    options: {
-      ...Object.fromEntries(said),
-      ...(at === undefined ? {} : { at: at.toISOString() }),
-    },
+  const said: Record<string, unknown> = at === undefined ? {} : { at: at.toISOString() }
+  for (const [name, value] of Object.entries(rest)) {
+    if (value !== undefined && value !== NEW_JOB_DEFAULTS[name]) said[name] = value
   }
+  return { type, input, options: said }
 }
 
 /** What the database takes for granted, so that it need not be said: most jobs have no options then. */
