@@ -1,8 +1,9 @@
 /**
  * Gathers calls of `enqueue` that one process makes at the same time into one statement.
  *
- *     nothing in flight ── a call ──▶ sent at once          a lone caller waits for nobody
- *     one in flight ────── calls ───▶ gathered, and sent together when it is answered
+ *     nothing in flight ── a call ──▶ sent at once                   a lone caller waits for nobody
+ *     one in flight ────── calls ───▶ sent with those of this turn of the event loop
+ *     two in flight ────── calls ───▶ gathered, and sent together when one is answered
  *
  * Each caller gets its own id or its own error. A statement stores all of its jobs or none; so when one of them is refused for its own
  * sake, each is sent alone and only that one fails. When the connection breaks, whether the jobs are stored is unknown, and every caller
@@ -12,6 +13,8 @@ import { classifyFailure, type Database } from '../db/connect.ts'
 import { enqueue, type NewJob } from '../sql/protocol.ts'
 
 const BATCH_MAX = 500
+/** One is made durable while the other gathers. More don't help: commits that notify wait for each other. */
+const IN_FLIGHT_MAX = 2
 
 interface Call {
   readonly job: NewJob
@@ -23,7 +26,7 @@ export class EnqueueGatherer {
   readonly #db: Database
   readonly #namespace: string
   #gathered: Call[] = []
-  #sending = false
+  #inFlight = 0
 
   constructor(db: Database, namespace: string) {
     this.#db = db
@@ -33,14 +36,16 @@ export class EnqueueGatherer {
   enqueue(job: NewJob): Promise<string> {
     return new Promise((resolve, reject) => {
       this.#gathered.push({ job, resolve, reject })
-      if (!this.#sending) void this.#sendAll()
+      if (this.#inFlight < IN_FLIGHT_MAX) void this.#sendAll()
     })
   }
 
   async #sendAll(): Promise<void> {
-    this.#sending = true
+    this.#inFlight += 1
+    // Those who were answered together call again within this turn of the event loop.
+    if (this.#inFlight > 1) await new Promise((resolve) => setImmediate(resolve))
     while (this.#gathered.length > 0) await this.#send(this.#gathered.splice(0, BATCH_MAX))
-    this.#sending = false
+    this.#inFlight -= 1
   }
 
   /** Never rejects: what fails is told to whoever asked for it. */
