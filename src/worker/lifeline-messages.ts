@@ -32,6 +32,7 @@ export type SharedSlot =
   | 'claiming'
   | 'connected'
   | 'claimTurn'
+  | 'ended'
   | 'slots'
 
 /**
@@ -59,7 +60,9 @@ export const SHARED: Readonly<Record<SharedSlot, number>> = Object.freeze({
   connected: 9,
   /** Sign of life of the claim loop: another number after each answer while it is under way, 0 while it rests. */
   claimTurn: 10,
-  slots: 11,
+  /** 1 when the worker's row was ended, or could not be: what a main thread waits for that lets no handler go on. */
+  ended: 11,
+  slots: 12,
 })
 
 export type ToLifeline =

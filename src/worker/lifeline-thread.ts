@@ -510,6 +510,8 @@ async function end(message: Extract<ToLifeline, { type: 'end' }>): Promise<void>
   }
   // The file goes last: had the row not ended, a witness would still notice that this process is gone.
   if (failure === null) witness.leave()
+  write(SHARED.ended, 1)
+  Atomics.notify(shared, SHARED.ended)
   say({ type: 'ended', released, error: failure })
   clearInterval(ticking)
   const client = reserved?.client

@@ -10,6 +10,9 @@ import {
   type ToLifeline,
 } from './lifeline-messages.ts'
 
+/** What the lifeline may take beyond its own limit to say that it has failed. */
+const END_SLACK_MS = 200
+
 export class Lifeline {
   readonly #thread: Thread
   readonly #shared: BigInt64Array
@@ -55,11 +58,18 @@ export class Lifeline {
     this.#thread.postMessage(message)
   }
 
-  /** Ends the worker's row and the thread. Resolves to the jobs that were given back; never rejects. */
+  /**
+   * Ends the worker's row and the thread. Resolves to the jobs that were given back; never rejects.
+   *
+   * `thenExit` is for a process with a handler that ignores its signal, and ends it. This thread then waits without turning its event
+   * loop, so that from before the jobs go back until the process is gone not one line of a handler runs: a successor may start
+   * within a few milliseconds.
+   */
   async end(
     charge: EndCharge,
     reason: { code: string; message: string },
     limitMs: number,
+    thenExit?: () => void,
   ): Promise<{ released: readonly string[]; error: string | null }> {
     const ended = new Promise<{ released: readonly string[]; error: string | null }>((resolve) => {
       const before = this.#onMessage
@@ -70,6 +80,10 @@ export class Lifeline {
       void this.#exited.then(() => resolve({ released: [], error: 'the lifeline had ended' }))
     })
     this.send({ type: 'end', charge, reason, limitMs })
+    if (thenExit !== undefined) {
+      Atomics.wait(this.#shared, SHARED.ended, 0n, limitMs + END_SLACK_MS)
+      thenExit()
+    }
     const answer = await ended
     return answer
   }

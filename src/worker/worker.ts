@@ -1062,9 +1062,10 @@ class Running implements ExecutionHost {
         message: reason,
       },
       Math.max(500, leftMs()),
+      this.executions.size > 0 ? options.onReleased : undefined,
     )
     // Connections that are stuck would be waited for, too.
-    if (this.executions.size > 0 || this.#stuck) options.onReleased?.()
+    if (this.#stuck) options.onReleased?.()
     if (released.length > 0) bus.emit('jobs.released', { jobIds: released, reason })
     if (error !== null)
       bus.emit('lease.renewal_failed', { error: `not marked offline: ${error}`, trustedForMs: 0 })
