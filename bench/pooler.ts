@@ -74,7 +74,8 @@ function configuration(databaseUrl: string, port: number): string {
   ].join('\n')
 }
 
-async function freePort(): Promise<number> {
+/** A port of this machine that nobody listens on now. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const port = portOf(server)

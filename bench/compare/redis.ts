@@ -7,10 +7,10 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, rmSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
-import { portOf } from '../pooler.ts'
+import { freePort } from '../pooler.ts'
 
 const DATA_DIR = path.resolve(import.meta.dirname, '..', '..', '.leasehold', 'bench-redis')
 const GUARD = 'redis-server "$@" & pid=$!; read -r _; kill "$pid"; wait "$pid"'
@@ -79,15 +79,6 @@ function isInstalled(): boolean {
 function versionText(): string {
   const { stdout } = spawnSync('redis-server', ['--version'], { encoding: 'utf8' })
   return /v=(\S+)/.exec(stdout ?? '')?.[1] ?? ''
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const port = portOf(server)
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 async function command(port: number, text: string): Promise<void> {

@@ -12,11 +12,12 @@
  */
 import type pg from 'pg'
 import {
+  CONNECT_DEFAULTS,
   type ConnectOptions,
   connectOne,
   type Database,
   quoteIdentifier,
-  CONNECT_DEFAULTS,
+  useExecutor,
 } from '../db/connect.ts'
 import { listenTo } from '../sql/listen.ts'
 
@@ -81,20 +82,13 @@ export class PickUpConnection implements Database {
     client.on('notification', ({ payload = '' }) => {
       this.#events.hint(payload.slice(payload.indexOf(':') + 1))
     })
-    if (this.listen) {
-      await listenTo(
-        {
-          schema: this.schema,
-          query: (text, values) => client.query(text, values),
-          close: () => Promise.resolve(),
-        },
-        this.#namespace,
-        'pending',
-      )
-    }
-    if (this.#closed) {
-      await client.end().catch(() => undefined)
-      throw new Error('the connection was closed while it was opened')
+    try {
+      const db = useExecutor(client, this.#options.schema)
+      if (this.listen) await listenTo(db, this.#namespace, 'pending')
+      if (this.#closed) throw new Error('the connection was closed while it was opened')
+    } catch (error) {
+      client.end().catch(() => undefined)
+      throw error
     }
     this.#client = client
     this.#listening = this.listen
