@@ -38,6 +38,7 @@ export class LaneMarks {
   readonly #safe = new Map<number, number>()
   #waitsFor: { end: number; transaction: bigint } | null = null
   #lastEnd = 0
+  #lastTookMs = Infinity
   #nextWideMs = -Infinity
   #nextWholeMs = -Infinity
 
@@ -67,7 +68,10 @@ export class LaneMarks {
       if (head !== null) this.#near.set(lane, head - 1)
     }
     if (reach !== 'near') {
-      const tookMs = times.nowMs - times.sentMs
+      // Of two, the faster: one that was held up by something else does not put off the next ones.
+      const thisMs = times.nowMs - times.sentMs
+      const tookMs = Math.min(thisMs, this.#lastTookMs)
+      this.#lastTookMs = thisMs
       this.#nextWideMs = times.nowMs + Math.max(WIDE_EVERY_MS, WIDE_COST_FACTOR * tookMs)
       if (reach === 'whole') {
         this.#safe.clear()
