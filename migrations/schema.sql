@@ -440,7 +440,7 @@ function iso(p_at timestamp with time zone) returns text stable;
 function job_attempts(p_job uuid) returns jsonb stable;
 function job_document(t job_truth) returns jsonb stable;
 function job_events(p_job uuid) returns jsonb stable;
-function job_id_of(p_prefix text, p_place bigint) returns uuid volatile;
+function job_id_of(p_head bigint, p_place bigint) returns uuid volatile;
 function job_logs(p_namespace text, p_job uuid, p_attempt integer DEFAULT NULL::integer, p_after bigint DEFAULT 0, p_limit integer DEFAULT 1000) returns jsonb stable security definer; -- admin, client
 function judged_after(p_until timestamp with time zone, p_span_ms integer, p_writable_mark_ms bigint, p_tick tick) returns timestamp with time zone stable;
 function key_lock(p_namespace text, p_key text) returns bigint stable;

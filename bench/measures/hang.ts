@@ -141,7 +141,7 @@ async function refusedByTheDatabase(site: Site, job: string): Promise<boolean> {
     [job],
   )
   const fence = { jobId: job, token: attempt?.token ?? '' }
-  const child = { type: 'bench.instant', input: null, options: {} }
+  const child = { type: 'bench.instant', input: 'null', options: '{}' }
   const answers = [
     ...(await checkpoint(site.db, [{ ...fence, value: '1' }])),
     ...(await progress(site.db, [{ ...fence, done: 1, total: null, message: null }])),

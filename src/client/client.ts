@@ -192,10 +192,7 @@ class DatabaseClient implements Client {
     options: NewJobOptions = {},
   ): Promise<string> {
     await parseWith(job.input as StandardSchema, input, `the input of ${job.type}`)
-    return this.#storeOne(
-      newJob(job.type, input, { ...definitionOptions(job, input), ...options }),
-      options,
-    )
+    return this.#storeOne(newJob(job.type, input, optionsText(job, input, options)), options)
   }
 
   async enqueueMany<Definition extends AnyJobDefinition>(
@@ -209,16 +206,16 @@ class DatabaseClient implements Client {
     }
     for (const input of inputs)
       await parseWith(job.input as StandardSchema, input, `the input of ${job.type}`)
+    const ofAll =
+      typeof job.concurrencyKey === 'function' ? null : optionsText(job, undefined, options)
     return this.#store(
-      inputs.map((input) =>
-        newJob(job.type, input, { ...definitionOptions(job, input), ...options }),
-      ),
+      inputs.map((input) => newJob(job.type, input, ofAll ?? optionsText(job, input, options))),
       options,
     )
   }
 
   async enqueueRaw(type: string, input: unknown, options: NewJobOptions = {}): Promise<string> {
-    return this.#storeOne(newJob(type, input, options), options)
+    return this.#storeOne(newJob(type, input, saidOptions(options)), options)
   }
 
   /** Together with the calls that are made at the same time, unless it belongs to a transaction of the caller's. */
@@ -489,23 +486,39 @@ function withWhy(job: JobDocument): JobDocument {
   return { ...job, why: whySentence(job as unknown as WhyFacts) }
 }
 
-/** What a definition says about its jobs, as options of enqueue. */
-export function definitionOptions(job: AnyJobDefinition, input: unknown): NewJobOptions {
+/** What a definition and a call say about a job, as JSON for the database; the call wins. */
+export function optionsText(
+  job: AnyJobDefinition,
+  input: unknown,
+  options: NewJobOptions = {},
+): string {
+  const { queue, maxAttempts, maxLost, onWorkerLost, timeoutMs, progressDeadlineMs } = job
   const concurrencyKey: string | null | undefined =
     typeof job.concurrencyKey === 'function' ? job.concurrencyKey(input) : job.concurrencyKey
-  return {
-    queue: job.queue,
-    maxAttempts: job.maxAttempts,
-    maxLost: job.maxLost,
-    onWorkerLost: job.onWorkerLost,
-    ...(job.timeoutMs === undefined ? {} : { timeoutMs: job.timeoutMs }),
-    ...(job.progressDeadlineMs === undefined ? {} : { progressDeadlineMs: job.progressDeadlineMs }),
+  return saidOptions({
+    queue,
+    maxAttempts,
+    maxLost,
+    onWorkerLost,
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(progressDeadlineMs === undefined ? {} : { progressDeadlineMs }),
     ...(concurrencyKey == null ? {} : { concurrencyKey }),
+    ...options,
+  })
+}
+
+/** Options as JSON for the database, without what it takes for granted. */
+function saidOptions(options: NewJobOptions): string {
+  const { at, executor: _, ...rest } = options
+  const said: Record<string, unknown> = at === undefined ? {} : { at: at.toISOString() }
+  for (const [name, value] of Object.entries(rest)) {
+    if (value !== undefined && value !== NEW_JOB_DEFAULTS[name]) said[name] = value
   }
+  return JSON.stringify(said)
 }
 
 /** A job as the protocol takes it. @throws {InputTooLargeError} @throws {ValueUnstorableError} */
-export function newJob(type: string, input: unknown, options: NewJobOptions): protocol.NewJob {
+export function newJob(type: string, input: unknown, options: string): protocol.NewJob {
   const text = JSON.stringify(input ?? null) as string | undefined
   if (text === undefined || text.includes('\\u0000')) {
     throw new ValueUnstorableError(
@@ -521,12 +534,7 @@ export function newJob(type: string, input: unknown, options: NewJobOptions): pr
       },
     )
   }
-  const { at, executor: _, ...rest } = options
-  const said: Record<string, unknown> = at === undefined ? {} : { at: at.toISOString() }
-  for (const [name, value] of Object.entries(rest)) {
-    if (value !== undefined && value !== NEW_JOB_DEFAULTS[name]) said[name] = value
-  }
-  return { type, input, options: said }
+  return { type, input: text, options }
 }
 
 /** What the database takes for granted, so that it need not be said: most jobs have no options then. */

@@ -5,24 +5,12 @@
 import type { Database } from '../db/connect.ts'
 import { call } from './call.ts'
 
-export interface EnqueueOptionsJson {
-  readonly queue?: string | undefined
-  readonly priority?: number | undefined
-  readonly delayMs?: number | undefined
-  readonly at?: string | undefined
-  readonly maxAttempts?: number | undefined
-  readonly maxLost?: number | undefined
-  readonly onWorkerLost?: string | undefined
-  readonly key?: string | undefined
-  readonly concurrencyKey?: string | undefined
-  readonly timeoutMs?: number | undefined
-  readonly progressDeadlineMs?: number | undefined
-}
-
+/** A job to be stored; both texts are JSON. */
 export interface NewJob {
   readonly type: string
-  readonly input: unknown
-  readonly options: EnqueueOptionsJson
+  readonly input: string
+  /** As enqueue.sql says. */
+  readonly options: string
 }
 
 export async function enqueue(
@@ -31,13 +19,12 @@ export async function enqueue(
   jobs: readonly NewJob[],
   hint: boolean,
 ): Promise<string[]> {
-  const options = jobs.map((job) => JSON.stringify(job.options))
-  const same = options.every((text) => text === options[0])
+  const same = jobs.every(({ options }) => options === jobs[0]?.options)
   return call(db, 'enqueue', [
     namespace,
-    jobs.map((job) => job.type),
-    jobs.map((job) => JSON.stringify(job.input ?? null)),
-    same ? options.slice(0, 1) : options,
+    jobs.map(({ type }) => type),
+    jobs.map(({ input }) => input),
+    (same ? jobs.slice(0, 1) : jobs).map(({ options }) => options),
     hint,
   ])
 }
@@ -435,7 +422,7 @@ export function enqueueChild(
     attempt.jobId,
     attempt.token,
     [job.type],
-    [JSON.stringify(job.input ?? null)],
-    [JSON.stringify(job.options)],
+    [job.input],
+    [job.options],
   ])
 }

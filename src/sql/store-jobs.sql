@@ -1,11 +1,13 @@
 -- Stores jobs that share their options. Ids are UUIDv7: milliseconds, then the low 24 bits of the job's place, so that jobs of
--- one batch keep their order, then 48 random bits.
+-- one batch keep their order, then 48 random bits. Those need not be secret, so the cheap generator makes them: no two jobs of a
+-- database share millisecond and place.
 create or replace function store_jobs(p_namespace text, p_types text[], p_inputs text[], p_options jsonb, p_hint boolean) returns uuid[]
 language plpgsql set plan_cache_mode = force_generic_plan set jit = off
 as $$
 declare
   v_now timestamptz := clock();
-  v_prefix text := lpad(to_hex((extract(epoch from v_now) * 1000)::bigint), 12, '0') || '7';
+  v_head bigint := (extract(epoch from v_now) * 1000)::bigint << 16 | 28672;
+  v_bytes integer;
   v_queue text := 'default';
   v_priority smallint := 0;
   v_max_attempts smallint := 3;
@@ -18,18 +20,19 @@ declare
   v_places bigint[];
   v_key text;
   v_concurrency_key text;
-  v_text text;
-  v_known text;
   v_lane bigint;
-  v_one_type boolean := true;
+  v_one_type boolean := p_types[1] = all (p_types);
   v_stored uuid[];
 begin
-  -- A loop, not a query: for one job a query would cost more than the job's own rows.
-  foreach v_text in array p_inputs loop
-    if octet_length(v_text) > input_bytes_max() then
-      raise exception using errcode = 'LH004', message = format('an input is larger than %s bytes', input_bytes_max());
-    end if;
-  end loop;
+  -- For one job without a query, which would cost as much as its own rows.
+  if cardinality(p_inputs) = 1 then
+    v_bytes := octet_length(p_inputs[1]);
+  else
+    select max(octet_length(i)) into v_bytes from unnest(p_inputs) as i;
+  end if;
+  if v_bytes > input_bytes_max() then
+    raise exception using errcode = 'LH004', message = format('an input is larger than %s bytes', input_bytes_max());
+  end if;
   if p_options <> '{}' then
     v_queue := coalesce(p_options ->> 'queue', v_queue);
     v_priority := coalesce((p_options ->> 'priority')::smallint, v_priority);
@@ -46,21 +49,21 @@ begin
       message = format('maxAttempts and maxLost are at least 1, got %s and %s', v_max_attempts, v_max_lost);
   end if;
   v_waits := v_at > v_now or v_max_lost <= 1;
-  foreach v_text in array p_types loop
-    continue when v_text = v_known;
-    v_one_type := v_known is null;
-    v_known := v_text;
-    v_lane := lane_of(p_namespace, v_queue, v_text, v_priority);
-    perform know_lane(v_lane, p_namespace, v_queue, v_text, v_priority);
-  end loop;
+  if v_one_type then
+    v_lane := lane_of(p_namespace, v_queue, p_types[1], v_priority);
+    perform know_lane(v_lane, p_namespace, v_queue, p_types[1], v_priority);
+  else
+    perform know_lane(lane_of(p_namespace, v_queue, t.type, v_priority), p_namespace, v_queue, t.type, v_priority)
+    from (select distinct type from unnest(p_types) as type) as t;
+  end if;
 
   -- Before a place is drawn: what a claim knows of places rests on it.
   perform pg_current_xact_id();
   if cardinality(p_types) = 1 then
     v_places := array[nextval('job_place')];
-    v_ids := array[job_id_of(v_prefix, v_places[1])];
+    v_ids := array[job_id_of(v_head, v_places[1])];
   else
-    select array_agg(p.place order by p.n), array_agg(job_id_of(v_prefix, p.place) order by p.n)
+    select array_agg(p.place order by p.n), array_agg(job_id_of(v_head, p.place) order by p.n)
     into v_places, v_ids
     from (select n, nextval('job_place') as place from generate_series(1, cardinality(p_types)) as n) as p;
   end if;
@@ -76,11 +79,13 @@ begin
     v_ids := array_fill(v_ids[1], array[cardinality(p_types)]);
   end if;
 
-  insert into job_detail (job_id, created_at, run_at, priority, max_attempts, max_lost, on_worker_lost, namespace, queue, type, input, options)
-  select v_stored[j.n], v_now, v_at, v_priority, v_max_attempts, v_max_lost, v_policy, p_namespace, v_queue, j.type, j.input::jsonb, v_options
-  from unnest(p_types, p_inputs) with ordinality as j (type, input, n)
-  where v_stored[j.n] is not null;
-
+  -- One statement: for a single job the start of a second one would cost as much as this does.
+  with detail as (
+    insert into job_detail (job_id, created_at, run_at, priority, max_attempts, max_lost, on_worker_lost, namespace, queue, type, input, options)
+    select v_stored[j.n], v_now, v_at, v_priority, v_max_attempts, v_max_lost, v_policy, p_namespace, v_queue, j.type, j.input::jsonb, v_options
+    from unnest(p_types, p_inputs) with ordinality as j (type, input, n)
+    where v_stored[j.n] is not null
+  )
   insert into job (id, lane, place, run_at, max_attempts, max_lost, priority, on_worker_lost, namespace, concurrency_key)
   select v_stored[j.n], case when v_one_type then v_lane else lane_of(p_namespace, v_queue, j.type, v_priority) end,
          case when not v_waits then v_places[j.n] end, v_at, v_max_attempts, v_max_lost, v_priority, v_policy, p_namespace,
@@ -96,10 +101,10 @@ begin
 end
 $$;
 
--- One expression, so that it is inlined and not planned for each row.
-create or replace function job_id_of(p_prefix text, p_place bigint) returns uuid
+-- p_head: milliseconds and the version, in front. One expression, so that it is inlined and not planned for each row.
+create or replace function job_id_of(p_head bigint, p_place bigint) returns uuid
 language sql volatile
 as $$
-  select (p_prefix || lpad(to_hex((p_place >> 12) & 4095), 3, '0') || '8' || lpad(to_hex(p_place & 4095), 3, '0')
-    || right(gen_random_uuid()::text, 12))::uuid
+  select (lpad(to_hex(p_head | (p_place >> 12 & 4095)), 16, '0')
+    || to_hex((-9223372036854775808)::bigint | ((p_place & 4095) << 48) | (random() * 281474976710655)::bigint))::uuid
 $$;

@@ -14,7 +14,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import type { AnyJobDefinition } from '../client/define-job.ts'
 import { parseWith, type StandardSchema } from '../client/standard-schema.ts'
 import type { JobContext, JobLog, Resume } from '../client/job-context.ts'
-import { definitionOptions, newJob } from '../client/client.ts'
+import { newJob, optionsText } from '../client/client.ts'
 import type { NewJobOptions } from '../client/new-job-options.ts'
 import { VALUE_BYTES_MAX } from '../config.ts'
 import { backoffMs } from '../domain/backoff.ts'
@@ -356,7 +356,7 @@ class Context implements JobContext {
     const stored = await enqueueChild(
       execution.host.db,
       execution.fence,
-      newJob(child.type, input, { ...definitionOptions(child, input), ...options }),
+      newJob(child.type, input, optionsText(child, input, options)),
     )
     if (stored?.[0] === undefined) throw execution.refused('no child was stored')
     return stored[0]

@@ -12,7 +12,7 @@ import { type Case, type Comparison, interleave } from '../comparison.ts'
 const WRITERS = 64
 const SILENT = `insert of one row, ${WRITERS} callers`
 const NOTIFYING = `insert of one row with a notification, ${WRITERS} callers`
-const JOB = { type: 'bench.noop', input: {}, options: {} }
+const JOB = { type: 'bench.noop', input: '{}', options: '{}' }
 
 export const notify: Comparison = {
   name: 'notify',
