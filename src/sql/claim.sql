@@ -96,7 +96,8 @@ begin
                select from job j where j.lane = l.id and j.status = 'pending' and j.place is null and not j.parked
              ) as some_wait
       from (
-        select distinct id, priority from lane where namespace = v_ns and queue = any (p_queues) and type = any (p_types)
+        -- Plus 0, so that no plan walks all lanes for the sake of their order.
+        select distinct id + 0 as id, priority from lane where namespace = v_ns and queue = any (p_queues) and type = any (p_types)
       ) as l
       left join unnest(p_lanes, p_marks) as m (id, mark) on m.id = l.id
       order by l.priority desc, l.id & 1 desc, l.id

@@ -3,9 +3,11 @@
 -- A checkpoint or progress is noted on the job: a loss after it starts the count of losses anew.
 create or replace function fenced(p_jobs uuid[], p_tokens uuid[], p_write text)
 returns table (n bigint, job_id uuid, attempt integer, cancelling boolean)
-language plpgsql
+language plpgsql set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
+declare
+  v_stale bigint[] := '{}';
 begin
   if p_write in ('checkpoint', 'progress') then
     perform 1 from job where id = any (p_jobs) order by id for no key update;
@@ -15,16 +17,22 @@ begin
   else
     perform 1 from job where id = any (p_jobs) order by id for share;
   end if;
-  return query
+  for n, job_id, attempt, cancelling in
     select o.n, o.job_id, j.attempt, j.cancel_requested_at is not null
     from unnest(p_jobs, p_tokens) with ordinality as o (job_id, token, n)
-    left join job j on j.id = o.job_id and j.token = o.token;
-  insert into event (at, namespace, kind, job_ids, worker, data)
-  select clock(), d.namespace, 'job.stale_write', array[o.job_id], a.worker, jsonb_build_object('write', p_write, 'attempt', a.attempt)
-  from unnest(p_jobs, p_tokens) as o (job_id, token)
-  join job_detail d on d.job_id = o.job_id
-  left join job j on j.id = o.job_id
-  left join attempt a on a.job_id = o.job_id and a.token = o.token
-  where j.token is distinct from o.token;
+    left join job j on j.id = o.job_id and j.token = o.token
+  loop
+    if attempt is null then
+      v_stale := v_stale || n;
+    end if;
+    return next;
+  end loop;
+  if v_stale <> '{}' then
+    insert into event (at, namespace, kind, job_ids, worker, data)
+    select clock(), d.namespace, 'job.stale_write', array[d.job_id], a.worker, jsonb_build_object('write', p_write, 'attempt', a.attempt)
+    from unnest(v_stale) as stale (n)
+    join job_detail d on d.job_id = p_jobs[stale.n]
+    left join attempt a on a.job_id = d.job_id and a.token = p_tokens[stale.n];
+  end if;
 end
 $$;

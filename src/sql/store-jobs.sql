@@ -2,7 +2,7 @@
 -- one batch keep their order, then 48 random bits. Those need not be secret, so the cheap generator makes them: no two jobs of a
 -- database share millisecond and place.
 create or replace function store_jobs(p_namespace text, p_types text[], p_inputs text[], p_options jsonb, p_hint boolean) returns uuid[]
-language plpgsql set plan_cache_mode = force_generic_plan set jit = off
+language plpgsql set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off
 as $$
 declare
   v_now timestamptz := clock();

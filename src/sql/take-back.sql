@@ -8,7 +8,7 @@
 -- poison. What goes back stands at the front, without back-off.
 create or replace function take_back(p_namespace text, p_workers uuid[], p_limit integer)
 returns table (job_id uuid, job_status job_status, end_code text)
-language plpgsql
+language plpgsql set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

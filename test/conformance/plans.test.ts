@@ -1,0 +1,232 @@
+/**
+ * The plans of the statements that run per job: each walks the one index that is meant for it, whatever the statistics say.
+ *
+ * A queue is empty when autovacuum looks and full a minute later, so a plan that follows statistics turns into a walk over the whole table
+ * when it hurts most. Here PostgreSQL itself tells the plan of every statement inside the functions (auto_explain), under the statistics
+ * that a queue meets: none yet, taken while it was empty, taken while it was full; with jit asked for at any cost. At last each index is
+ * taken away: nothing but a walk over the table is left then, so there is no second index that a planner could prefer.
+ */
+import { describe, expect, test } from 'vitest'
+import { connectOne } from '../../src/db/connect.ts'
+import { testDatabaseUrl } from '../support/database.ts'
+import { openProtocol, type Protocol, type WorkerRow } from '../support/protocol.ts'
+
+const MANY = 200
+const BACKLOG = 20_000
+/** Tables of one row. */
+const SINGLE_ROWS = new Set(['tick', 'database_identity'])
+
+interface PlanNode {
+  readonly 'Node Type': string
+  readonly 'Relation Name'?: string
+  readonly 'Index Name'?: string
+  readonly Plans?: readonly PlanNode[]
+}
+
+interface Told {
+  readonly 'Query Text': string
+  readonly Plan: PlanNode
+  readonly JIT?: unknown
+}
+
+type Statistics = 'none' | 'of empty tables' | 'of full tables'
+
+/** How each table is reached by one call: `table by index`, or `table by Seq Scan`; sorted, once each. */
+interface Seen {
+  readonly reached: string[]
+  readonly jit: boolean
+}
+
+interface Watched {
+  query(text: string): Promise<unknown>
+  run(text: string, values: unknown[]): Promise<{ answer: unknown; seen: Seen }>
+}
+
+async function watch(p: Protocol): Promise<Watched> {
+  const client = await connectOne({ databaseUrl: testDatabaseUrl() })
+  const plans: Told[] = []
+  client.on('notice', ({ message }) => {
+    const at = message?.indexOf('{') ?? -1
+    if (message?.includes('plan:') === true) plans.push(JSON.parse(message.slice(at)) as Told)
+  })
+  await client.query(`load 'auto_explain'`)
+  await client.query(`select set_config('auto_explain.' || name, value, false)
+    from (values ('log_min_duration', '0'), ('log_nested_statements', 'on'), ('log_format', 'json'), ('log_level', 'notice')) as s (name, value)`)
+  await client.query('set jit = on; set jit_above_cost = 0')
+  return {
+    query: (text) => client.query(text.replaceAll('%s', p.db.schema)),
+    async run(text, values) {
+      plans.length = 0
+      const { rows } = await client.query(text.replaceAll('%s', p.db.schema), values)
+      const reached = new Set<string>()
+      for (const { Plan } of plans) walk(Plan, reached)
+      return {
+        answer: rows[0]?.['answer'],
+        seen: {
+          reached: [...reached].toSorted(),
+          jit: plans.some(
+            (plan) => plan.JIT !== undefined && !plan['Query Text'].includes(' as answer'),
+          ),
+        },
+      }
+    },
+  }
+}
+
+function walk(node: PlanNode, reached: Set<string>): void {
+  const table = node['Relation Name']
+  const bitmap = node['Node Type'] === 'Bitmap Heap Scan' ? node.Plans?.[0] : undefined
+  if (table !== undefined && node['Node Type'] !== 'ModifyTable' && !SINGLE_ROWS.has(table))
+    reached.add(`${table} by ${(bitmap ?? node)['Index Name'] ?? node['Node Type']}`)
+  for (const child of node.Plans ?? []) walk(child, reached)
+}
+
+interface Claimed {
+  readonly jobs: readonly { readonly id: string; readonly token: string }[]
+}
+
+const WORKER = 'worker by worker_pkey'
+const JOB = 'job by job_pkey'
+const DETAIL = 'job_detail by job_detail_pkey'
+const CHECKPOINT = 'checkpoint by checkpoint_pkey'
+const ATTEMPT = 'attempt by attempt_pkey'
+const CLAIM = [
+  'job by job_claimable_idx',
+  'job by job_running_idx',
+  'job by job_waiting_idx',
+  JOB,
+  DETAIL,
+  'lane by lane_idx',
+  WORKER,
+]
+
+/** What each call may reach, and by what. */
+const EXPECTED = {
+  enqueue: ['lane by lane_id_idx'],
+  claim: CLAIM,
+  renew: ['job by job_running_idx', WORKER],
+  checkpoint: [JOB],
+  progress: [JOB],
+  log: [JOB],
+  'a stale write': [ATTEMPT, JOB, DETAIL],
+  fail: [CHECKPOINT, JOB, DETAIL],
+  complete: [CHECKPOINT, JOB],
+} as const
+
+type Call = keyof typeof EXPECTED
+
+/** Every call once, with so many jobs, or only those that look for no conflict; what each has reached. */
+async function round(
+  w: Watched,
+  worker: WorkerRow,
+  n: number,
+  writes = true,
+): Promise<Record<Call, Seen>> {
+  const all = <T>(value: T, count = n): T[] => Array.from({ length: count }, () => value)
+  const seen = {} as Record<Call, Seen>
+  const run = async (name: Call, text: string, values: unknown[]): Promise<unknown> => {
+    const told = await w.run(`select %s.${text} as answer`, values)
+    seen[name] = told.seen
+    return told.answer
+  }
+  await run('enqueue', 'enqueue($1, $2, $3)', ['app', all('x'), all('{}')])
+  const answer = await run('claim', 'claim($1, gen_random_uuid(), $2, $3, $4, $5, $6)', [
+    worker.incarnation,
+    n,
+    ['default'],
+    ['x'],
+    [],
+    [],
+  ])
+  const { jobs } = answer as Claimed
+  expect(jobs).toHaveLength(n)
+  const ids = jobs.map(({ id }) => id)
+  const tokens = jobs.map(({ token }) => token)
+  worker.sent += 1
+  await run('renew', 'renew($1, $2)', [worker.incarnation, worker.sent])
+  if (!writes) {
+    await run('complete', 'complete($1, $2)', [ids, tokens])
+    return seen
+  }
+  await run('checkpoint', 'checkpoint($1, $2, $3)', [ids, tokens, all('{}')])
+  await run('progress', 'progress($1, $2, $3, $3, $4)', [ids, tokens, all(1), all('')])
+  await run('log', 'log($1, $2, $3, $4, $4, $5)', [ids, tokens, all(1), all('info'), all('{}')])
+  await run('a stale write', 'progress($1, $1, $2, $2, $3)', [ids, all(1), all('')])
+  const failing = Math.ceil(n / 2)
+  await run('fail', 'fail($1, $2, $3, $4)', [
+    ids.slice(0, failing),
+    tokens.slice(0, failing),
+    all('{}', failing),
+    all(3_600_000, failing),
+  ])
+  await run('complete', 'complete($1, $2)', [ids.slice(failing), tokens.slice(failing)])
+  return seen
+}
+
+const STATISTICS: Record<Statistics, (p: Protocol) => Promise<unknown>> = {
+  none: async () => {},
+  'of empty tables': (p) => vacuum(p),
+  'of full tables': async (p) => {
+    await p.enqueue(BACKLOG, {}, 'x')
+    await p.enqueue(BACKLOG, { delayMs: 3_600_000 }, 'x')
+    const done = await p.running(1_000, { queue: 'other' })
+    await p.complete(done.held)
+    await vacuum(p)
+  },
+}
+
+async function vacuum(p: Protocol): Promise<void> {
+  for (const { name } of await p.db.rows<{ name: string }>(
+    `select format('%I.%I', schemaname, tablename) as name from pg_tables where schemaname = $1`,
+    [p.db.schemaName],
+  ))
+    await p.db.rows(`vacuum analyze ${name}`)
+}
+
+describe('each statement per job walks the one index that is meant for it', () => {
+  for (const [statistics, prepare] of Object.entries(STATISTICS)) {
+    test(`J1: statistics ${statistics}`, async () => {
+      const p = await openProtocol('plain')
+      await prepare(p)
+      const w = await watch(p)
+      const worker = await p.register()
+      // The first calls of a connection plan, the later ones have their plan.
+      for (const n of [2, MANY, 2]) {
+        for (const [name, { reached, jit }] of Object.entries(await round(w, worker, n))) {
+          expect({ name, reached, jit }).toEqual({
+            name,
+            reached: EXPECTED[name as Call].toSorted(),
+            jit: false,
+          })
+        }
+      }
+    }, 60_000)
+  }
+
+  test('J1: no other index would do', async () => {
+    const p = await openProtocol('plain')
+    await STATISTICS['of full tables'](p)
+    const worker = await p.register()
+    const indexes = new Set(
+      (['enqueue', 'claim', 'renew', 'complete'] as const).flatMap((call) => EXPECTED[call]),
+    )
+    for (const index of indexes) {
+      const [table, name] = index.split(' by ') as [string, string]
+      const w = await watch(p)
+      await w.query('begin')
+      await w.query(
+        name.endsWith('_pkey')
+          ? `alter table %s.${table} drop constraint ${name}`
+          : `drop index %s.${name}`,
+      )
+      const seen = await round(w, worker, 2, false)
+      for (const [call, { reached }] of Object.entries(seen)) {
+        const expected = EXPECTED[call as Call].map((way) =>
+          way === index ? `${table} by Seq Scan` : way,
+        )
+        expect({ index, call, reached }).toEqual({ index, call, reached: expected.toSorted() })
+      }
+      await w.query('rollback')
+    }
+  }, 60_000)
+})
