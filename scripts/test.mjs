@@ -2,6 +2,7 @@
 //
 //   npm test                          everything
 //   npm test -- --fast                without formatting, lint and types
+//   npm test -- --long FILE           with as many rounds as the field asks for: minutes to an hour a file
 //   npm test -- --postgres 14         on PostgreSQL 14 (15, 16, 17), installed at first use
 //   npm test -- test/embedded.test.ts what else is given goes to vitest: files, -t, ...
 //
@@ -33,8 +34,9 @@ const failures = []
 main()
 
 function main() {
-  const { fast, postgres, vitestArgs } = parse(process.argv.slice(2))
+  const { fast, long, postgres, vitestArgs } = parse(process.argv.slice(2))
   const env = { ...process.env }
+  if (long) env.LEASEHOLD_TEST_LONG = '1'
 
   if (dependenciesAreStale()) {
     const install = ['ci', '--no-audit', '--no-fund', '--include=dev', '--include=optional']
@@ -55,10 +57,11 @@ function main() {
 }
 
 function parse(args) {
-  const options = { fast: false, postgres: undefined, vitestArgs: [] }
+  const options = { fast: false, long: false, postgres: undefined, vitestArgs: [] }
   for (let index = 0; index < args.length; index++) {
     const arg = args[index]
     if (arg === '--fast') options.fast = true
+    else if (arg === '--long') options.long = true
     else if (arg === '--postgres') options.postgres = args[++index]
     else if (arg.startsWith('--postgres=')) options.postgres = arg.slice('--postgres='.length)
     else options.vitestArgs.push(arg)

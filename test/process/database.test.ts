@@ -1,6 +1,7 @@
 /** The database goes away, wholly or in parts, while workers live: nobody is taken for dead, and nothing is done twice. */
 import { describe, expect, test } from 'vitest'
 import { ownServer } from '../support/own-server.ts'
+import { limitOf, rounds } from '../support/long.ts'
 import { builtProgram, Scenario, until } from '../support/process.ts'
 
 builtProgram()
@@ -155,43 +156,48 @@ describe.concurrent('the database', LIMIT, () => {
     expect(worker.ended).toBe(false)
   })
 
-  test('E3: ends every connection twice a second; workers stay up and every job is done once', async (context) => {
-    const s = await Scenario.open(context, { ownDatabase: true, watch: false })
-    const workers = [
-      await s.worker({ machine: 'a', args: ['--concurrency', '3'] }),
-      await s.worker({ machine: 'b', args: ['--concurrency', '3'] }),
-    ]
-    const jobIds = await s.enqueueSome(60, 'sleep', { ms: 1_500 })
-    let rounds = 0
-    let ended = 0
-    const stop = new AbortController()
-    const ending = until(
-      'thirty rounds',
-      async () => {
-        const rows = await s.rows<{ ended: boolean }>(
-          `select pg_terminate_backend(pid) as ended from pg_stat_activity
+  test(
+    'E3: ends every connection twice a second; workers stay up and every job is done once',
+    limitOf(120_000, 900_000),
+    async (context) => {
+      const s = await Scenario.open(context, { ownDatabase: true, watch: false })
+      const workers = [
+        await s.worker({ machine: 'a', args: ['--concurrency', '3'] }),
+        await s.worker({ machine: 'b', args: ['--concurrency', '3'] }),
+      ]
+      const times = rounds(30, 600)
+      const jobIds = await s.enqueueSome(2 * times, 'sleep', { ms: 1_500 })
+      let round = 0
+      let ended = 0
+      const stop = new AbortController()
+      const ending = until(
+        `${times} rounds`,
+        async () => {
+          const rows = await s.rows<{ ended: boolean }>(
+            `select pg_terminate_backend(pid) as ended from pg_stat_activity
            where datname = current_database() and application_name like 'leasehold %'
              and backend_start < clock_timestamp() - interval '1 ms'`,
-        )
-        ended += rows.length
-        rounds += 1
-        await new Promise((resolve) => setTimeout(resolve, 500))
-        return rounds === 30 || stop.signal.aborted
-      },
-      { limitMs: 60_000 },
-    )
-    await ending
-    stop.abort()
-    expect(ended).toBeGreaterThan(60)
-    for (const jobId of jobIds)
-      expect(await s.jobIs(jobId, 'completed', 60_000)).toMatchObject({ failures: 0 })
-    const again = await s.rows(`select id, attempt from %s.job_stored where attempt > 1`)
-    expect(again).toEqual([])
-    expect(s.journal().filter(({ what }) => what === 'start')).toHaveLength(60)
-    for (const worker of workers) {
-      expect(worker.ended).toBe(false)
-      expect(worker.events('worker.uncaught')).toEqual([])
-    }
-    expect(await s.rows('select * from %s.invariants()')).toEqual([])
-  })
+          )
+          ended += rows.length
+          round += 1
+          await new Promise((resolve) => setTimeout(resolve, 500))
+          return round === times || stop.signal.aborted
+        },
+        { limitMs: 2_000 * times },
+      )
+      await ending
+      stop.abort()
+      expect(ended).toBeGreaterThan(2 * times)
+      for (const jobId of jobIds)
+        expect(await s.jobIs(jobId, 'completed', 60_000)).toMatchObject({ failures: 0 })
+      const again = await s.rows(`select id, attempt from %s.job_stored where attempt > 1`)
+      expect(again).toEqual([])
+      expect(s.journal().filter(({ what }) => what === 'start')).toHaveLength(2 * times)
+      for (const worker of workers) {
+        expect(worker.ended).toBe(false)
+        expect(worker.events('worker.uncaught')).toEqual([])
+      }
+      expect(await s.rows('select * from %s.invariants()')).toEqual([])
+    },
+  )
 })

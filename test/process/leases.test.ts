@@ -2,6 +2,7 @@
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, test } from 'vitest'
+import { limitOf, rounds } from '../support/long.ts'
 import { builtProgram, Scenario } from '../support/process.ts'
 import { testDatabaseUrl } from '../support/database.ts'
 import { Proxy } from './proxy.ts'
@@ -13,13 +14,13 @@ const SHORT = { LEASE_DURATION: String(LEASE_MS / 1_000) }
 const LIMIT = { timeout: 120_000 }
 
 describe.concurrent('a lease', LIMIT, () => {
-  test('B1, H3: a job of several leases runs once', async (context) => {
+  test('B1, H3: a job of several leases runs once', limitOf(120_000, 900_000), async (context) => {
     const s = await Scenario.open(context)
     // Idle first: its next beat is far away when the job comes.
     const worker = await s.worker({ env: SHORT })
     await s.worker({ machine: 'machine-b', env: SHORT, args: ['--queue', 'other'] })
-    const jobId = await s.enqueue('sleep', { ms: 3 * LEASE_MS })
-    const job = await s.jobIs(jobId, 'completed', 60_000)
+    const jobId = await s.enqueue('sleep', { ms: rounds(3, 100) * LEASE_MS })
+    const job = await s.jobIs(jobId, 'completed', rounds(10, 110) * LEASE_MS)
     expect(job).toMatchObject({ attempt: 1, lost: 0 })
     expect(worker.events('lease.lost')).toEqual([])
   })

@@ -45,6 +45,28 @@ describe.concurrent('a killed worker', { timeout: 120_000 }, () => {
     expect(job.attempts?.[0]?.endReason?.noticedBy).toContain(`-${second.pid}-`)
   })
 
+  test('A7: when the holder of a concurrency key is killed, the next job with that key starts elsewhere', async (context) => {
+    const s = await Scenario.open(context)
+    const gate = s.gate('go')
+    const first = await s.worker({ machine: 'machine-a', env: SHORT })
+    const options = { concurrencyKey: 'one at a time', onWorkerLost: 'fail' } as const
+    const holder = await s.enqueue('wait', { gate: gate.file }, options)
+    await first.event('job.picked_up')
+    const next = await s.enqueue('wait', { gate: gate.file }, options)
+    const second = await s.worker({ machine: 'machine-b', env: SHORT })
+    expect(await s.job(next)).toMatchObject({ state: 'pending' })
+    first.kill('SIGKILL')
+    const killedMs = Date.now()
+    await second.event('job.picked_up')
+    expect(Date.now() - killedMs).toBeLessThan(15_000)
+    gate.open()
+    await s.jobIs(next, 'completed')
+    expect(await s.job(holder)).toMatchObject({
+      state: 'failed',
+      endReason: { code: 'worker_lost' },
+    })
+  })
+
   test('A2: killing whoever sweeps changes nothing', async (context) => {
     const s = await Scenario.open(context)
     const gate = s.gate('go')
