@@ -169,7 +169,9 @@ create table run_tally (
   failed bigint not null default 0,
   cancelled bigint not null default 0,
   tokens bigint not null default 0,
-  usd numeric not null default 0
+  usd numeric not null default 0,
+  -- When jobs were put in.
+  filled_at timestamptz
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 create index run_tally_idx on run_tally (run_id);
 comment on index run_tally_idx is 'runs: what has not been folded in';

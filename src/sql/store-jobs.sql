@@ -23,6 +23,8 @@ declare
   v_lane bigint;
   v_one_type boolean := true;
   v_stored uuid[];
+  v_run uuid;
+  v_target text;
 begin
   -- A loop, not a query: for one job a query would cost more than the job's own rows.
   foreach v_text in array p_inputs loop
@@ -38,20 +40,28 @@ begin
     v_policy := coalesce((p_options ->> 'onWorkerLost')::worker_lost_policy, v_policy);
     v_key := p_options ->> 'key';
     v_concurrency_key := p_options ->> 'concurrencyKey';
-    v_options := p_options - '{queue,priority,delayMs,at,maxAttempts,maxLost,onWorkerLost}'::text[];
+    v_run := (p_options ->> 'runId')::uuid;
+    v_target := p_options ->> 'target';
+    v_options := p_options - '{queue,priority,delayMs,at,maxAttempts,maxLost,onWorkerLost,runId,target}'::text[];
     v_at := greatest(v_now, coalesce((p_options ->> 'at')::timestamptz, v_now + milliseconds(coalesce((p_options ->> 'delayMs')::double precision, 0))));
   end if;
   if v_max_attempts < 1 or v_max_lost < 1 then
     raise exception using errcode = '23514',
       message = format('maxAttempts and maxLost are at least 1, got %s and %s', v_max_attempts, v_max_lost);
   end if;
+  if v_run is not null then
+    perform join_run(p_namespace, v_run);
+  end if;
+  if v_target !~ '^(machine|worker|label):.' then
+    raise exception using errcode = 'LH003', message = format('%s is no target: machine:ID, worker:ID or label:NAME', v_target);
+  end if;
   v_waits := v_at > v_now or v_max_lost <= 1;
   foreach v_text in array p_types loop
     continue when v_text = v_known;
     v_one_type := v_known is null;
     v_known := v_text;
-    v_lane := lane_of(p_namespace, v_queue, v_text, v_priority);
-    perform know_lane(v_lane, p_namespace, v_queue, v_text, v_priority);
+    v_lane := lane_of(p_namespace, v_queue, v_text, v_priority, v_run, v_target);
+    perform know_lane(v_lane, p_namespace, v_queue, v_text, v_priority, v_run, v_target);
   end loop;
 
   -- Before a place is drawn: what a claim knows of places rests on it.
@@ -76,18 +86,26 @@ begin
     v_ids := array_fill(v_ids[1], array[cardinality(p_types)]);
   end if;
 
-  insert into job_detail (job_id, created_at, run_at, priority, max_attempts, max_lost, on_worker_lost, namespace, queue, type, input, options)
-  select v_stored[j.n], v_now, v_at, v_priority, v_max_attempts, v_max_lost, v_policy, p_namespace, v_queue, j.type, j.input::jsonb, v_options
+  insert into job_detail (job_id, created_at, run_at, priority, max_attempts, max_lost, on_worker_lost, namespace, queue, type, input, options,
+                          run_id, target)
+  select v_stored[j.n], v_now, v_at, v_priority, v_max_attempts, v_max_lost, v_policy, p_namespace, v_queue, j.type, j.input::jsonb, v_options,
+         v_run, v_target
   from unnest(p_types, p_inputs) with ordinality as j (type, input, n)
   where v_stored[j.n] is not null;
 
-  insert into job (id, lane, place, run_at, max_attempts, max_lost, priority, on_worker_lost, namespace, concurrency_key)
-  select v_stored[j.n], case when v_one_type then v_lane else lane_of(p_namespace, v_queue, j.type, v_priority) end,
+  insert into job (id, lane, place, run_at, max_attempts, max_lost, priority, on_worker_lost, namespace, concurrency_key, run_id)
+  select v_stored[j.n], case when v_one_type then v_lane else lane_of(p_namespace, v_queue, j.type, v_priority, v_run, v_target) end,
          case when not v_waits then v_places[j.n] end, v_at, v_max_attempts, v_max_lost, v_priority, v_policy, p_namespace,
-         v_concurrency_key
+         v_concurrency_key, v_run
   from unnest(p_types) with ordinality as j (type, n)
   where v_stored[j.n] is not null;
 
+  if v_run is not null then
+    insert into run_tally (run_id, jobs, filled_at) values (v_run, cardinality(v_stored), v_now);
+  end if;
+  if v_target is not null then
+    perform take_aim(p_namespace, v_stored);
+  end if;
   if p_hint then
     -- The same hint twice in a transaction is sent once.
     perform hint(p_namespace, 'pending:' || v_queue);

@@ -67,6 +67,7 @@ export class LaneMarks {
       if (head !== null) this.#near.set(lane, head - 1)
     }
     if (reach !== 'near') {
+      this.#forgetLanesBut(seen.lanes)
       const tookMs = times.nowMs - times.sentMs
       this.#nextWideMs = times.nowMs + Math.max(WIDE_EVERY_MS, WIDE_COST_FACTOR * tookMs)
       if (reach === 'whole') {
@@ -87,6 +88,14 @@ export class LaneMarks {
     this.#waitsFor = null
     this.#lastEnd = 0
     this.#nextWholeMs = -Infinity
+  }
+
+  /** Lanes of runs come and go. Should one come back, it is looked at from the beginning. */
+  #forgetLanesBut(lanes: readonly number[]): void {
+    if (this.#near.size === 0) return
+    const known = new Set(lanes)
+    for (const marks of [this.#near, this.#safe])
+      for (const lane of marks.keys()) if (!known.has(lane)) marks.delete(lane)
   }
 
   #raiseSafe(seen: SeenLanes): void {
