@@ -112,6 +112,8 @@ export interface JobDocument {
   readonly state: string
   readonly queue: string
   readonly type: string
+  readonly runId: string | null
+  readonly target: string | null
   readonly priority: number
   readonly input: unknown
   readonly result: unknown
