@@ -2,10 +2,19 @@
 
 create type attempt_end as enum ('completed', 'failed', 'cancelled', 'lost', 'released', 'interrupted');
 create type job_status as enum ('pending', 'blocked', 'running', 'completed', 'failed', 'cancelled', 'held');
+create type offline_policy as enum ('wait', 'fail', 'any');
+create type run_status as enum ('active', 'completed', 'error', 'archived');
 create type worker_lost_policy as enum ('retry', 'fail', 'hold');
 
 create sequence job_place minvalue 1 maxvalue 9223372036854775807 cache 1;
 
+create table aim (
+  job_id uuid not null,
+  namespace text not null,
+  target text not null,
+  if_offline offline_policy not null,
+  deadline timestamp with time zone
+);
 create table attempt (
   job_id uuid not null,
   attempt integer not null,
@@ -23,6 +32,12 @@ create table attempt (
   last_checkpoint jsonb,
   late_result jsonb
 );
+create table attempt_cost (
+  job_id uuid not null,
+  attempt integer not null,
+  tokens bigint not null,
+  usd numeric not null
+) with (fillfactor=70);
 create table attempt_log (
   job_id uuid not null,
   attempt integer not null,
@@ -79,7 +94,8 @@ create table job (
   progressed boolean not null default false,
   parked boolean not null default false,
   namespace text not null,
-  concurrency_key text
+  concurrency_key text,
+  run_id uuid
 ) with (fillfactor=80, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=5000, autovacuum_vacuum_cost_delay=0, autovacuum_analyze_scale_factor=10);
 create table job_detail (
   job_id uuid not null,
@@ -95,7 +111,9 @@ create table job_detail (
   type text not null,
   input jsonb not null,
   options jsonb not null default '{}'::jsonb,
-  end_reason jsonb
+  end_reason jsonb,
+  run_id uuid,
+  target text
 );
 create table job_end (
   job_id uuid not null,
@@ -115,7 +133,9 @@ create table lane (
   namespace text not null,
   queue text not null,
   type text not null,
-  priority smallint not null
+  priority smallint not null,
+  run_id uuid,
+  target text
 );
 create table machine (
   namespace text not null,
@@ -137,6 +157,42 @@ create table progress (
   message text,
   at timestamp with time zone not null
 ) with (fillfactor=70);
+create table run (
+  id uuid not null,
+  namespace text not null,
+  name text not null,
+  status run_status not null default 'active'::run_status,
+  stage text,
+  criteria jsonb not null,
+  target bigint,
+  max_failed bigint,
+  budget_tokens bigint,
+  budget_usd numeric,
+  fill_grace_ms bigint not null,
+  filled boolean not null default false,
+  keeps_rest boolean not null,
+  created_at timestamp with time zone not null,
+  finished_at timestamp with time zone,
+  end_reason jsonb,
+  jobs bigint not null default 0,
+  completed bigint not null default 0,
+  failed bigint not null default 0,
+  cancelled bigint not null default 0,
+  tokens bigint not null default 0,
+  usd numeric not null default 0,
+  last_filled_at timestamp with time zone,
+  emptied_at timestamp with time zone
+) with (fillfactor=50);
+create table run_tally (
+  run_id uuid not null,
+  jobs bigint not null default 0,
+  completed bigint not null default 0,
+  failed bigint not null default 0,
+  cancelled bigint not null default 0,
+  tokens bigint not null default 0,
+  usd numeric not null default 0,
+  filled_at timestamp with time zone
+) with (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
 create table sweeper (
   namespace text not null,
   leader uuid,
@@ -200,10 +256,13 @@ create table worker_detail (
   labels text[] not null default '{}'::text[],
   direct boolean not null default false,
   registered_at timestamp with time zone not null,
-  end_reason jsonb
+  end_reason jsonb,
+  run_id uuid
 );
 
+alter table aim add constraint aim_pkey PRIMARY KEY (job_id);
 alter table attempt add constraint attempt_pkey PRIMARY KEY (job_id, attempt);
+alter table attempt_cost add constraint attempt_cost_pkey PRIMARY KEY (job_id, attempt);
 alter table attempt_log add constraint attempt_log_pkey PRIMARY KEY (job_id, attempt, line);
 alter table checkpoint add constraint checkpoint_pkey PRIMARY KEY (job_id);
 alter table database_identity add constraint database_identity_pkey PRIMARY KEY (single);
@@ -217,6 +276,7 @@ alter table job_key add constraint job_key_pkey PRIMARY KEY (namespace, key);
 alter table machine add constraint machine_pkey PRIMARY KEY (namespace, id);
 alter table migration add constraint migration_pkey PRIMARY KEY (id);
 alter table progress add constraint progress_pkey PRIMARY KEY (job_id);
+alter table run add constraint run_pkey PRIMARY KEY (id);
 alter table sweeper add constraint sweeper_pkey PRIMARY KEY (namespace);
 alter table tick add constraint tick_pkey PRIMARY KEY (single);
 alter table tick add constraint tick_single_check CHECK (single);
@@ -224,10 +284,13 @@ alter table worker add constraint worker_pkey PRIMARY KEY (incarnation);
 alter table worker_detail add constraint worker_detail_id_key UNIQUE (id);
 alter table worker_detail add constraint worker_detail_pkey PRIMARY KEY (incarnation);
 
+CREATE INDEX aim_deadline_idx ON aim USING btree (namespace, deadline) WHERE deadline IS NOT NULL; -- sweep: jobs that have waited for their target too long
+CREATE INDEX aim_target_idx ON aim USING btree (namespace, target) WHERE if_offline <> 'wait'::offline_policy; -- sweep: jobs whose target may be offline
 CREATE INDEX attempt_lost_idx ON attempt USING btree (worker) WHERE ended_as = 'lost'::attempt_end; -- heard_again: what early evidence took from a worker
 CREATE INDEX event_feed_idx ON event USING btree (namespace, transaction_id, id); -- read_events: the feed in commit-safe order
 CREATE INDEX event_job_idx ON event USING btree ((job_ids[1])) WHERE kind <> ALL (ARRAY['job.completed'::text, 'job.picked_up'::text]); -- job_events: what happened to one job
 CREATE INDEX job_claimable_idx ON job USING btree (lane, place) WHERE status = 'pending'::job_status AND place IS NOT NULL; -- claim: the first jobs of a lane from a mark on
+CREATE INDEX job_detail_run_idx ON job_detail USING btree (run_id, job_id) WHERE run_id IS NOT NULL; -- lists: the jobs of a run
 CREATE INDEX job_keyed_idx ON job USING btree (namespace, concurrency_key) WHERE status = 'running'::job_status AND concurrency_key IS NOT NULL; -- admit: whether a job with this concurrency key runs
 CREATE INDEX job_parked_idx ON job USING btree (namespace, concurrency_key, priority DESC, run_at, id) WHERE parked; -- free_keys: the job that is next for a concurrency key
 CREATE INDEX job_running_idx ON job USING btree (worker, claim_number) WHERE status = 'running'::job_status; -- renew, sweep, view: what a worker holds, from its oldest open claim on
@@ -235,6 +298,11 @@ CREATE INDEX job_set_aside_idx ON job USING btree (namespace, status) WHERE stat
 CREATE INDEX job_waiting_idx ON job USING btree (lane, (lost >= (max_lost - 1)), run_at, id) WHERE status = 'pending'::job_status AND place IS NULL AND NOT parked; -- claim: jobs whose time has come, and those whose last chance is taken alone
 CREATE INDEX lane_id_idx ON lane USING btree (id); -- enqueue: whether a lane is known
 CREATE INDEX lane_idx ON lane USING btree (namespace, queue, type); -- claim: the lanes of a queue and type
+CREATE INDEX lane_run_idx ON lane USING btree (run_id) WHERE run_id IS NOT NULL; -- end of a run: what of it waits, and lanes that can go
+CREATE INDEX run_list_idx ON run USING btree (namespace, id); -- list_runs: the newest first
+CREATE INDEX run_open_idx ON run USING btree (namespace) WHERE emptied_at IS NULL; -- sweep: runs that go on, or have ended and still hold jobs
+CREATE INDEX run_tally_idx ON run_tally USING btree (run_id); -- runs: what has not been folded in
+CREATE INDEX worker_detail_run_idx ON worker_detail USING btree (run_id) WHERE run_id IS NOT NULL; -- end of a run: the workers that are aimed at it
 CREATE INDEX worker_gone_idx ON worker USING btree (namespace) WHERE ended_at IS NOT NULL AND emptied_at IS NULL; -- sweep: workers that have ended and may still hold jobs
 CREATE INDEX worker_live_idx ON worker USING btree (namespace) WHERE ended_at IS NULL; -- sweep, view: workers that have not ended
 
@@ -266,7 +334,9 @@ create view job_stored as
     d.created_at,
     d.input,
     d.options,
-    d.end_reason
+    d.end_reason,
+    d.run_id,
+    d.target
    FROM job_detail d
      LEFT JOIN job j ON j.id = d.job_id
      LEFT JOIN job_end e ON e.job_id = d.job_id
@@ -308,6 +378,8 @@ create view job_truth as
     s.input,
     s.options,
     s.end_reason,
+    s.run_id,
+    s.target,
         CASE
             WHEN s.status = 'running'::job_status AND (w.incarnation IS NULL OR w.ended_at IS NOT NULL OR w.until <= clock()) THEN 'lost'::text
             WHEN s.status = 'running'::job_status AND s.cancel_requested_at IS NOT NULL THEN 'cancelling'::text
@@ -354,6 +426,42 @@ create view machine_truth as
    FROM machine m
      LEFT JOIN worker_truth w ON w.namespace = m.namespace AND w.machine_id = m.id
   GROUP BY m.namespace, m.id, m.hostname;
+create view run_truth as
+ SELECT r.id,
+    r.namespace,
+    r.name,
+    r.status,
+    r.stage,
+    r.criteria,
+    r.target,
+    r.max_failed,
+    r.budget_tokens,
+    r.budget_usd,
+    r.fill_grace_ms,
+    r.filled,
+    r.keeps_rest,
+    r.created_at,
+    r.finished_at,
+    r.end_reason,
+    GREATEST(r.last_filled_at, t.filled_at) AS last_filled_at,
+    r.emptied_at,
+    r.jobs + t.jobs AS jobs,
+    r.completed + t.completed AS completed,
+    r.failed + t.failed AS failed,
+    r.cancelled + t.cancelled AS cancelled,
+    r.tokens + t.tokens AS tokens,
+    r.usd + t.usd AS usd,
+    r.jobs + t.jobs - r.completed - t.completed - r.failed - t.failed - r.cancelled - t.cancelled AS left_over
+   FROM run r
+     CROSS JOIN LATERAL ( SELECT COALESCE(sum(run_tally.jobs), 0::numeric)::bigint AS jobs,
+            COALESCE(sum(run_tally.completed), 0::numeric)::bigint AS completed,
+            COALESCE(sum(run_tally.failed), 0::numeric)::bigint AS failed,
+            COALESCE(sum(run_tally.cancelled), 0::numeric)::bigint AS cancelled,
+            COALESCE(sum(run_tally.tokens), 0::numeric)::bigint AS tokens,
+            COALESCE(sum(run_tally.usd), 0::numeric) AS usd,
+            max(run_tally.filled_at) AS filled_at
+           FROM run_tally
+          WHERE run_tally.run_id = r.id) t;
 create view worker_truth as
  SELECT w.incarnation,
     d.id,
@@ -380,6 +488,7 @@ create view worker_truth as
     w.ended_at,
     w.drain_requested_at,
     d.end_reason,
+    d.run_id,
     LEAST(w.until, clock() + milliseconds(w.span_ms::double precision)) AS lease_expires_at,
     judged_after(w.until, w.span_ms, w.writable_mark_ms, tick.*) AS judged_after,
     w.ended_at IS NULL AND w.until > clock() AS lease_holds,
@@ -396,11 +505,14 @@ create view worker_truth as
 
 function acknowledge_cancel(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
 function admit(p_jobs uuid[]) returns uuid[] volatile;
+function aim_document(t job_truth) returns jsonb stable;
+function aimed_targets(p_namespace text) returns SETOF text stable;
 function cancel(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin, client
+function cancel_rest(p_run uuid, p_limit integer) returns integer volatile;
 function channel(p_namespace text) returns text stable security definer; -- admin, client, worker
 function channel_of(p_namespace text) returns text stable;
 function checkpoint(p_jobs uuid[], p_tokens uuid[], p_values text[]) returns text[] volatile security definer; -- admin, worker
-function claim(p_worker uuid, p_claim uuid, p_want integer, p_queues text[], p_types text[], p_lanes bigint[] DEFAULT NULL::bigint[], p_marks bigint[] DEFAULT NULL::bigint[]) returns json volatile security definer; -- admin, worker
+function claim(p_worker uuid, p_claim uuid, p_want integer, p_queues text[], p_types text[], p_lanes bigint[] DEFAULT NULL::bigint[], p_marks bigint[] DEFAULT NULL::bigint[], p_run uuid DEFAULT NULL::uuid, p_targets text[] DEFAULT NULL::text[]) returns json volatile security definer; -- admin, worker
 function claimed_job(j job, d job_detail) returns text stable;
 function claimed_jobs(p_worker uuid, p_claim_number integer) returns text[] stable;
 function clock() returns timestamp with time zone stable;
@@ -408,10 +520,14 @@ function clock_after_wait() returns timestamp with time zone volatile;
 function complete(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
 function connection_came_back(p_worker worker) returns void volatile;
 function connection_grace_ms() returns integer immutable;
+function cost(p_jobs uuid[], p_tokens uuid[], p_cost_tokens bigint[], p_usd numeric[]) returns text[] volatile security definer; -- admin, worker
+function create_run(p_namespace text, p_name text, p_criteria jsonb DEFAULT '{}'::jsonb, p_options jsonb DEFAULT '{}'::jsonb) returns jsonb volatile security definer; -- admin, client
 function database_epoch() returns text stable;
 function database_life() returns text stable;
 function drain_workers(p_namespace text, p_workers uuid[], p_drain boolean) returns text[] volatile security definer; -- admin
 function elect_sweeper(p_namespace text, p_worker uuid) returns text volatile;
+function empty_run(p_run uuid) returns void volatile;
+function end_run(p_namespace text, p_run uuid, p_status run_status, p_rest text DEFAULT NULL::text, p_reason jsonb DEFAULT '{}'::jsonb) returns text volatile security definer; -- admin, client
 function end_waiting(p_jobs uuid[], p_status job_status) returns void volatile;
 function end_worker(p_worker uuid, p_charge text, p_reason jsonb) returns json volatile security definer; -- admin, worker
 function end_workers(p_namespace text, p_workers uuid[], p_charge text, p_layer smallint, p_reason jsonb) returns uuid[] volatile;
@@ -421,8 +537,13 @@ function events_end(p_namespace text) returns text stable security definer; -- a
 function evict_workers(p_namespace text, p_workers uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns json volatile security definer; -- admin
 function fail(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
 function fenced(p_jobs uuid[], p_tokens uuid[], p_write text) returns TABLE(n bigint, job_id uuid, attempt integer, cancelling boolean) volatile;
+function fill_grace_ms() returns integer immutable;
 function find_jobs(p_namespace text, p_ending text) returns uuid[] stable security definer; -- admin, client
+function find_runs(p_namespace text, p_text text) returns jsonb stable security definer; -- admin, client
 function find_workers(p_namespace text, p_text text) returns jsonb stable security definer; -- admin, client
+function finish_run(p_run uuid, p_status run_status, p_keeps_rest boolean, p_reason jsonb) returns void volatile;
+function fits_target(w worker_truth, p_target text) returns boolean stable;
+function fold_run(p_run uuid) returns void volatile;
 function free_idle_keys(p_namespace text) returns void volatile;
 function free_keys(p_namespace text, p_keys text[]) returns void volatile;
 function gap_ms() returns integer immutable;
@@ -442,18 +563,21 @@ function job_document(t job_truth) returns jsonb stable;
 function job_events(p_job uuid) returns jsonb stable;
 function job_id_of(p_head bigint, p_place bigint) returns uuid volatile;
 function job_logs(p_namespace text, p_job uuid, p_attempt integer DEFAULT NULL::integer, p_after bigint DEFAULT 0, p_limit integer DEFAULT 1000) returns jsonb stable security definer; -- admin, client
+function join_run(p_namespace text, p_run uuid) returns void volatile;
+function judge_runs(p_namespace text, p_runs uuid[], p_wait boolean DEFAULT true) returns text[] volatile security definer; -- admin, client, worker
 function judged_after(p_until timestamp with time zone, p_span_ms integer, p_writable_mark_ms bigint, p_tick tick) returns timestamp with time zone stable;
 function key_lock(p_namespace text, p_key text) returns bigint stable;
 function know_fronts(p_lanes bigint[]) returns void volatile;
-function know_lane(p_lane bigint, p_namespace text, p_queue text, p_type text, p_priority smallint) returns void volatile;
+function know_lane(p_lane bigint, p_namespace text, p_queue text, p_type text, p_priority smallint, p_run uuid, p_target text) returns void volatile;
 function known_types(p_namespace text) returns text[] stable security definer; -- admin, client
 function lane_heads(p_lanes bigint[], p_heads bigint[], p_marked bigint[], p_marks bigint[]) returns bigint[] stable;
-function lane_of(p_namespace text, p_queue text, p_type text, p_priority smallint) returns bigint immutable;
+function lane_of(p_namespace text, p_queue text, p_type text, p_priority smallint, p_run uuid DEFAULT NULL::uuid, p_target text DEFAULT NULL::text) returns bigint immutable;
 function last_chance(p_namespace text, p_worker uuid, p_reserved uuid, p_busy boolean, p_lanes bigint[]) returns uuid volatile;
 function lease_lost_answer(p_worker uuid) returns json stable;
 function leases_exist(p_namespace text) returns boolean stable;
-function list_jobs(p_namespace text, p_states text[] DEFAULT NULL::text[], p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_worker text DEFAULT NULL::text, p_before uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 50) returns jsonb stable security definer; -- admin, client
+function list_jobs(p_namespace text, p_states text[] DEFAULT NULL::text[], p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_worker text DEFAULT NULL::text, p_before uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 50, p_run uuid DEFAULT NULL::uuid) returns jsonb stable security definer; -- admin, client
 function list_machines(p_namespace text) returns jsonb stable security definer; -- admin, client
+function list_runs(p_namespace text, p_statuses text[] DEFAULT NULL::text[], p_before uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 50) returns jsonb stable security definer; -- admin, client
 function list_workers(p_namespace text, p_ended_within_ms bigint DEFAULT 3600000) returns jsonb stable security definer; -- admin, client
 function log(p_jobs uuid[], p_tokens uuid[], p_ages double precision[], p_levels text[], p_messages text[], p_fields text[]) returns text[] volatile security definer; -- admin, worker
 function milliseconds(p_ms double precision) returns interval immutable;
@@ -463,6 +587,7 @@ function progress(p_jobs uuid[], p_tokens uuid[], p_done double precision[], p_t
 function put_back(p_jobs uuid[]) returns void volatile;
 function read_events(p_namespace text, p_after text DEFAULT NULL::text, p_limit integer DEFAULT 500) returns jsonb stable security definer; -- admin, client, worker
 function record_event(p_namespace text, p_kind text, p_jobs uuid[], p_worker uuid, p_data jsonb DEFAULT NULL::jsonb) returns void volatile;
+function refuse_ended_run(p_namespace text, p_run uuid) returns void volatile;
 function register(p_namespace text, p_worker jsonb) returns json volatile security definer; -- admin, worker
 function release(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
 function release_jobs(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin
@@ -470,25 +595,38 @@ function release_stuck(p_namespace text, p_older_than_ms bigint, p_dry_run boole
 function renew(p_worker uuid, p_send_number bigint, p_idle_beat_ms integer DEFAULT NULL::integer, p_draining boolean DEFAULT false, p_loop_lag_ms integer DEFAULT 0, p_spool_depth integer DEFAULT 0, p_direct boolean DEFAULT false, p_stuck text DEFAULT NULL::text) returns json volatile security definer; -- admin, worker
 function report_death(p_namespace text, p_reporter jsonb, p_layer smallint, p_workers uuid[], p_evidence jsonb DEFAULT '{}'::jsonb) returns json volatile security definer; -- admin, worker
 function resign_sweepers(p_workers uuid[]) returns void volatile;
+function rest_batch() returns integer immutable;
 function resume(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin
 function resume_of(p_job uuid, p_attempt integer) returns json stable;
 function retry(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin, client
+function run_document(t run_truth) returns jsonb stable;
+function run_id_of(p_at timestamp with time zone) returns uuid volatile;
+function run_is_full(t run_truth) returns boolean stable;
+function run_verdict(t run_truth) returns jsonb stable;
 function settle(p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
 function settle_late(p_job uuid, p_token uuid, p_outcome text, p_value jsonb) returns text volatile;
 function stats(p_namespace text) returns jsonb stable security definer; -- admin, client
 function status_of(p_namespace text, p_job uuid) returns text stable;
 function store_jobs(p_namespace text, p_types text[], p_inputs text[], p_options jsonb, p_hint boolean) returns uuid[] volatile;
 function sweep(p_namespace text, p_worker uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 500, p_clock_stepped boolean DEFAULT false) returns json volatile security definer; -- admin, worker
+function sweep_aims(p_namespace text, p_limit integer, p_compare boolean) returns boolean volatile;
 function sweep_every_ms() returns integer immutable;
+function sweep_runs(p_namespace text) returns boolean volatile;
 function take(p_jobs uuid[], p_worker uuid, p_claim_number integer) returns text[] volatile;
+function take_aim(p_namespace text, p_jobs uuid[]) returns void volatile;
 function take_back(p_namespace text, p_workers uuid[], p_limit integer) returns TABLE(job_id uuid, job_status job_status, end_code text) volatile;
+function tally_ended(p_runs uuid[], p_statuses text[], p_by integer DEFAULT 1) returns void volatile;
+function target_online(p_namespace text, p_target text) returns boolean stable;
+function too_many_failed(t run_truth) returns jsonb stable;
 function touch_tick(p_older_than_ms integer, p_clock_stepped boolean DEFAULT false) returns void volatile;
 function touch_tick_unless_held(p_older_than_ms integer) returns void volatile;
 function unheard_connections(p_namespace text) returns uuid[] volatile;
 function unpark(p_jobs uuid[]) returns void volatile;
+function update_run(p_namespace text, p_run uuid, p_stage text DEFAULT NULL::text, p_filled boolean DEFAULT NULL::boolean) returns text volatile security definer; -- admin, client
+function upkeep_due(p_namespace text) returns boolean stable;
 function value_bytes_max() returns integer immutable;
 function waiting_since(p_lanes bigint[]) returns TABLE(lane bigint, due_at timestamp with time zone, last_at timestamp with time zone) stable;
 function whole_reason(p_reason jsonb) returns jsonb immutable;
 function worker_document(t worker_truth) returns jsonb stable;
-function workers_for(p_namespace text, p_queue text, p_type text) returns jsonb stable;
+function workers_for(t job_truth) returns jsonb stable;
 function workers_gone(p_namespace text, p_compare boolean) returns uuid[] stable;

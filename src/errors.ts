@@ -107,7 +107,7 @@ export class JobTypeUnknownError extends LeaseholdError {
   readonly exitCode = 4
 }
 
-/** No job, worker or machine has this id in this namespace. */
+/** No job, run, worker or machine has this id in this namespace. */
 export class NotFoundError extends LeaseholdError {
   readonly code = 'ERR_NOT_FOUND'
   readonly exitCode = 4
@@ -122,6 +122,12 @@ export class IdAmbiguousError extends LeaseholdError {
 /** The job has ended, and what was asked for needs one that has not. */
 export class JobTerminalError extends LeaseholdError {
   readonly code = 'ERR_JOB_TERMINAL'
+  readonly exitCode = 5
+}
+
+/** The run has ended, and what was asked for needs one that goes on. */
+export class RunTerminalError extends LeaseholdError {
+  readonly code = 'ERR_RUN_TERMINAL'
   readonly exitCode = 5
 }
 
@@ -167,7 +173,7 @@ export class JobEndedError extends LeaseholdError {
   readonly exitCode = 1
 }
 
-/** A bounded wait ran out. The job itself goes on. */
+/** A bounded wait ran out. The job or run itself goes on. */
 export class WaitTimeoutError extends LeaseholdError {
   readonly code = 'ERR_WAIT_TIMEOUT'
   readonly exitCode = 1

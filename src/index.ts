@@ -2,7 +2,8 @@
 export { defineJob } from './client/define-job.ts'
 export type { JobDefinition, JobOptions } from './client/define-job.ts'
 export type { StandardSchema } from './client/standard-schema.ts'
-export type { NewJobOptions } from './client/new-job-options.ts'
+export type { JobTarget, NewJobOptions } from './client/new-job-options.ts'
+export type { EndRunOptions, NewRunOptions, RunListOptions, Runs } from './client/runs.ts'
 export type { AbortCause, JobContext, JobLog, Resume } from './client/job-context.ts'
 export { createClient } from './client/client.ts'
 export type {
@@ -10,7 +11,6 @@ export type {
   ClientOptions,
   JobListOptions,
   LogLineDocument,
-  Page,
   WaitOptions,
 } from './client/client.ts'
 export { EVENT_NAMES } from './client/event-feed.ts'

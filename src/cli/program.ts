@@ -5,6 +5,7 @@ import { registerEnqueue } from './commands/enqueue.ts'
 import { registerJobs } from './commands/jobs.ts'
 import { registerMachines } from './commands/machines.ts'
 import { registerMigrate } from './commands/migrate.ts'
+import { registerRuns } from './commands/runs.ts'
 import { registerStats } from './commands/stats.ts'
 import { registerSweep } from './commands/sweep.ts'
 import { registerWorker } from './commands/worker.ts'
@@ -33,6 +34,7 @@ export function buildProgram(captured: Captured): Command {
   registerWorker(program)
   registerEnqueue(program)
   registerJobs(program)
+  registerRuns(program)
   registerWorkers(program)
   registerMachines(program)
   registerDb(program)

@@ -26,8 +26,11 @@ export function remedy(job: JobDocument): string | null {
       const { workersForType } = job as JobFacts
       if (workersForType === undefined || workersForType === null) return null
       if (workersForType.online > 0) return null
+      // Another machine can't be started from here.
+      if (job.target !== null && !job.target.startsWith('label:')) return null
+      const target = job.target === null ? '' : ` --target ${job.target.slice('label:'.length)}`
       const queue = job.queue === 'default' ? '' : ` --queue ${job.queue}`
-      return `Start one: leasehold worker handlers.ts${queue}`
+      return `Start one: leasehold worker handlers.ts${queue}${target}`
     }
     case 'held':
       return `To let it go on: leasehold jobs resume ${id}`

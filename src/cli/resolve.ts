@@ -6,6 +6,7 @@
  *     LEASEHOLD_SCHEMA        the schema of Leasehold's functions, default `leasehold`
  *     LEASEHOLD_NAMESPACE     default `default`
  *     LEASEHOLD_MACHINE_ID    instead of the machine's own id
+ *     RUN_FILTER_ID           the run that a worker is aimed at
  *     LEASEHOLD_LOG_LEVEL     trace, debug, info (default), warn, error, fatal or silent
  *     HEARTBEAT_INTERVAL      pause between renewals, in seconds
  *     LEASE_DURATION          the lease, in seconds
@@ -53,6 +54,11 @@ export function resolveTarget(flags: CommonFlags, env: Environment = process.env
 /** `null`: the machine's own id. */
 export function resolveMachineId(env: Environment = process.env): string | null {
   return env['LEASEHOLD_MACHINE_ID'] || null
+}
+
+/** `null`: a worker takes the jobs of any run and of none. */
+export function resolveRunFilter(env: Environment = process.env): string | null {
+  return env['RUN_FILTER_ID'] || null
 }
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const

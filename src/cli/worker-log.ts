@@ -149,6 +149,8 @@ function workerSentence(
       return `degraded: ${String(fields['reason'])}`
     case 'worker.stuck':
       return `stuck for ${formatDuration(Number(fields['forMs']))}: ${fields['part'] === 'claims' ? 'its claims are not answered, although its lease is renewed' : 'its event loop was blocked, and by no handler'}`
+    case 'run.ended':
+      return `its run ${fields['status'] === 'not_found' ? 'is gone' : `ended as ${String(fields['status'])}`}; stops when its ${String(fields['running'])} jobs have`
     case 'job.picked_up':
       return `picked up ${job}${attempt}`
     case 'job.completed':

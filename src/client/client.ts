@@ -9,6 +9,7 @@ import { INPUT_BYTES_MAX } from '../config.ts'
 import { sleep } from '../clock.ts'
 import { type Database, type Executor, openDatabase, useExecutor } from '../db/connect.ts'
 import { isTerminal, TERMINAL_STATUSES } from '../domain/states.ts'
+import { formatTarget } from '../domain/target.ts'
 import { type WhyFacts, whySentence } from '../domain/why.ts'
 import {
   IdAmbiguousError,
@@ -25,10 +26,17 @@ import * as inspect from '../sql/inspect.ts'
 import * as protocol from '../sql/protocol.ts'
 import type { AnyJobDefinition, JobDefinition } from './define-job.ts'
 import { parseWith, type StandardSchema } from './standard-schema.ts'
-import type { JobDocument, MachineDocument, StatsDocument, WorkerDocument } from './documents.ts'
+import type {
+  JobDocument,
+  MachineDocument,
+  Page,
+  StatsDocument,
+  WorkerDocument,
+} from './documents.ts'
 import { type EventListener, type EventName, EventFeed } from './event-feed.ts'
 import { EnqueueGatherer } from './enqueue-gatherer.ts'
 import type { NewJobOptions } from './new-job-options.ts'
+import { DatabaseRuns, type Runs } from './runs.ts'
 
 export interface ClientOptions {
   /** `postgres://…`; several hosts, separated by commas, for failover. */
@@ -55,15 +63,10 @@ export interface JobListOptions {
   readonly type?: string
   readonly queue?: string
   readonly workerId?: string
+  readonly runId?: string
   readonly after?: string
   /** 1 to 500. Default 50. */
   readonly limit?: number
-}
-
-export interface Page<Item> {
-  readonly items: Item[]
-  /** Pass as `after` for the next page; null on the last. */
-  readonly nextCursor: string | null
 }
 
 export interface LogLineDocument {
@@ -139,6 +142,7 @@ export interface Client extends AsyncDisposable {
     evict(id: string): Promise<{ job: string; status: string }[]>
   }
   readonly machines: { list(): Promise<MachineDocument[]> }
+  readonly runs: Runs
   /** One sweep now, by whoever asks. */
   sweep(): Promise<protocol.Swept>
   /** Calls `listener` for every such event from now on; returns what ends that. A listener that throws hurts nobody. */
@@ -177,12 +181,14 @@ class DatabaseClient implements Client {
   readonly #schema: string | undefined
   readonly #feed: EventFeed
   readonly #gatherer: EnqueueGatherer | null
+  readonly runs: Runs
 
   constructor(db: Database, namespace: string, schema: string | undefined, gathers: boolean) {
     this.#db = db
     this.namespace = namespace
     this.#schema = schema
     this.#feed = new EventFeed(db, namespace)
+    this.runs = new DatabaseRuns(db, namespace, this.#feed)
     this.#gatherer = gathers ? new EnqueueGatherer(db, namespace) : null
   }
 
@@ -250,6 +256,7 @@ class DatabaseClient implements Client {
       type: options.type,
       queue: options.queue,
       workerId: options.workerId,
+      runId: options.runId === undefined ? undefined : checkedId(options.runId),
       after: options.after === undefined ? undefined : checkedId(options.after),
       limit: limit + 1,
     })
@@ -472,7 +479,7 @@ class DatabaseClient implements Client {
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
 function checkedId(jobId: string): string {
-  if (!UUID.test(jobId.toLowerCase())) throw new UsageError(`"${jobId}" is not a job id.`)
+  if (!UUID.test(jobId.toLowerCase())) throw new UsageError(`"${jobId}" is not an id.`)
   return jobId.toLowerCase()
 }
 
@@ -509,8 +516,14 @@ export function optionsText(
 
 /** Options as JSON for the database, without what it takes for granted. */
 function saidOptions(options: NewJobOptions): string {
-  const { at, executor: _, ...rest } = options
+  const { at, executor: _, run, target, ...rest } = options
   const said: Record<string, unknown> = at === undefined ? {} : { at: at.toISOString() }
+  if (run !== undefined) said['runId'] = checkedId(run)
+  if (target !== undefined) {
+    said['target'] = formatTarget(target)
+    if (target.ifOffline !== undefined) said['ifOffline'] = target.ifOffline
+    if (target.waitMs !== undefined) said['waitMs'] = target.waitMs
+  }
   for (const [name, value] of Object.entries(rest)) {
     if (value !== undefined && value !== NEW_JOB_DEFAULTS[name]) said[name] = value
   }

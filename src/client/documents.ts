@@ -6,9 +6,16 @@
  * absent from a job outside `show`, because nobody asked for them there.
  */
 
-import type { AttemptEnd, JobState, JobStatus, WorkerStatus } from '../domain/states.ts'
+import type { AttemptEnd, JobState, JobStatus, RunStatus, WorkerStatus } from '../domain/states.ts'
 
-export type { AttemptEnd, JobState, JobStatus, WorkerStatus }
+export type { AttemptEnd, JobState, JobStatus, RunStatus, WorkerStatus }
+
+/** One page of a list. */
+export interface Page<Item> {
+  readonly items: Item[]
+  /** Pass as `after` for the next page; null on the last. */
+  readonly nextCursor: string | null
+}
 
 /** Why a job or an attempt ended, who noticed and how late. */
 export interface EndReasonDocument {
@@ -103,6 +110,40 @@ export interface JobDocument {
   why: string
   events?: JobEventDocument[]
   attempts?: AttemptDocument[]
+}
+
+/** A run: a named batch of jobs with its own life. */
+export interface RunDocument {
+  id: string
+  name: string
+  namespace: string
+  status: RunStatus
+  /** Where it is in words of whoever runs it. */
+  stage: string | null
+  criteria: unknown
+  /** So many completed jobs complete it. */
+  target: number | null
+  /** Exact. `running` counts jobs that a live lease holds, `waiting` all others that have not ended. */
+  counts: {
+    total: number
+    waiting: number
+    running: number
+    completed: number
+    failed: number
+    cancelled: number
+  }
+  /** `target` is that of the run, or the number of its jobs. */
+  progress: { done: number; failed: number; target: number }
+  cost: { tokens: number; usd: number }
+  budget: { tokens: number | null; usd: number | null } | null
+  rules: { maxFailed: number | null; fillGraceMs: number; rest: 'cancel' | 'keep' }
+  /** Whoever fills it has said that nothing more will come. */
+  filled: boolean
+  lastFilledAt: string | null
+  createdAt: string
+  finishedAt: string | null
+  /** `code`: all_ended, target_reached, target_missed, too_many_failed, nothing_completed, budget_spent or by_hand. */
+  endReason: { code: string; message: string } | null
 }
 
 /** A worker: one OS process, one incarnation. */

@@ -33,6 +33,8 @@ export interface JobContext<Input = unknown> {
   readonly input: Input
   readonly jobId: string
   readonly type: string
+  /** The run that the job belongs to, or null. */
+  readonly runId: string | null
   /** Number of this attempt, from 1. For people: the fence is a token that handlers never see. */
   readonly attempt: number
   /** Aborted when the attempt has to stop; `signal.reason.code` says why. */
@@ -51,8 +53,16 @@ export interface JobContext<Input = unknown> {
   checkpoint(value: unknown): Promise<void>
   /** Shows how far the work is. Kept at most once a second, and with the next checkpoint. */
   progress(done: number, total?: number, message?: string): void
+  /**
+   * Adds to what this attempt has cost, and to the cost of its run; durable before it resolves. A run whose budget is spent ends.
+   * Throws as `checkpoint` does.
+   */
+  cost(more: { readonly tokens?: number; readonly usd?: number }): Promise<void>
   readonly log: JobLog
-  /** Stores a job, fenced by this attempt: an attempt that has lost its lease stores none. */
+  /**
+   * Stores a job, fenced by this attempt: an attempt that has lost its lease stores none. It belongs to the run of this one, unless
+   * `options.run` names another.
+   */
   enqueue<Input>(
     job: { readonly type: string; readonly input: StandardSchema<Input, any> },
     input: Input,

@@ -1,4 +1,18 @@
 import type { Executor } from '../db/connect.ts'
+import type { TargetName } from '../domain/target.ts'
+
+/** Which workers alone may take a job, and what becomes of it while there are none. */
+export type JobTarget = TargetName & {
+  /**
+   * What happens when no worker of the target is online: `wait` for one, `fail` the job, or let `any` worker take it. Default `wait`.
+   */
+  readonly ifOffline?: 'wait' | 'fail' | 'any'
+  /**
+   * How long after it is due the job waits for its start at most, online or not, in milliseconds; then it fails, or with `any` is
+   * everybody's. Default for ever.
+   */
+  readonly waitMs?: number
+}
 
 /** What may be said of a new job beside its input; the definition says the rest. */
 export interface NewJobOptions {
@@ -17,6 +31,9 @@ export interface NewJobOptions {
   readonly onWorkerLost?: 'retry' | 'fail' | 'hold'
   readonly timeoutMs?: number
   readonly progressDeadlineMs?: number
+  /** Id of the active run that the job belongs to. A child of a run's job belongs to the same one if nothing is said. */
+  readonly run?: string
+  readonly target?: JobTarget
   /** A caller's transaction to enqueue in: the job exists exactly if that commits. */
   readonly executor?: Executor
 }

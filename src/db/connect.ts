@@ -13,7 +13,9 @@ import {
   DatabaseUnsafeError,
   InputTooLargeError,
   LeaseholdError,
+  NotFoundError,
   PermissionDeniedError,
+  RunTerminalError,
   SchemaOutdatedError,
   UsageError,
   ValueUnstorableError,
@@ -296,6 +298,10 @@ export function explainFailure(error: unknown, operation: string): Error {
   if (code === 'LH001') return new DatabaseUnsafeError(message, { hint, cause: error })
   if (code === 'LH003' || code === 'LH005') return new UsageError(message, { cause: error })
   if (code === 'LH004') return new InputTooLargeError(message, { cause: error })
+  if (code === 'LH006') {
+    return new NotFoundError(`${message}.`, { hint: 'See: leasehold runs list', cause: error })
+  }
+  if (code === 'LH007') return new RunTerminalError(`${message}.`, { cause: error })
   if (code === '28000' || code === '28P01' || code === '3D000') {
     return new DatabaseUnreachableError(`${operation}: the server refuses the login: ${message}`, {
       hint: 'Look at user, password and database name in DATABASE_URL or --database.',

@@ -42,7 +42,13 @@ const functionsDir = new URL('../sql/', import.meta.url)
 
 /** Views need these; all other functions may need the views. */
 const FIRST = ['clock.sql', 'constants.sql', 'judged-after.sql']
-const VIEWS = ['worker-truth.sql', 'job-stored.sql', 'job-truth.sql', 'machine-truth.sql']
+const VIEWS = [
+  'worker-truth.sql',
+  'job-stored.sql',
+  'job-truth.sql',
+  'machine-truth.sql',
+  'run-truth.sql',
+]
 const LAST = ['grants.sql']
 
 interface Release {
@@ -123,7 +129,7 @@ export async function migrate(options: ConnectOptions): Promise<MigrateResult> {
         }
         // Made anew, as neither a view's columns nor a function's result may be replaced by others.
         await client.query(
-          'drop view if exists job_truth, job_stored, worker_truth, machine_truth cascade',
+          'drop view if exists job_truth, job_stored, worker_truth, machine_truth, run_truth cascade',
         )
         await client.query(
           `do $$

@@ -29,6 +29,10 @@ export const JOB_STATES = [
 ] as const
 export type JobState = (typeof JOB_STATES)[number]
 
+/** Stored. All but the first are terminal. */
+export const RUN_STATUSES = ['active', 'completed', 'error', 'archived'] as const
+export type RunStatus = (typeof RUN_STATUSES)[number]
+
 export const TERMINAL_STATUSES = ['completed', 'failed', 'cancelled'] as const
 
 export function isTerminal(status: string): boolean {

@@ -1,5 +1,6 @@
 /** The sentence of `jobs why`: what a job waits for, or why it ended. Made from the same document that everything shows. */
 import { formatDuration } from './duration.ts'
+import { parseTarget } from './target.ts'
 
 /** What the sentence is made from: the job document as the database builds it. */
 export interface WhyFacts {
@@ -25,6 +26,17 @@ export interface WhyFacts {
   /** Running jobs with the same concurrency key, when that is what the job waits for. */
   readonly waitsBehind?: readonly string[] | null
   readonly concurrencyKey?: string | null
+  readonly target?: string | null
+  /** For a job that waits and is aimed: what is known of its target. */
+  readonly aim?: {
+    readonly online: boolean
+    readonly lastSeenAt: string | null
+    readonly ifOffline: string
+    /** Until when it has to have begun. */
+    readonly deadline: string | null
+  } | null
+  /** What the run of a waiting job ended as, when that cancels the job. */
+  readonly runEnded?: string | null
   readonly workersForType: {
     readonly online: number
     readonly draining: number
@@ -84,6 +96,9 @@ function pendingSentence(job: WhyFacts): string {
   if (job.waitsBehind !== undefined && job.waitsBehind !== null) {
     return `Waits its turn: job ${job.waitsBehind.map((id) => `…${id.slice(-6)}`).join(', ') || 'of another worker'} with the concurrency key "${job.concurrencyKey}" runs.`
   }
+  if (job.runEnded !== undefined && job.runEnded !== null)
+    return `Its run ended as ${job.runEnded}, and the next sweep cancels it.`
+  if (job.aim !== undefined && job.aim !== null) return aimedSentence(job, job.aim)
   if (workers === null || workers.online > 0) return 'Waits for a free slot.'
   if (workers.draining > 0) {
     return `Waits for a worker that runs ${job.type}; the only ones are draining and take no new jobs.`
@@ -91,6 +106,40 @@ function pendingSentence(job: WhyFacts): string {
   return workers.lastSeenAt === null
     ? `Waits for a worker that runs ${job.type} in queue ${job.queue}; there has been none.`
     : `Waits for a worker that runs ${job.type} in queue ${job.queue}; none is online, the last was seen ${formatDuration(between(workers.lastSeenAt, job.now))} ago.`
+}
+
+function aimedSentence(job: WhyFacts, aim: NonNullable<WhyFacts['aim']>): string {
+  const target = targetWords(job.target ?? '')
+  const until =
+    aim.deadline === null
+      ? ''
+      : aim.ifOffline === 'any'
+        ? `; from ${clockTime(aim.deadline)} on any worker may take it`
+        : `; it fails if it has not begun by ${clockTime(aim.deadline)}`
+  if (aim.online) {
+    return (job.workersForType?.online ?? 0) > 0
+      ? `Waits for a free slot on ${target}${until}.`
+      : `Waits for a worker on ${target} that runs ${job.type} in queue ${job.queue}${until}.`
+  }
+  const seen =
+    aim.lastSeenAt === null
+      ? 'and has never been seen'
+      : `last seen ${formatDuration(between(aim.lastSeenAt, job.now))} ago`
+  const then =
+    aim.ifOffline === 'fail'
+      ? '; the next sweep fails it'
+      : aim.ifOffline === 'any'
+        ? '; the next sweep gives it to any worker'
+        : until
+  return `Waits for ${target}, which is offline, ${seen}${then}.`
+}
+
+/** `machine render-b`, `the label gpu`. */
+function targetWords(text: string): string {
+  const target = parseTarget(text)
+  if ('machine' in target) return `machine ${target.machine}`
+  if ('worker' in target) return `worker ${shortWorker(target.worker)}`
+  return `the label ${target.label}`
 }
 
 function retryingSentence(job: WhyFacts): string {
@@ -104,6 +153,8 @@ function retryingSentence(job: WhyFacts): string {
 function failedSentence(job: WhyFacts): string {
   if (job.endReason?.code === 'poison')
     return `Failed as poison: ${job.endReason.message ?? 'its workers were lost'}.`
+  if (job.endReason?.code === 'target_offline' || job.endReason?.code === 'target_deadline')
+    return `Failed before it began${reason(job)}.`
   if (job.endReason?.code === 'worker_lost')
     return `Failed because its worker was lost${reason(job)}.`
   const message = job.error?.message ?? job.endReason?.message ?? 'no message was kept'

@@ -7,6 +7,9 @@
 -- The last chance is taken alone: a job with one lost worker left shares its worker with no other. An idle worker takes
 -- such a job first; a busy one reserves it, takes nothing more and so becomes idle.
 --
+-- p_run: takes the jobs of this run alone, and is told what it is. p_targets: what the worker is, as jobs may be aimed at it; without
+-- it aimed jobs are left alone. Both choose among lanes; so does the end of a run that does not keep its jobs.
+--
 -- p_lanes, p_marks: for each lane a place below which the caller has seen nothing. Only a hint, so that a claim does not walk over
 -- what others have taken: a mark that is too low costs time, one that is too high delays what stands below it until somebody
 -- claims without it. The answer's marks say what the caller may conclude (see the worker's lane marks).
@@ -17,7 +20,9 @@ create or replace function claim(
   p_queues text[],
   p_types text[],
   p_lanes bigint[] default null,
-  p_marks bigint[] default null
+  p_marks bigint[] default null,
+  p_run uuid default null,
+  p_targets text[] default null
 ) returns json
 language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
@@ -97,7 +102,11 @@ begin
              ) as some_wait
       from (
         -- Plus 0, so that no plan walks all lanes for the sake of their order.
-        select distinct id + 0 as id, priority from lane where namespace = v_ns and queue = any (p_queues) and type = any (p_types)
+        select distinct id + 0 as id, priority from lane
+        where namespace = v_ns and queue = any (p_queues) and type = any (p_types)
+          and (p_run is null or run_id = p_run)
+          and (target is null or target = any (p_targets))
+          and (run_id is null or not exists (select from run where run.id = lane.run_id and status <> 'active' and not keeps_rest))
       ) as l
       left join unnest(p_lanes, p_marks) as m (id, mark) on m.id = l.id
       order by l.priority desc, l.id & 1 desc, l.id
@@ -224,8 +233,9 @@ begin
     'outcome', 'claimed',
     'drain', v_worker.drain_requested_at is not null,
     'alone', v_alone is not null,
-    'running', not v_idle or leases_exist(v_ns),
+    'running', not v_idle or upkeep_due(v_ns),
     'nextDueMs', milliseconds_between(v_now, v_next_due),
+    'run', case when p_run is not null then coalesce((select status::text from run where id = p_run), 'not_found') end,
     'marks', case when p_lanes is not null and v_heads is not null then json_build_object(
       'end', v_end, 'transaction', pg_current_xact_id(), 'oldest', v_oldest, 'lanes', v_lanes, 'heads', v_heads) end,
     'jobs', ('[' || array_to_string(v_given, ',') || ']')::json

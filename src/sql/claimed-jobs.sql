@@ -5,7 +5,7 @@ as $$
   select concat(
     '{"id":"', (j).id, '","token":"', (j).token, '","attempt":', (j).attempt, ',"queue":', to_json((d).queue), ',"type":', to_json((d).type),
     ',"failures":', (j).failures, ',"lost":', (j).lost, ',"interruptions":', (j).interruptions,
-    ',"maxAttempts":', (j).max_attempts, ',"maxLost":', (j).max_lost, ',"input":', (d).input, ',"options":', (d).options,
+    ',"maxAttempts":', (j).max_attempts, ',"maxLost":', (j).max_lost, ',"runId":"' || (j).run_id || '"', ',"input":', (d).input, ',"options":', (d).options,
     ',"resume":', case when (j).attempt > 1 then resume_of((j).id, (j).attempt)::text else 'null' end, '}')
 $$;
 

@@ -2,10 +2,12 @@
 -- gap_ms: a pause in the tick that counts as an outage, max(3 S, 5 s); the takeover of a dead sweeper (at most 3 S) must
 -- be shorter, or killing the sweeper would look like one. connection_grace_ms: what a lost reserved connection has to
 -- come back. interruptions_max: a job moved a hundred times by deploys needs a person. input_bytes_max: 1 MiB.
+-- fill_grace_ms: how long after its last job was put in a run that does not say how many there will be may still get another.
 create or replace function sweep_every_ms() returns integer language sql immutable parallel safe as 'select 1000';
 create or replace function gap_ms() returns integer language sql immutable parallel safe as 'select 5000';
 create or replace function connection_grace_ms() returns integer language sql immutable parallel safe as 'select 2000';
 create or replace function interruptions_max() returns integer language sql immutable parallel safe as 'select 100';
+create or replace function fill_grace_ms() returns integer language sql immutable parallel safe as 'select 30000';
 create or replace function input_bytes_max() returns integer language sql immutable parallel safe as 'select 1048576';
 create or replace function value_bytes_max() returns integer language sql immutable parallel safe as 'select 1048576';
 create or replace function milliseconds(p_ms double precision) returns interval

@@ -2,7 +2,8 @@
 --
 -- p_options: one JSON object for all, or one for each: queue, priority, delayMs, at, maxAttempts, maxLost, onWorkerLost,
 -- key (the same key in a namespace is the same job: its id is returned and nothing is stored), timeoutMs,
--- progressDeadlineMs, concurrencyKey (at most one job with the same one runs at a time).
+-- progressDeadlineMs, concurrencyKey (at most one job with the same one runs at a time), runId, and target (machine:ID, worker:ID or
+-- label:NAME: only such a worker takes it) with ifOffline (wait, the default, fail or any) and waitMs (see sweep_aims).
 create or replace function enqueue(
   p_namespace text,
   p_types text[],

@@ -16,6 +16,7 @@ export interface JobFilter {
   readonly type?: string | undefined
   readonly queue?: string | undefined
   readonly workerId?: string | undefined
+  readonly runId?: string | undefined
   /** Only jobs older than this id: the cursor. */
   readonly after?: string | undefined
   readonly limit: number
@@ -30,6 +31,7 @@ export function listJobs<T>(db: Database, namespace: string, filter: JobFilter):
     filter.workerId ?? null,
     filter.after ?? null,
     filter.limit,
+    filter.runId ?? null,
   ])
 }
 

@@ -49,4 +49,43 @@ as $$
   from job_stored s
   join attempt a on a.job_id = s.id and a.attempt = s.attempt
   where s.status = 'completed' and a.ended_as <> 'completed'
+  union all
+  select 'a job waits in a lane of its own run and target', j.id
+  from job j
+  join job_detail d on d.job_id = j.id
+  where j.run_id is distinct from d.run_id
+    or (j.status = 'pending' and j.lane & ~1::bigint <> lane_of(d.namespace, d.queue, d.type, d.priority, d.run_id, d.target))
+    or exists (select from lane l where l.id = j.lane and (l.run_id is distinct from d.run_id or l.target is distinct from d.target))
+  union all
+  select 'a run that goes on has no end, and one that ended has a reason', r.id
+  from run r
+  where (r.status = 'active') <> (r.finished_at is null) or (r.finished_at is null) <> (r.end_reason is null)
+    or (r.emptied_at is not null and r.status = 'active')
+  union all
+  select 'a run counts its jobs exactly', t.id
+  from run_truth t
+  left join lateral (
+    select count(*) as jobs, count(*) filter (where s.status = 'completed') as completed, count(*) filter (where s.status = 'failed') as failed,
+           count(*) filter (where s.status = 'cancelled') as cancelled
+    from job_stored s where s.run_id = t.id
+  ) as c on true
+  where (t.jobs, t.completed, t.failed, t.cancelled) is distinct from (c.jobs, c.completed, c.failed, c.cancelled)
+  union all
+  select 'a run costs what its attempts do', t.id
+  from run_truth t
+  left join lateral (
+    select coalesce(sum(a.tokens), 0) as tokens, coalesce(sum(a.usd), 0) as usd
+    from attempt_cost a join job_detail d on d.job_id = a.job_id where d.run_id = t.id
+  ) as c on true
+  where t.tokens <> c.tokens or t.usd <> c.usd
+  union all
+  select 'a run that is through holds no job and no lane', r.id
+  from run r
+  where r.emptied_at is not null
+    and (exists (select from job j where j.run_id = r.id) or exists (select from lane l where l.run_id = r.id))
+  union all
+  select 'only aimed jobs have a deadline for their target', a.job_id
+  from aim a
+  join job_detail d on d.job_id = a.job_id
+  where a.target is distinct from d.target
 $$;

@@ -7,7 +7,7 @@ as $$
     'priority', t.priority, 'input', t.input,
     'result', case when a.ended_as = 'completed' and t.status = 'completed' then a.value end,
     'error', case when t.status in ('failed', 'pending', 'held') and a.ended_as = 'failed' then a.value end,
-    'runId', null, 'parentId', null, 'key', t.options -> 'key', 'concurrencyKey', t.options -> 'concurrencyKey', 'target', null
+    'runId', t.run_id, 'parentId', null, 'key', t.options -> 'key', 'concurrencyKey', t.options -> 'concurrencyKey', 'target', t.target
   ) || jsonb_build_object(
     'attempt', t.attempt, 'failures', t.failures, 'lost', t.lost, 'interruptions', t.interruptions,
     'maxAttempts', t.max_attempts, 'maxLost', t.max_lost,
@@ -32,7 +32,10 @@ as $$
     'waitsBehind', case when t.parked then (
       select json_agg(r.id) from job r
       where r.namespace = t.namespace and r.concurrency_key = t.options ->> 'concurrencyKey' and r.status = 'running') end,
-    'workersForType', case when t.status = 'pending' then workers_for(t.namespace, t.queue, t.type) end,
+    'aim', case when t.status = 'pending' and t.target is not null then aim_document(t) end,
+    'runEnded', case when t.status = 'pending' and t.run_id is not null then (
+      select r.status from run r where r.id = t.run_id and r.status <> 'active' and not r.keeps_rest) end,
+    'workersForType', case when t.status = 'pending' then workers_for(t) end,
     'now', iso(clock())
   )
   from (select) x
@@ -42,13 +45,15 @@ as $$
 $$;
 
 -- How many workers that could take such a job are online, draining or late, and when one was last seen.
-create or replace function workers_for(p_namespace text, p_queue text, p_type text) returns jsonb
+create or replace function workers_for(t job_truth) returns jsonb
 language sql stable
 as $$
   select jsonb_build_object(
     'online', count(*) filter (where status in ('online', 'late')),
     'draining', count(*) filter (where status = 'draining'),
     'lastSeenAt', iso(max(seen_at)))
-  from worker_truth
-  where namespace = p_namespace and p_type = any (types) and p_queue = any (queues)
+  from worker_truth w
+  where w.namespace = t.namespace and t.type = any (w.types) and t.queue = any (w.queues)
+    and (w.run_id is null or w.run_id = t.run_id)
+    and (t.target is null or fits_target(row(w.*)::worker_truth, t.target))
 $$;

@@ -25,7 +25,9 @@ select
   d.created_at,
   d.input,
   d.options,
-  d.end_reason
+  d.end_reason,
+  d.run_id,
+  d.target
 from job_detail d
 left join job j on j.id = d.job_id
 left join job_end e on e.job_id = d.job_id

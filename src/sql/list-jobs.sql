@@ -7,7 +7,8 @@ create or replace function list_jobs(
   p_queue text default null,
   p_worker text default null,
   p_before uuid default null,
-  p_limit integer default 50
+  p_limit integer default 50,
+  p_run uuid default null
 ) returns jsonb
 language sql stable security definer set search_path from current
 as $$
@@ -20,6 +21,7 @@ as $$
       and (p_states is null or state = any (p_states))
       and (p_type is null or type = p_type or (p_type like '%*' and starts_with(type, left(p_type, -1))))
       and (p_queue is null or queue = p_queue)
+      and (p_run is null or run_id = p_run)
       and (p_worker is null or (status = 'running' and worker = (select incarnation from worker_detail where id = p_worker)))
     order by id desc
     limit p_limit

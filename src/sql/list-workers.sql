@@ -14,7 +14,7 @@ language sql stable
 as $$
   select jsonb_build_object(
     'id', t.id, 'machineId', t.machine_id, 'hostname', t.hostname, 'pid', t.pid, 'incarnation', t.incarnation,
-    'type', t.kind, 'runId', null, 'status', t.status,
+    'type', t.kind, 'runId', t.run_id, 'status', t.status,
     'reason', case
       when t.ended_at is not null then coalesce(t.end_reason ->> 'message', 'ended')
       when t.status = 'offline' then 'its lease lapsed'

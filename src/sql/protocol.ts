@@ -3,6 +3,7 @@
  * guarantees is written in its .sql file.
  */
 import type { Database } from '../db/connect.ts'
+import type { RunStatus } from '../domain/states.ts'
 import { call } from './call.ts'
 
 /** A job to be stored; both texts are JSON. */
@@ -46,6 +47,8 @@ export interface WorkerIdentity {
   readonly queues: readonly string[]
   readonly types: readonly string[]
   readonly labels: readonly string[]
+  /** The run whose jobs alone it takes. */
+  readonly runId?: string
   readonly leaseMs: number
   readonly renewMs: number
   readonly idleBeatMs: number
@@ -100,6 +103,8 @@ export interface ClaimedJob {
   readonly interruptions: number
   readonly maxAttempts: number
   readonly maxLost: number
+  /** Absent for a job that belongs to none. */
+  readonly runId?: string
   readonly resume: {
     readonly checkpoint: unknown
     readonly attempt: number
@@ -132,6 +137,8 @@ export interface Claimed {
   readonly nextDueMs: number | null
   /** What was seen of the lanes, for the marks of the next claim; null when nothing was looked for. */
   readonly marks: SeenLanes | null
+  /** What the run is that the worker is aimed at; null for one that is aimed at none. */
+  readonly run: RunStatus | 'not_found' | null
   readonly jobs: readonly ClaimedJob[]
 }
 
@@ -145,6 +152,10 @@ export function claim(
     types: readonly string[]
     /** Where to begin in each lane. Default the beginning. */
     marks?: { readonly lanes: readonly number[]; readonly places: readonly number[] }
+    /** Take the jobs of this run alone. */
+    runId?: string | null
+    /** What the worker is, as jobs may be aimed at it. Default nothing. */
+    targets?: readonly string[]
     limitMs?: number
   },
 ): Promise<Claimed | LeaseLostAnswer> {
@@ -160,6 +171,8 @@ export function claim(
       input.types,
       marks?.lanes ?? null,
       marks?.places ?? null,
+      input.runId ?? null,
+      input.targets ?? null,
     ],
     input.limitMs,
   )
@@ -264,6 +277,26 @@ export function progress(
     items.map((item) => item.total),
     items.map((item) => item.message),
   ])
+}
+
+/** What an attempt has cost in all so far. */
+export interface CostSum {
+  readonly tokens: number
+  readonly usd: number
+}
+
+export async function cost(
+  db: Database,
+  attempt: Attempt,
+  { tokens: costTokens, usd }: CostSum,
+): Promise<FencedAnswer> {
+  const answers = await call<FencedAnswer[]>(db, 'cost', [
+    [attempt.jobId],
+    [attempt.token],
+    [costTokens],
+    [usd],
+  ])
+  return answers[0] ?? 'lease_lost'
 }
 
 export interface LogLine {

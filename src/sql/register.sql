@@ -2,7 +2,7 @@
 --
 -- A process that has the pid of an earlier worker on this machine, boot and pid namespace, but another start time, proves
 -- that the earlier one is gone; it is ended here and now (layer 2). The answer lists the machine's other live workers,
--- whom this one can witness.
+-- whom this one can witness. One that is aimed at a run which there is not, or which has ended, is refused.
 create or replace function register(p_namespace text, p_worker jsonb) returns json
 language plpgsql security definer set search_path from current
 as $$
@@ -15,9 +15,13 @@ declare
   v_idle_ms integer := (p_worker ->> 'idleBeatMs')::integer;
   v_span_ms integer := greatest(v_lease_ms, 3 * v_idle_ms);
   v_id text := format('%s-%s-%s', p_worker ->> 'hostname', p_worker ->> 'pid', v_incarnation);
+  v_run uuid := (p_worker ->> 'runId')::uuid;
   v_dead uuid[];
 begin
   perform guard();
+  if v_run is not null then
+    perform refuse_ended_run(p_namespace, v_run);
+  end if;
   perform touch_tick_unless_held(2 * sweep_every_ms());
   if v_renew_ms * 3 > v_lease_ms then
     raise exception using errcode = 'LH005',
@@ -59,7 +63,7 @@ begin
   from tick;
 
   insert into worker_detail (incarnation, id, hostname, pid, boot_id, pid_namespace, process_started, parent_pid, kind,
-                             version, command, concurrency, queues, types, labels, direct, registered_at)
+                             version, command, concurrency, queues, types, labels, direct, registered_at, run_id)
   values (v_incarnation, v_id, p_worker ->> 'hostname', (p_worker ->> 'pid')::integer, p_worker ->> 'bootId',
           p_worker ->> 'pidNamespace', p_worker ->> 'processStarted', (p_worker ->> 'parentPid')::integer,
           coalesce(p_worker ->> 'kind', 'node'), p_worker ->> 'version', p_worker ->> 'command',
@@ -67,7 +71,7 @@ begin
           array(select jsonb_array_elements_text(p_worker -> 'queues')),
           array(select jsonb_array_elements_text(p_worker -> 'types')),
           array(select jsonb_array_elements_text(coalesce(p_worker -> 'labels', '[]'))),
-          coalesce((p_worker ->> 'direct')::boolean, false), v_now);
+          coalesce((p_worker ->> 'direct')::boolean, false), v_now, v_run);
 
   if cardinality(v_dead) > 0 then
     perform take_back(p_namespace, v_dead, null);
@@ -76,7 +80,7 @@ begin
   return json_build_object(
     'id', v_id,
     'channel', channel_of(p_namespace),
-    'running', leases_exist(p_namespace) or cardinality(workers_gone(p_namespace, true)) > 0,
+    'running', upkeep_due(p_namespace) or cardinality(workers_gone(p_namespace, true)) > 0,
     'peers', coalesce((
       select json_agg(json_build_object(
         'incarnation', w.incarnation, 'pid', d.pid, 'bootId', d.boot_id,

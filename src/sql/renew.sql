@@ -79,7 +79,7 @@ begin
     'outcome', 'renewed',
     'leftMs', milliseconds_between(clock_after_wait(), v_until),
     'drain', v_worker.drain_requested_at is not null,
-    'running', v_low is not null or leases_exist(v_worker.namespace),
+    'running', v_low is not null or upkeep_due(v_worker.namespace),
     'held', coalesce((
       select json_agg(json_build_object('job', j.id, 'token', j.token, 'cancel', j.cancel_requested_at is not null))
       from job j

@@ -25,6 +25,8 @@ declare
   v_states text[];
   v_back uuid[];
   v_keys text[];
+  v_runs uuid[];
+  v_run_states text[];
   v_namespace text;
   v_text text;
 begin
@@ -54,7 +56,7 @@ begin
         or o.outcome in ('completed', 'cancelled', 'failed_finally')
         or (o.outcome = 'failed' and j.failures + 1 >= j.max_attempts))
     returning j.id, j.namespace, j.attempt, j.token, j.worker, j.started_at, j.failures, j.interruptions, j.progressed,
-              j.concurrency_key,
+              j.concurrency_key, j.run_id,
               case when j.cancel_requested_at is not null or o.outcome = 'cancelled' then 'cancelled'
                    when o.outcome = 'completed' then 'completed' else 'failed' end as status,
               o.n, o.outcome, o.value
@@ -77,12 +79,16 @@ begin
     from settled s
     group by s.namespace, s.status, s.worker
   )
-  select array_agg(s.n), array_agg(s.status), array_agg(s.concurrency_key) filter (where s.concurrency_key is not null), min(s.namespace)
-  into v_pairs, v_states, v_keys, v_namespace
+  select array_agg(s.n), array_agg(s.status), array_agg(s.concurrency_key) filter (where s.concurrency_key is not null), min(s.namespace),
+         array_agg(s.run_id) filter (where s.run_id is not null), array_agg(s.status) filter (where s.run_id is not null)
+  into v_pairs, v_states, v_keys, v_namespace, v_runs, v_run_states
   from settled s;
   for i in 1 .. coalesce(cardinality(v_pairs), 0) loop
     v_answers[v_pairs[i]] := v_states[i];
   end loop;
+  if v_runs is not null then
+    perform tally_ended(v_runs, v_run_states);
+  end if;
   if v_keys is not null then
     perform free_keys(v_namespace, v_keys);
   end if;

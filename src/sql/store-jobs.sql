@@ -23,6 +23,8 @@ declare
   v_lane bigint;
   v_one_type boolean := p_types[1] = all (p_types);
   v_stored uuid[];
+  v_run uuid;
+  v_target text;
 begin
   -- For one job without a query, which would cost as much as its own rows.
   if cardinality(p_inputs) = 1 then
@@ -41,19 +43,27 @@ begin
     v_policy := coalesce((p_options ->> 'onWorkerLost')::worker_lost_policy, v_policy);
     v_key := p_options ->> 'key';
     v_concurrency_key := p_options ->> 'concurrencyKey';
-    v_options := p_options - '{queue,priority,delayMs,at,maxAttempts,maxLost,onWorkerLost}'::text[];
+    v_run := (p_options ->> 'runId')::uuid;
+    v_target := p_options ->> 'target';
+    v_options := p_options - '{queue,priority,delayMs,at,maxAttempts,maxLost,onWorkerLost,runId,target}'::text[];
     v_at := greatest(v_now, coalesce((p_options ->> 'at')::timestamptz, v_now + milliseconds(coalesce((p_options ->> 'delayMs')::double precision, 0))));
   end if;
   if v_max_attempts < 1 or v_max_lost < 1 then
     raise exception using errcode = '23514',
       message = format('maxAttempts and maxLost are at least 1, got %s and %s', v_max_attempts, v_max_lost);
   end if;
+  if v_run is not null then
+    perform join_run(p_namespace, v_run);
+  end if;
+  if v_target !~ '^(machine|worker|label):.' then
+    raise exception using errcode = 'LH003', message = format('%s is no target: machine:ID, worker:ID or label:NAME', v_target);
+  end if;
   v_waits := v_at > v_now or v_max_lost <= 1;
   if v_one_type then
-    v_lane := lane_of(p_namespace, v_queue, p_types[1], v_priority);
-    perform know_lane(v_lane, p_namespace, v_queue, p_types[1], v_priority);
+    v_lane := lane_of(p_namespace, v_queue, p_types[1], v_priority, v_run, v_target);
+    perform know_lane(v_lane, p_namespace, v_queue, p_types[1], v_priority, v_run, v_target);
   else
-    perform know_lane(lane_of(p_namespace, v_queue, t.type, v_priority), p_namespace, v_queue, t.type, v_priority)
+    perform know_lane(lane_of(p_namespace, v_queue, t.type, v_priority, v_run, v_target), p_namespace, v_queue, t.type, v_priority, v_run, v_target)
     from (select distinct type from unnest(p_types) as type) as t;
   end if;
 
@@ -81,18 +91,26 @@ begin
 
   -- One statement: for a single job the start of a second one would cost as much as this does.
   with detail as (
-    insert into job_detail (job_id, created_at, run_at, priority, max_attempts, max_lost, on_worker_lost, namespace, queue, type, input, options)
-    select v_stored[j.n], v_now, v_at, v_priority, v_max_attempts, v_max_lost, v_policy, p_namespace, v_queue, j.type, j.input::jsonb, v_options
+    insert into job_detail (job_id, created_at, run_at, priority, max_attempts, max_lost, on_worker_lost, namespace, queue, type, input, options,
+                            run_id, target)
+    select v_stored[j.n], v_now, v_at, v_priority, v_max_attempts, v_max_lost, v_policy, p_namespace, v_queue, j.type, j.input::jsonb, v_options,
+           v_run, v_target
     from unnest(p_types, p_inputs) with ordinality as j (type, input, n)
     where v_stored[j.n] is not null
   )
-  insert into job (id, lane, place, run_at, max_attempts, max_lost, priority, on_worker_lost, namespace, concurrency_key)
-  select v_stored[j.n], case when v_one_type then v_lane else lane_of(p_namespace, v_queue, j.type, v_priority) end,
+  insert into job (id, lane, place, run_at, max_attempts, max_lost, priority, on_worker_lost, namespace, concurrency_key, run_id)
+  select v_stored[j.n], case when v_one_type then v_lane else lane_of(p_namespace, v_queue, j.type, v_priority, v_run, v_target) end,
          case when not v_waits then v_places[j.n] end, v_at, v_max_attempts, v_max_lost, v_priority, v_policy, p_namespace,
-         v_concurrency_key
+         v_concurrency_key, v_run
   from unnest(p_types) with ordinality as j (type, n)
   where v_stored[j.n] is not null;
 
+  if v_run is not null then
+    insert into run_tally (run_id, jobs, filled_at) values (v_run, cardinality(v_stored), v_now);
+  end if;
+  if v_target is not null then
+    perform take_aim(p_namespace, v_stored);
+  end if;
   if p_hint then
     -- The same hint twice in a transaction is sent once.
     perform hint(p_namespace, 'pending:' || v_queue);

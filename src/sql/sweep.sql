@@ -1,5 +1,6 @@
 -- One pass of recovery: writes the tick, ends workers whose lease has lapsed (layer 4) or whose reserved connection is gone
--- (layer 3), and takes back the jobs of every worker that has ended or is missing, at most p_limit of them.
+-- (layer 3), and takes back the jobs of every worker that has ended or is missing, at most p_limit of them. Then it looks after runs
+-- and after aimed jobs whose target is away.
 --
 -- p_worker asks as a candidate: the leader does the pass; a deputy only watches connections and becomes leader when the
 -- leader has been silent for two sweeps; everybody else is told so. Without p_worker (an operator, a cron) the pass is
@@ -27,6 +28,7 @@ declare
   v_next_ms bigint;
   v_compare boolean;
   v_running boolean;
+  v_more boolean := false;
 begin
   perform guard();
   if p_worker is not null and exists (
@@ -44,7 +46,7 @@ begin
     perform touch_tick(0, p_clock_stepped);
   end if;
   if v_role = 'none' then
-    return json_build_object('role', v_role, 'running', leases_exist(p_namespace), 'ended', v_ended, 'machines', '{}'::text[],
+    return json_build_object('role', v_role, 'running', upkeep_due(p_namespace), 'ended', v_ended, 'machines', '{}'::text[],
       'recovered', '[]'::json, 'more', false, 'nextMs', null, 'databaseMs', (extract(epoch from v_now) * 1000)::bigint);
   end if;
   select * into v_tick from tick;
@@ -91,9 +93,11 @@ begin
     into v_back, v_count
     from take_back(p_namespace, v_gone, p_limit) t;
     perform free_idle_keys(p_namespace);
+    v_more := sweep_runs(p_namespace);
+    v_more := sweep_aims(p_namespace, p_limit, v_compare) or v_more;
   end if;
 
-  v_running := leases_exist(p_namespace);
+  v_running := upkeep_due(p_namespace);
   if p_worker is not null and not v_running then
     -- It stops now, so its part is free for whoever begins first.
     perform resign_sweepers(array[p_worker]);
@@ -110,7 +114,7 @@ begin
     'ended', v_ended,
     'machines', array(select distinct machine_id from worker where incarnation = any (v_ended)),
     'recovered', coalesce(v_back, '[]'),
-    'more', coalesce(v_count, 0) >= p_limit,
+    'more', coalesce(v_count, 0) >= p_limit or v_more,
     'nextMs', v_next_ms,
     'databaseMs', (extract(epoch from v_now) * 1000)::bigint
   );

@@ -70,6 +70,9 @@ begin
 
     if v_status in ('failed', 'cancelled') then
       delete from job where id = j.id;
+      if j.run_id is not null then
+        perform tally_ended(array[j.run_id], array[v_status::text]);
+      end if;
     else
       update job
       set status = v_status, lost = v_lost, interruptions = v_interruptions, token = null, place = null

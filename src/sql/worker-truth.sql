@@ -29,6 +29,7 @@ select
   w.ended_at,
   w.drain_requested_at,
   d.end_reason,
+  d.run_id,
   least(w.until, clock() + milliseconds(w.span_ms)) as lease_expires_at,
   judged_after(w.until, w.span_ms, w.writable_mark_ms, tick) as judged_after,
   w.ended_at is null and w.until > clock() as lease_holds,

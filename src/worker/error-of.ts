@@ -2,7 +2,9 @@ import {
   DatabaseReadOnlyError,
   DatabaseUnreachableError,
   DatabaseUnsafeError,
+  NotFoundError,
   PermissionDeniedError,
+  RunTerminalError,
   SchemaNewerError,
   SchemaOutdatedError,
   UsageError,
@@ -18,6 +20,8 @@ export function errorOf(data: { code: string; message: string; hint: string | un
     SchemaOutdatedError,
     SchemaNewerError,
     UsageError,
+    NotFoundError,
+    RunTerminalError,
   ].find((Class) => new Class('').code === data.code)
   return Known === undefined
     ? new Error(data.message)

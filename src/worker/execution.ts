@@ -30,7 +30,14 @@ import {
 } from '../errors.ts'
 import { sleep } from '../clock.ts'
 import { classifyFailure, type Database } from '../db/connect.ts'
-import { type ClaimedJob, enqueueChild, type FencedAnswer, type Outcome } from '../sql/protocol.ts'
+import {
+  type ClaimedJob,
+  cost,
+  type CostSum,
+  enqueueChild,
+  type FencedAnswer,
+  type Outcome,
+} from '../sql/protocol.ts'
 import type { FencedWrites } from './fenced-writes.ts'
 
 /** Which attempt the code that is running belongs to, so that an error outside its promise can be attributed. */
@@ -55,6 +62,8 @@ export interface ExecutionHost {
   /** Time during which this process was not frozen, in milliseconds. */
   awakeMs(): number
   shutdownDeadline(): Date | null
+  /** An attempt of this run has reported what it costs. */
+  costReported(runId: string): void
 }
 
 export interface Ending {
@@ -81,6 +90,7 @@ export class Execution {
   /** An error outside its promise was attributed to this attempt: it has failed, whatever its handler still returns. */
   strayError: Error | null = null
   #endStray: (() => void) | null = null
+  #cost: CostSum = { tokens: 0, usd: 0 }
   /** Resolves when the attempt is out of its worker's hands: its outcome is on its way. */
   readonly left: Promise<void>
   leave: () => void = () => undefined
@@ -215,6 +225,14 @@ export class Execution {
     }
   }
 
+  /** Adds to what this attempt has cost. Sent as a sum, so that one whose fate is unknown can be sent again. */
+  async cost(more: CostSum): Promise<FencedAnswer> {
+    const nanodollars = Math.round((this.#cost.usd + more.usd) * 1e9)
+    this.#cost = { tokens: this.#cost.tokens + more.tokens, usd: nanodollars / 1e9 }
+    const sum = this.#cost
+    return this.#untilKnown(() => cost(this.host.db, this.fence, sum))
+  }
+
   /** Before every act of a handler: whether it may still act. */
   guard(what: string): void {
     this.host.checkFence(this)
@@ -227,6 +245,15 @@ export class Execution {
     }
   }
 
+  throwIfAborted(hint: string): void {
+    if (this.aborted === null) return
+    throw new AttemptAbortedError(
+      this.aborted,
+      `attempt ${this.job.attempt} was told to stop: ${this.aborted}.`,
+      { hint },
+    )
+  }
+
   refused(what: string): LeaseLostError {
     this.abort('lease_lost', 'the database has given the job to somebody else')
     return new LeaseLostError(
@@ -235,10 +262,14 @@ export class Execution {
   }
 
   /** A checkpoint whose fate is unknown is written again: it is the same value under the same token. */
-  async checkpoint(value: string): Promise<FencedAnswer> {
+  checkpoint(value: string): Promise<FencedAnswer> {
+    return this.#untilKnown(() => this.host.writes.checkpoint(this.fence, value))
+  }
+
+  async #untilKnown(write: () => Promise<FencedAnswer>): Promise<FencedAnswer> {
     for (let pauseMs = 100; ; pauseMs = Math.min(2_000, pauseMs * 2)) {
       try {
-        return await this.host.writes.checkpoint(this.fence, value)
+        return await write()
       } catch (error) {
         if (classifyFailure(error) !== 'unknown') throw error
         await sleep(pauseMs, this.signal)
@@ -270,6 +301,10 @@ class Context implements JobContext {
 
   get type(): string {
     return this.#execution.job.type
+  }
+
+  get runId(): string | null {
+    return this.#execution.job.runId ?? null
   }
 
   get attempt(): number {
@@ -323,13 +358,28 @@ class Context implements JobContext {
     if (answer === 'lease_lost') throw execution.refused('the checkpoint was refused')
     execution.progressedAwakeMs = execution.host.awakeMs()
     if (answer === 'cancelling') execution.abort('cancelled', 'cancel was asked')
-    if (execution.aborted !== null) {
-      throw new AttemptAbortedError(
-        execution.aborted,
-        `attempt ${execution.job.attempt} was told to stop: ${execution.aborted}.`,
-        { hint: 'The checkpoint was kept.' },
+    execution.throwIfAborted('The checkpoint was kept.')
+  }
+
+  readonly cost = async ({
+    tokens = 0,
+    usd = 0,
+  }: {
+    tokens?: number
+    usd?: number
+  }): Promise<void> => {
+    const execution = this.#execution
+    execution.guard('ctx.cost')
+    if (!Number.isSafeInteger(tokens) || tokens < 0 || !Number.isFinite(usd) || usd < 0) {
+      throw new UsageError(
+        `ctx.cost takes a whole number of tokens and an amount of USD, neither below 0, got ${tokens} and ${usd}.`,
       )
     }
+    const answer = await execution.cost({ tokens, usd })
+    if (answer === 'lease_lost') throw execution.refused('the cost was refused')
+    if (execution.job.runId !== undefined) execution.host.costReported(execution.job.runId)
+    if (answer === 'cancelling') execution.abort('cancelled', 'cancel was asked')
+    execution.throwIfAborted('The cost was kept.')
   }
 
   readonly progress = (done: number, total?: number, message?: string): void => {

@@ -68,6 +68,7 @@ export class LaneMarks {
       if (head !== null) this.#near.set(lane, head - 1)
     }
     if (reach !== 'near') {
+      this.#forgetLanesBut(seen.lanes)
       // Of two, the faster: one that was held up by something else does not put off the next ones.
       const thisMs = times.nowMs - times.sentMs
       const tookMs = Math.min(thisMs, this.#lastTookMs)
@@ -91,6 +92,14 @@ export class LaneMarks {
     this.#waitsFor = null
     this.#lastEnd = 0
     this.#nextWholeMs = -Infinity
+  }
+
+  /** Lanes of runs come and go. Should one come back, it is looked at from the beginning. */
+  #forgetLanesBut(lanes: readonly number[]): void {
+    if (this.#near.size === 0) return
+    const known = new Set(lanes)
+    for (const marks of [this.#near, this.#safe])
+      for (const lane of marks.keys()) if (!known.has(lane)) marks.delete(lane)
   }
 
   #raiseSafe(seen: SeenLanes): void {

@@ -24,6 +24,8 @@ import { listenTo } from '../sql/listen.ts'
 export interface PickUpEvents {
   /** Jobs may wait in this queue; `*` for any. */
   hint(queue: string): void
+  /** This run has ended. */
+  runEnded(runId: string): void
   /** The connection is gone, and hints with it. */
   lost(): void
 }
@@ -80,7 +82,9 @@ export class PickUpConnection implements Database {
     client.on('error', () => this.#drop(client))
     client.on('end', () => this.#drop(client))
     client.on('notification', ({ payload = '' }) => {
-      this.#events.hint(payload.slice(payload.indexOf(':') + 1))
+      const detail = payload.slice(payload.indexOf(':') + 1)
+      if (payload.startsWith('run:')) this.#events.runEnded(detail)
+      else this.#events.hint(detail)
     })
     try {
       const db = useExecutor(client, this.#options.schema)

@@ -5,6 +5,7 @@
  *     first signal   graceful stop, exit 0             second: abort, release, exit       third: exit at once
  *     an uncaught error or rejection: the job it belongs to fails, the others go back, exit 1
  *     the worker is stuck: its jobs go back, charged as lost, as none is to blame; exit 1
+ *     the run that the worker is aimed at has ended: the same as a first signal
  *     whatever hangs: exit 1 at the hard exit, counted from the first signal
  */
 import { constants } from 'node:os'
@@ -87,6 +88,12 @@ export function guardProcess(
   }
 
   worker.mayEndProcess = true
+  worker.stopAfterRun = async (stop) => {
+    if (ending) return
+    ending = true
+    hardExit()
+    await finish(worker.stop({ ...stop, onReleased }))
+  }
   const unhear = worker.on('worker.stuck', ({ part }) => {
     if (ending) return
     ending = true

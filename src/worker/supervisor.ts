@@ -4,6 +4,7 @@
  *
  *     child exits ── it had stopped cleanly ──▶ nothing to report
  *          └─────── else ─▶ report (layer 1) ─▶ restart after a back-off: 0.5 s, doubling to 30 s, anew after a minute of life
+ *          └── its run has ended ─▶ not started again; when all have left for that, `runEnded` resolves
  *
  * Children run in sessions of their own, so a terminal's Ctrl-C reaches them once, through here. A child whose supervisor is gone (its
  * IPC channel closes, also by SIGKILL) stops gracefully by itself. Reports that the database can't take are tried for a while; layers
@@ -57,6 +58,8 @@ export type SupervisorEvent =
 /** What a worker process tells its supervisor. */
 export type ChildMessage =
   | { readonly type: 'registered'; readonly incarnation: string; readonly id: string }
+  /** The run that it is aimed at has ended, and so will it. */
+  | { readonly type: 'run_ended' }
   | { readonly type: 'stopped' }
 
 interface Child {
@@ -65,6 +68,7 @@ interface Child {
   readonly startedMs: number
   readonly incarnations: Set<string>
   clean: boolean
+  runEnded: boolean
 }
 
 const BACKOFF_MS_MIN = 500
@@ -81,6 +85,11 @@ export class Supervisor {
   readonly #restarts = new Set<Promise<void>>()
   readonly #stopped = new AbortController()
   #kill: NodeJS.Timeout | null = null
+  #resolveRunEnded: () => void = () => undefined
+  /** Resolves when every child has left because its run has ended. */
+  readonly runEnded: Promise<void> = new Promise((resolve) => {
+    this.#resolveRunEnded = resolve
+  })
 
   constructor(options: SupervisorOptions) {
     this.#options = options
@@ -126,6 +135,7 @@ export class Supervisor {
       startedMs: elapsedMs(),
       incarnations: new Set(),
       clean: false,
+      runEnded: false,
       process: spawn(program, args, {
         env: { ...this.#options.env, LEASEHOLD_SUPERVISED: '1' },
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
@@ -139,6 +149,8 @@ export class Supervisor {
       if (message.type === 'registered') {
         child.incarnations.add(message.incarnation)
         this.#emit({ kind: 'child.ready', slot, pid, workerId: message.id })
+      } else if (message.type === 'run_ended') {
+        child.runEnded = true
       } else {
         child.clean = true
       }
@@ -163,14 +175,16 @@ export class Supervisor {
       exitedMs - child.startedMs > STABLE_MS ? 0 : (this.#failures.get(child.slot) ?? 0)
     this.#failures.set(child.slot, failures + 1)
     const stopping = this.#stopped.signal.aborted
-    const restartInMs = stopping ? null : Math.min(BACKOFF_MS_MAX, BACKOFF_MS_MIN * 2 ** failures)
+    const over = child.runEnded && exitCode === 0
+    const restartInMs =
+      stopping || over ? null : Math.min(BACKOFF_MS_MAX, BACKOFF_MS_MIN * 2 ** failures)
     this.#emit({
       kind: 'child.exited',
       slot: child.slot,
       pid: child.process.pid ?? 0,
       exitCode,
       signal,
-      clean: child.clean,
+      clean: child.clean || over,
       restartInMs,
     })
     const reported = child.clean
@@ -181,6 +195,7 @@ export class Supervisor {
       if (!this.#stopped.signal.aborted) this.#spawn(child.slot)
     }
     await reported
+    if (over && this.#children.size === 0 && this.#restarts.size <= 1) this.#resolveRunEnded()
   }
 
   async #report(

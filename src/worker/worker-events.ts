@@ -3,6 +3,8 @@
  * listener that throws is reported as a process warning and hurts neither the worker nor the other listeners.
  */
 
+import type { RunStatus } from '../domain/states.ts'
+
 export interface WorkerEvents {
   'worker.started': {
     workerId: string
@@ -18,6 +20,7 @@ export interface WorkerEvents {
   'worker.offline': { workerIds: readonly string[]; layer: number | null }
   'worker.degraded': { reason: string }
   'worker.stuck': { part: 'claims' | 'event_loop'; forMs: number }
+  'run.ended': { runId: string; status: RunStatus | 'not_found'; running: number }
   'job.picked_up': { jobId: string; type: string; queue: string; attempt: number }
   'job.completed': {
     jobId: string
@@ -74,6 +77,7 @@ export const EVENT_LEVELS: Readonly<Record<WorkerEventName, 'debug' | 'info' | '
     'worker.offline': 'warn',
     'worker.degraded': 'warn',
     'worker.stuck': 'error',
+    'run.ended': 'info',
     'job.picked_up': 'info',
     'job.completed': 'info',
     'job.failed': 'warn',

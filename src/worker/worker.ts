@@ -25,7 +25,8 @@ import {
   wentUnanswered,
 } from '../db/connect.ts'
 import { ensureSchema } from '../db/migrate.ts'
-import type { AbortReason } from '../domain/states.ts'
+import type { AbortReason, RunStatus } from '../domain/states.ts'
+import { formatTarget } from '../domain/target.ts'
 import { UsageError } from '../errors.ts'
 import {
   claim,
@@ -46,6 +47,7 @@ import { Lifeline } from './lifeline.ts'
 import type { FromLifeline } from './lifeline-messages.ts'
 import { Outbox } from './outbox.ts'
 import { PickUpConnection } from './pick-up-connection.ts'
+import { RunJudge } from './run-judge.ts'
 import { Spool, spoolDirectory } from './spool.ts'
 import {
   type Logger,
@@ -72,6 +74,10 @@ export interface WorkerOptions extends Partial<WorkerSettings> {
   readonly logger?: Logger
   /** Name of what this process is, as shown in the registry. Default `worker`. */
   readonly kind?: string
+  /** Id of the run whose jobs alone it takes. It stops by itself once that has ended. */
+  readonly run?: string
+  /** What then becomes of the jobs that it runs: it lets them `finish`, or aborts and gives them back. Default `finish`. */
+  readonly onRunEnd?: 'finish' | 'release'
 }
 
 export interface StopOptions {
@@ -128,6 +134,8 @@ const SPOOL_LOOK_MS = 1_000
 const TAKE_OVER_MS_MAX = 5_000
 /** An attempt's last progress and log lines go before its outcome, but don't keep it from being safe for longer than this. */
 const LAST_REPORTS_MS_MAX = 1_000
+/** A stop ends the run whose last job it ended; the sweep would, but this may have been the last worker. */
+const LAST_JUDGEMENT_MS_MAX = 500
 
 export class Worker implements AsyncDisposable {
   readonly settings: WorkerSettings
@@ -140,6 +148,8 @@ export class Worker implements AsyncDisposable {
   readonly #hooks: ShutdownHook[] = []
   /** Set before `start` by whoever guards a process that is the worker's own: it may be ended when it is stuck. */
   mayEndProcess = false
+  /** How it stops when its run has ended. Set by whoever guards a process that then ends too. */
+  stopAfterRun: (options: StopOptions) => Promise<void> = (options) => this.stop(options)
   #run: Running | null = null
   #stopping: Promise<void> | null = null
 
@@ -154,6 +164,8 @@ export class Worker implements AsyncDisposable {
       labels: _l,
       logger,
       kind: _k,
+      run: _r,
+      onRunEnd: _e,
       ...settings
     } = options
     parseDatabaseUrl(databaseUrl)
@@ -239,6 +251,7 @@ export class Worker implements AsyncDisposable {
         bus: this.#bus,
         enter: (state, reason) => this.#enter(state, reason),
         mayEndProcess: this.mayEndProcess,
+        runIsOver: (stop) => void this.stopAfterRun(stop),
         giveUp: (execution, deafForMs) => {
           const error = new Error(`${execution.job.type} ignored its signal for ${deafForMs} ms`)
           void this.blame(execution, error, () => endProcess(1)).then(() => endProcess(1))
@@ -320,6 +333,8 @@ interface RunningOptions {
   readonly bus: WorkerEventBus
   readonly enter: (state: WorkerState, reason: string) => void
   readonly mayEndProcess: boolean
+  /** The run that it is aimed at has ended, and nothing of it is left here that should not be released. */
+  readonly runIsOver: (stop: StopOptions) => void
   /** A handler that ignores its signal has to be ended, and only the end of the process can. */
   readonly giveUp: (execution: Execution, deafForMs: number) => void
 }
@@ -336,13 +351,17 @@ class Running implements ExecutionHost {
   readonly #outbox: Outbox
   readonly #lifeline: Lifeline
   readonly #pickUp: PickUpConnection
+  readonly #judge: RunJudge
   readonly #types: readonly string[]
+  readonly #machineId: string
   readonly #marginMs: number
   readonly #onOutage: 'continue' | 'abort'
   readonly #ready = deferred()
   /** False while an incarnation is over and the next has not registered. */
   #live = false
   #draining = false
+  /** The run that it is aimed at has ended: nothing more is claimed. */
+  #runEnded = false
   #claiming = false
   #wanted = false
   #alone = false
@@ -381,6 +400,7 @@ class Running implements ExecutionHost {
     this.#onOutage =
       parseDatabaseUrl(options.options.databaseUrl).hosts.length === 1 ? 'continue' : 'abort'
     this.#types = [...options.definitions.keys()]
+    this.#machineId = options.options.machineId ?? ownMachineId()
     const connect = {
       databaseUrl: options.options.databaseUrl,
       ...(options.options.schema === undefined ? {} : { schema: options.options.schema }),
@@ -395,7 +415,13 @@ class Running implements ExecutionHost {
           this.#lifeline.send({ type: 'watch' })
         }, WATCH_AFTER_MS)
       },
+      runEnded: (runId) => {
+        if (runId === options.options.run) this.#judge.touch(runId)
+      },
       lost: () => this.wake(),
+    })
+    this.#judge = new RunJudge(this.db, options.namespace, (runId, status) => {
+      if (runId === options.options.run) this.#hearOfRun(status)
     })
     this.writes = new FencedWrites(this.db, (token, answer) => {
       const execution = this.executions.get(token)
@@ -426,7 +452,7 @@ class Running implements ExecutionHost {
           : 'abort',
         mayEndProcess: options.mayEndProcess,
         identity: {
-          machineId: options.options.machineId ?? ownMachineId(),
+          machineId: this.#machineId,
           hostname: hostname(),
           pid: process.pid,
           bootId: null,
@@ -440,6 +466,7 @@ class Running implements ExecutionHost {
           queues: options.queues,
           types: this.#types,
           labels: options.options.labels ?? [],
+          ...(options.options.run === undefined ? {} : { runId: options.options.run }),
           leaseMs: options.settings.leaseMs,
           renewMs: options.settings.renewMs,
           idleBeatMs: options.settings.idleBeatMs,
@@ -461,6 +488,7 @@ class Running implements ExecutionHost {
     await this.#lifeline.terminate()
     await this.#outbox.close()
     await this.#pickUp.close()
+    this.#judge.close()
     await this.db.close().catch(() => undefined)
   }
 
@@ -482,6 +510,7 @@ class Running implements ExecutionHost {
     return (
       this.#live &&
       !this.#draining &&
+      !this.#runEnded &&
       !this.#claimsWait &&
       this.#lifeline.read('connected') === 1 &&
       this.#lifeline.read('fenced') === 0 &&
@@ -519,6 +548,7 @@ class Running implements ExecutionHost {
         }
         this.#alone = answer.alone
         this.#drained = answer.drain
+        if (answer.run !== null) this.#hearOfRun(answer.run)
         if (answer.running) this.#lifeline.send({ type: 'watch' })
         // More may wait when everything that was asked for came; otherwise a hint, the next due job or the poll tells.
         if (answer.jobs.length === want && want > 0) this.#wanted = true
@@ -552,6 +582,8 @@ class Running implements ExecutionHost {
         queues: this.#o.queues,
         types: this.#types,
         marks,
+        runId: this.#o.options.run ?? null,
+        targets: this.#targets(),
         limitMs: Math.max(CLAIM_LIMIT_MS_MIN, this.#o.settings.renewMs / 2),
       })
       this.#openClaim = null
@@ -572,6 +604,16 @@ class Running implements ExecutionHost {
     }
   }
 
+  /** What this worker is, as jobs may be aimed at it. */
+  #targets(): string[] {
+    const labels = this.#o.options.labels ?? []
+    return [
+      formatTarget({ machine: this.#machineId }),
+      formatTarget({ worker: this.workerId ?? '' }),
+      ...labels.map((label) => formatTarget({ label })),
+    ]
+  }
+
   #lookWideIn(inMs: number): void {
     this.#nextWide ??= setTimeout(() => {
       this.#nextWide = null
@@ -585,7 +627,36 @@ class Running implements ExecutionHost {
     // While it holds jobs it looks as often as it renews: a hint can be lost with its connection, and nothing else tells.
     const beatMs = this.executions.size > 0 ? Math.min(renewMs, idleBeatMs) : idleBeatMs
     const poll = this.#alone ? 1_000 : this.#pickUp.listening ? beatMs : pollMs
-    this.#nextPoll = setTimeout(() => this.wake(), Math.max(1, Math.min(poll, nextDueMs ?? poll)))
+    this.#nextPoll = setTimeout(
+      () => {
+        this.wake()
+        // One that is aimed and full claims nothing, and so would not hear that its run has ended.
+        if (this.#o.options.run === undefined || this.#wants() > 0) return
+        this.#judge.touch(this.#o.options.run)
+        this.#schedulePoll(null)
+      },
+      Math.max(1, Math.min(poll, nextDueMs ?? poll)),
+    )
+  }
+
+  /** What the run is that this worker is aimed at. Once it has ended, so does the worker. */
+  #hearOfRun(status: RunStatus | 'not_found'): void {
+    const { bus, enter, options } = this.#o
+    if (status === 'active' || this.#runEnded || this.#draining) return
+    this.#runEnded = true
+    const reason = `its run ${status === 'not_found' ? 'is gone' : `ended as ${status}`}`
+    bus.emit('run.ended', { runId: options.run ?? '', status, running: this.executions.size })
+    this.#giveBackAhead()
+    if (options.onRunEnd === 'release' || this.executions.size === 0) {
+      this.#o.runIsOver({ reason, graceMs: 0 })
+      return
+    }
+    enter('draining', reason)
+    this.#lifeline.write('draining', 1)
+    this.#lifeline.send({ type: 'renew' })
+    void Promise.all([...this.executions.values()].map((execution) => execution.left)).then(() =>
+      this.#o.runIsOver({ reason }),
+    )
   }
 
   // ── running ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -596,6 +667,7 @@ class Running implements ExecutionHost {
       !this.#o.definitions.has(job.type) ||
       !this.#live ||
       this.#draining ||
+      this.#runEnded ||
       incarnation !== this.incarnation
     ) {
       this.#giveBack(job)
@@ -662,7 +734,10 @@ class Running implements ExecutionHost {
     this.#startNext()
     this.wake()
     if (this.executions.size === 0 && !this.#live) this.#lifeline.send({ type: 'reincarnate' })
-    if (ending !== null && answer !== null) this.#announce(execution, ending, await answer, tookMs)
+    if (ending === null || answer === null) return
+    const said = await answer
+    if (job.runId !== undefined) this.#judge.touch(job.runId)
+    this.#announce(execution, ending, said, tookMs)
   }
 
   /** Delivers what processes that are gone have left on disk. */
@@ -763,6 +838,10 @@ class Running implements ExecutionHost {
 
   awakeMs(): number {
     return this.#lifeline.read('awakeMs')
+  }
+
+  costReported(runId: string): void {
+    this.#judge.touch(runId)
   }
 
   shutdownDeadline(): Date | null {
@@ -910,6 +989,9 @@ class Running implements ExecutionHost {
         }
         break
       case 'refused':
+        // An incarnation after the first, for a run that ended meanwhile.
+        if (this.workerId !== null && this.#o.options.run !== undefined)
+          this.#judge.touch(this.#o.options.run)
         this.#ready.reject(errorOf(message.error))
         break
       case 'ended':
@@ -1048,6 +1130,8 @@ class Running implements ExecutionHost {
     const flushedMs = elapsedMs()
     await this.#claimCut()
     await this.#outbox.flushed(this.#stuck ? STUCK_FLUSH_MS : Math.max(200, leftMs()))
+    await atMost(this.#judge.settled(), LAST_JUDGEMENT_MS_MAX)
+    this.#judge.close()
     this.#phase('flushing', flushedMs)
 
     const { released, error } = await this.#lifeline.end(

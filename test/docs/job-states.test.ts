@@ -57,6 +57,25 @@ async function after(
   return one
 }
 
+/** A job that waits in a run in which too many have failed, before anybody has judged that. */
+async function waitingInRun(p: Protocol): Promise<Case> {
+  const f = p.in(`case-${(namespaces += 1)}`)
+  const { id } = await f.createRun({ maxFailed: 0 })
+  await f.enqueue(1, { runId: id })
+  const worker = await f.register()
+  await f.settle(heldOf(await f.claim(worker)), ['failed_finally'], [ERROR])
+  const [job = ''] = await f.enqueue(1, { runId: id })
+  return { p, f, job, worker, held: { job, token: NEVER } }
+}
+
+async function withRunOf(
+  { f, job }: Case,
+  act: (runId: string) => Promise<unknown>,
+): Promise<void> {
+  const { runId } = await f.job(job)
+  if (runId !== null) await act(runId)
+}
+
 const cancel = (one: Case): Promise<unknown> => one.f.cancel([one.job])
 
 /** Situations that decide differently, by what they are. */
@@ -70,6 +89,10 @@ const SITUATIONS: Record<string, (p: Protocol) => Promise<Case>> = {
       ({ p: all }) => all.lapse(),
       ({ f }) => f.sweep(),
     ),
+  'waits in a run that has to end': waitingInRun,
+  'waits for a target that is offline': (p) =>
+    waiting(p, { target: 'machine:none', ifOffline: 'fail' }),
+  'is held in a run that has to end': (p) => after(waitingInRun(p), ({ f, job }) => f.hold([job])),
   'runs, budgets fresh': running,
   'runs, the last failure': (p) => running(p, { maxAttempts: 1 }),
   'runs, the last chance': (p) => running(p, { maxLost: 1 }),
@@ -119,6 +142,9 @@ const ACTS: Record<string, ((one: Case) => Promise<unknown>)[]> = {
   resume: [({ f, job }) => f.resume([job])],
   retry: [({ f, job }) => f.retry([job])],
   release_jobs: [({ f, job }) => f.releaseJobs([job])],
+  end_run: [(one) => withRunOf(one, (runId) => one.f.endRun(runId, 'error'))],
+  judge_runs: [(one) => withRunOf(one, (runId) => one.f.judge(runId))],
+  update_run: [(one) => withRunOf(one, (runId) => one.f.updateRun(runId, null, true))],
   release_stuck: [({ p, f }) => p.lapse().then(() => f.releaseStuck(1_000))],
   sweep: [({ p, f }) => p.lapse().then(() => f.sweep())],
   report_death: [({ f, worker }) => f.reportDeath({}, 1, [worker])],
@@ -142,6 +168,8 @@ const CHANGES_NO_STATUS = [
   'checkpoint',
   'progress',
   'log',
+  'cost',
+  'create_run',
   'drain_workers',
 ]
 

@@ -2,7 +2,8 @@
  * Marks let a claim start where the last one found its first job; this proves that they let it skip nothing.
  *
  * Method: enqueuers commit late, in any order, or not at all, with savepoints rolled back and some jobs delayed; workers of several lanes
- * complete, release, fail and vanish; one transaction pins the horizon and another writes for seconds. Looks from the very beginning,
+ * complete, release, fail and vanish; some jobs belong to runs, which end all the while and whose lanes then go, or are aimed at workers
+ * with a label; one transaction pins the horizon and another writes for seconds. Looks from the very beginning,
  * the backstop, happen only when a worker starts. At the end every committed job must have been taken by claims that start at
  * marks. The same with wide claims switched off, and workers that never start anew, must skip jobs, or the test would see nothing.
  *
@@ -42,6 +43,8 @@ async function storm(wide: boolean): Promise<{ committed: number; skipped: numbe
     performance.now() - lastNewsMs >= QUIET_MS &&
     (!wide || WORKERS.every((number) => (wideSince.get(number) ?? 0) >= QUIET_WIDE_CLAIMS))
   const enqueuing = { done: false }
+  /** Runs that jobs may be put into, the oldest first. */
+  const runs: string[] = []
   const pin = await p.session()
   await pin.query('begin isolation level repeatable read')
   await pin.query('select count(*) from %s.job')
@@ -60,7 +63,15 @@ async function storm(wide: boolean): Promise<{ committed: number; skipped: numbe
           await session.query('rollback to savepoint s')
         }
         const delayMs = some(8) === 0 ? some(600) : 0
-        const options = { queue, priority: some(3), delayMs, maxAttempts: 99, maxLost: 99 }
+        const options = {
+          queue,
+          priority: some(3),
+          delayMs,
+          maxAttempts: 99,
+          maxLost: 99,
+          ...(some(3) === 0 ? { runId: runs[some(runs.length)] } : {}),
+          ...(some(5) === 0 ? { target: 'label:some' } : {}),
+        }
         mine.push(...(await session.enqueue(1 + some(4), options, type)))
       }
       // The point of it: others draw later places and commit first.
@@ -83,6 +94,18 @@ async function storm(wide: boolean): Promise<{ committed: number; skipped: numbe
       await after(900)
       await session.commit()
       await after(300)
+    }
+  }
+
+  /** Ends runs that nobody picks any more, and clears those that hold nothing, so that lanes come and go. */
+  async function runner(): Promise<void> {
+    while (!enqueuing.done || !finished()) {
+      if (busy()) runs.push((await p.createRun({ rest: 'keep' })).id)
+      const ending = runs.length > 4 ? runs.shift() : undefined
+      await after(300)
+      if (ending !== undefined) await p.endRun(ending, 'archived')
+      await p.sweep()
+      if (!wide && !busy()) return
     }
   }
 
@@ -115,6 +138,7 @@ async function storm(wide: boolean): Promise<{ committed: number; skipped: numbe
         want: 1 + some(8),
         queues: number % 3 === 0 ? ['a'] : QUEUES,
         types: number % 4 === 0 ? ['y'] : TYPES,
+        targets: number % 2 === 0 ? [] : ['label:some'],
         marks: from,
       })
       if (answer.outcome !== 'claimed') throw new Error('nobody has ended this worker')
@@ -144,7 +168,9 @@ async function storm(wide: boolean): Promise<{ committed: number; skipped: numbe
     }
   }
 
+  for (let n = 0; n < 3; n += 1) runs.push((await p.createRun({ rest: 'keep' })).id)
   await Promise.all([
+    runner(),
     Promise.all(Array.from({ length: 8 }, enqueuer)).then(() => (enqueuing.done = true)),
     unrelatedWriter(),
     sweeper(),
@@ -153,6 +179,8 @@ async function storm(wide: boolean): Promise<{ committed: number; skipped: numbe
   await pin.query('commit')
   const skipped = [...committed].filter((id) => !done.has(id)).length
   expect([...done].filter((id) => !committed.has(id))).toEqual([])
+  const gone = await p.db.rows('select from %s.run where emptied_at is not null')
+  if (wide) expect(gone.length, 'runs whose lanes went meanwhile').toBeGreaterThan(0)
   return { committed: committed.size, skipped }
 }
 

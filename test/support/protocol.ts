@@ -7,6 +7,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { afterEach, expect, onTestFinished } from 'vitest'
+import type { RunDocument } from '../../src/client/documents.ts'
 import { connectOne, type Database, useExecutor } from '../../src/db/connect.ts'
 import { call } from '../../src/sql/call.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
@@ -66,6 +67,7 @@ export interface ClaimAnswer {
   readonly alone: boolean
   readonly running: boolean
   readonly nextDueMs: number | null
+  readonly run: string | null
   readonly jobs: ClaimedJob[]
 }
 
@@ -110,6 +112,8 @@ export interface JobDocument {
   readonly state: string
   readonly queue: string
   readonly type: string
+  readonly runId: string | null
+  readonly target: string | null
   readonly priority: number
   readonly input: unknown
   readonly result: unknown
@@ -164,6 +168,8 @@ export interface RegisterOptions {
   readonly concurrency?: number
   readonly queues?: string[]
   readonly types?: string[]
+  readonly labels?: string[]
+  readonly runId?: string
   readonly direct?: boolean
 }
 
@@ -172,6 +178,9 @@ export interface ClaimOptions {
   readonly want?: number
   readonly queues?: string[]
   readonly types?: string[]
+  /** Take the jobs of this run alone. */
+  readonly runId?: string
+  readonly targets?: string[]
 }
 
 export interface RenewOptions {
@@ -251,6 +260,10 @@ export function functionsOf(db: Database, namespace: string) {
         options.want ?? 10,
         options.queues ?? ['default'],
         options.types ?? ['work'],
+        null,
+        null,
+        options.runId ?? null,
+        options.targets ?? null,
       ),
     renew(worker: WorkerRow, options: RenewOptions = {}): Promise<RenewAnswer> {
       worker.sent = options.sendNumber ?? worker.sent + 1
@@ -335,6 +348,20 @@ export function functionsOf(db: Database, namespace: string) {
         workers.map((worker) => worker.incarnation),
         evidence,
       ),
+    cost: (held: readonly Held[], tokens: number[], usd: number[]): Promise<string[]> =>
+      run('cost', jobsOf(held), tokensOf(held), tokens, usd),
+    createRun: (options: Record<string, unknown> = {}, name = 'batch'): Promise<RunDocument> =>
+      run('create_run', namespace, name, { about: 'a test' }, options),
+    judge: (...runs: string[]): Promise<string[]> => run('judge_runs', namespace, runs),
+    endRun: (id: string, status: string, rest: string | null = null): Promise<string> =>
+      run('end_run', namespace, id, status, rest),
+    updateRun: (id: string, stage: string | null, filled: boolean | null): Promise<string> =>
+      run('update_run', namespace, id, stage, filled),
+    async runDocument(id: string): Promise<RunDocument> {
+      const [one] = await run<RunDocument[]>('find_runs', namespace, id)
+      if (one === undefined) throw new Error(`no run ${id} in ${namespace}`)
+      return one
+    },
     cancel: (jobs: string[], reason: Record<string, unknown> = {}): Promise<string[]> =>
       run('cancel', namespace, jobs, reason),
     retry: (jobs: string[]): Promise<string[]> => run('retry', namespace, jobs),

@@ -1,7 +1,8 @@
 import { type Command, Option } from 'commander'
-import type { NewJobOptions } from '../../client/new-job-options.ts'
+import type { JobTarget, NewJobOptions } from '../../client/new-job-options.ts'
 import type { Client } from '../../client/client.ts'
 import type { AnyJobDefinition } from '../../client/define-job.ts'
+import { parseTarget, type TargetName } from '../../domain/target.ts'
 import { JobTypeUnknownError, UsageError } from '../../errors.ts'
 import { duration, given, instant, oneOf, wholeNumber } from '../arguments.ts'
 import { documented } from '../help.ts'
@@ -24,6 +25,10 @@ interface Flags {
   readonly maxLost?: number
   readonly onWorkerLost?: 'retry' | 'fail' | 'hold'
   readonly timeout?: number
+  readonly run?: string
+  readonly target?: TargetName
+  readonly ifOffline?: 'wait' | 'fail' | 'any'
+  readonly targetWait?: number
 }
 
 const SMALL = { min: 1, max: 32_767 }
@@ -78,6 +83,22 @@ export function registerEnqueue(program: Command): void {
       oneOf('--on-worker-lost', ['retry', 'fail', 'hold']),
     )
     .option('--timeout <D>', 'longest run of one attempt', duration('--timeout'))
+    .option('--run <RUN>', 'the run that it belongs to, by id, a unique ending, or its name')
+    .option(
+      '--target <T>',
+      'only a worker with this label takes it, or machine:ID, or worker:ID',
+      parseTarget,
+    )
+    .option(
+      '--if-offline <W>',
+      'while no worker of the target is online: wait, fail, or any worker (wait)',
+      oneOf('--if-offline', ['wait', 'fail', 'any']),
+    )
+    .option(
+      '--target-wait <D>',
+      'how long it waits for its target at most (for ever)',
+      duration('--target-wait'),
+    )
     .action((type: string, input: string | undefined, _flags, command: Command) =>
       enqueue(command, type, input),
     )
@@ -89,7 +110,13 @@ async function enqueue(command: Command, type: string, text: string | undefined)
   const definition = await definitionOf(type, flags.handlers)
   const input = await readInput(text, (line) => process.stderr.write(`${line}\n`))
   await withSession(command, async ({ client, output }) => {
-    const options = jobOptions(flags)
+    const options = {
+      ...jobOptions(flags),
+      ...given<NewJobOptions>({
+        run: flags.run === undefined ? undefined : (await client.runs.get(flags.run)).id,
+        target: await targetOf(client, flags),
+      }),
+    }
     if (definition === null && flags.force !== true)
       await refuseWithoutWorker(client, type, flags.queue ?? 'default')
     const id =
@@ -105,6 +132,17 @@ async function enqueue(command: Command, type: string, text: string | undefined)
   })
   // The modules may have opened connections of their own.
   if (flags.handlers !== undefined) leave(Number(process.exitCode ?? 0))
+}
+
+async function targetOf(client: Client, flags: Flags): Promise<JobTarget | undefined> {
+  const { target, ifOffline, targetWait: waitMs } = flags
+  if (target === undefined) {
+    if (ifOffline === undefined && waitMs === undefined) return undefined
+    throw new UsageError('--if-offline and --target-wait go with --target.')
+  }
+  const name =
+    'worker' in target ? { worker: (await client.workers.get(target.worker)).id } : target
+  return { ...name, ...given({ ifOffline, waitMs }) }
 }
 
 function jobOptions(flags: Flags): NewJobOptions {

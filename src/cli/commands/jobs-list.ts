@@ -15,6 +15,7 @@ interface Flags {
   readonly state?: readonly JobState[]
   readonly type?: string
   readonly worker?: string
+  readonly run?: string
   readonly queue?: string
   readonly limit: number
   readonly after?: string
@@ -38,6 +39,7 @@ export function registerJobsList(jobs: Command): void {
     .option('--type <TYPE>', 'this type, or all that begin so: train.*')
     .option('--queue <NAME>', 'jobs of this queue')
     .option('--worker <ID>', 'jobs that run on this worker, by id or a unique ending')
+    .option('--run <RUN>', 'jobs of this run, by id, a unique ending, or its name')
     .option('--limit <N>', 'at most so many', wholeNumber('--limit', { min: 1, max: 500 }), 50)
     .option('--after <ID>', 'the page after this id, as the last page names it')
     .action((_flags, command: Command) =>
@@ -51,6 +53,7 @@ export function registerJobsList(jobs: Command): void {
             type: flags.type,
             queue: flags.queue,
             workerId,
+            runId: flags.run === undefined ? undefined : (await client.runs.get(flags.run)).id,
             after: flags.after === undefined ? undefined : await client.resolveJobId(flags.after),
             limit: flags.limit,
           }),
@@ -86,8 +89,8 @@ function rank({ state }: JobDocument): number {
   return NEEDS_A_PERSON.has(state) ? 0 : 1
 }
 
-function filterWords({ state, type, queue, worker, after }: Flags): string {
-  const words = { state: state?.join(','), type, queue, worker, after }
+function filterWords({ state, type, queue, worker, run, after }: Flags): string {
+  const words = { state: state?.join(','), type, queue, worker, run, after }
   return Object.entries(words)
     .flatMap(([name, value]) => (value === undefined ? [] : [`${name}:${value}`]))
     .join(' ')
@@ -96,7 +99,8 @@ function filterWords({ state, type, queue, worker, after }: Flags): string {
 /** How many jobs the filter matches, when the counts that are kept can say so. */
 async function countAll(client: Client, flags: Flags): Promise<number | null> {
   if (flags.type !== undefined || flags.queue !== undefined) return null
-  if (flags.worker !== undefined || flags.after !== undefined) return null
+  if (flags.worker !== undefined || flags.run !== undefined) return null
+  if (flags.after !== undefined) return null
   const { jobs } = await client.stats()
   const counts = (flags.state ?? JOB_STATES).map((state) => jobs[state])
   if (counts.some((count) => count > COUNT_MAX)) return null

@@ -1,18 +1,21 @@
 import { constants } from 'node:os'
 import type { Command } from 'commander'
+import type { RunDocument } from '../../client/documents.ts'
 import { resolveSettings, type WorkerSettings } from '../../config.ts'
+import { RunTerminalError } from '../../errors.ts'
 import { ownMachineId } from '../../worker/identity.ts'
 import type { ChildMessage } from '../../worker/supervisor.ts'
-import { duration, wholeNumber } from '../arguments.ts'
+import { duration, given, oneOf, wholeNumber } from '../arguments.ts'
 import { documented } from '../help.ts'
 import { loadHandlers } from '../load-handlers.ts'
-import { createOutput } from '../output.ts'
+import { createOutput, leave } from '../output.ts'
 import { namedFailure, readyDatabase, type ReadyTarget } from '../ready-database.ts'
 import {
   type CommonFlags,
   resolveLease,
   resolveLogLevel,
   resolveMachineId,
+  resolveRunFilter,
   resolveTarget,
 } from '../resolve.ts'
 import { flagsOf } from '../session.ts'
@@ -24,6 +27,9 @@ interface WorkerFlags extends CommonFlags {
   readonly processes?: number
   readonly shutdownGrace?: number
   readonly listen: boolean
+  readonly run?: string
+  readonly onRunEnd?: 'finish' | 'release'
+  readonly target?: readonly string[]
 }
 
 /** `worker`: runs a worker in this process, or a supervisor of several. */
@@ -33,10 +39,10 @@ export function registerWorker(program: Command): void {
     examples: [
       'leasehold worker handlers.ts',
       'leasehold worker handlers.ts --processes 4 --concurrency 2',
-      'LEASE_DURATION=60 leasehold worker handlers.ts --queue video,audio',
+      'leasehold worker handlers.ts --run nightly-eval --target gpu eu-west',
     ],
     exits:
-      '0 stopped · 1 failed · 2 wrong usage or handlers · 3 database unreachable · 130 second interrupt',
+      '0 stopped, or its run has ended · 1 failed · 2 wrong usage or handlers · 3 database unreachable · 4 no such run · 130 second interrupt',
   })
     .helpGroup('Run')
     .option('--queue <A,B>', 'queues to take from (those of the definitions)', (text: string) =>
@@ -57,6 +63,16 @@ export function registerWorker(program: Command): void {
       'how long a stop waits for handlers (25s)',
       duration('--shutdown-grace'),
     )
+    .option(
+      '--run <RUN>',
+      'take the jobs of this run alone, and stop when it has ended (RUN_FILTER_ID)',
+    )
+    .option(
+      '--on-run-end <W>',
+      'then finish or release the jobs that it runs (finish)',
+      oneOf('--on-run-end', ['finish', 'release']),
+    )
+    .option('--target <LABEL...>', 'labels of this worker: it also takes jobs aimed at them')
     .option('--no-listen', 'look for work by polling alone')
     .action((files: string[], _flags, command: Command) => runWorkers(files, command))
 }
@@ -74,6 +90,21 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
   const machineId = resolveMachineId() ?? ownMachineId()
   const jobs = await loadHandlers(files)
   const target = await readyDatabase(resolveTarget(flags), (text) => output.note(text))
+  const tell = (message: ChildMessage): void => {
+    if (process.connected) process.send?.(message)
+  }
+  const named = flags.run ?? resolveRunFilter()
+  const run = named === null ? null : await findRun(named, target)
+  const leaveEnded = (why: string): void => {
+    log.say('info', 'worker.run_ended', `${why} Nothing to do.`)
+    if (process.connected)
+      process.send?.({ type: 'run_ended' } satisfies ChildMessage, () => leave(0))
+    else leave(0)
+  }
+  if (run !== null && run.status !== 'active') {
+    leaveEnded(`run ${run.name} (${run.id}) is ${run.status}.`)
+    return
+  }
   if (flags.processes !== undefined && process.env['LEASEHOLD_SUPERVISED'] !== '1') {
     await supervise({ processes: flags.processes, target, settings, machineId, log })
     return
@@ -86,16 +117,19 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
     namespace: target.namespace,
     jobs,
     machineId,
-    ...(flags.queue === undefined ? {} : { queues: flags.queue }),
+    ...given({
+      queues: flags.queue,
+      run: run?.id,
+      onRunEnd: flags.onRunEnd,
+      labels: flags.target,
+    }),
     ...settings,
   })
   worker.onEvery((name, fields) => log.worker(name, fields))
-  const tell = (message: ChildMessage): void => {
-    if (process.connected) process.send?.(message)
-  }
   worker.on('worker.started', ({ workerId }) =>
     tell({ type: 'registered', incarnation: worker.incarnation ?? '', id: workerId }),
   )
+  worker.on('run.ended', () => tell({ type: 'run_ended' }))
   worker.on('worker.stopped', () => tell({ type: 'stopped' }))
   const guard = guardProcess(worker, {
     onSignal: (signal, count) => log.worker('worker.signal', { signal, count }),
@@ -109,7 +143,23 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
     await worker.start()
   } catch (error) {
     guard.remove()
+    // It ended between the look above and the registration.
+    if (error instanceof RunTerminalError) leaveEnded(error.message)
+    else throw await namedFailure(error, target)
+  }
+}
+
+/** The run that a worker is to be aimed at. @throws {NotFoundError} */
+async function findRun(named: string, target: ReadyTarget): Promise<RunDocument> {
+  const { createClient } = await import('../../client/client.ts')
+  const { databaseUrl, namespace, schema } = target
+  const client = createClient({ databaseUrl, namespace, schema, connectionsMax: 1 })
+  try {
+    return await client.runs.get(named)
+  } catch (error) {
     throw await namedFailure(error, target)
+  } finally {
+    await client.close()
   }
 }
 
@@ -156,4 +206,8 @@ async function supervise(options: {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP'] as const)
     process.on(signal, () => stop(signal))
   supervisor.start()
+  await supervisor.runEnded
+  log.say('info', 'worker.run_ended', 'its run has ended, and so have its processes.')
+  await supervisor.stop()
+  leave(0)
 }

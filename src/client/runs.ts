@@ -1,0 +1,201 @@
+/**
+ * Runs, as a client sees them: named batches of jobs with a life of their own.
+ *
+ *     active ── a rule says so, or a person ──▶ completed | error | archived
+ *
+ * The database decides when a run ends; `wait` asks it to look, so a run also ends where no worker is left that would.
+ */
+import { sleep } from '../clock.ts'
+import type { Database } from '../db/connect.ts'
+import {
+  IdAmbiguousError,
+  NotFoundError,
+  RunTerminalError,
+  UsageError,
+  ValueUnstorableError,
+  WaitTimeoutError,
+} from '../errors.ts'
+import type { RunStatus } from '../domain/states.ts'
+import * as sql from '../sql/runs.ts'
+import type { Page, RunDocument } from './documents.ts'
+import type { EventFeed } from './event-feed.ts'
+
+export interface NewRunOptions {
+  readonly name: string
+  /** Anything that says what the run is about. JSON. */
+  readonly criteria?: unknown
+  readonly stage?: string
+  /** So many completed jobs complete the run; it holds no more than these as far as it is concerned. Default none. */
+  readonly target?: number
+  /** One failed job more ends it as `error`. Default none: failures are judged when all its jobs have ended, and then allowed are 0. */
+  readonly maxFailed?: number
+  /** What its jobs may cost, by what they report with `ctx.cost`; at either number the run ends as `error`. */
+  readonly budget?: { readonly tokens?: number; readonly usd?: number }
+  /**
+   * A run without a target has all its jobs once the last was put in so long ago, in milliseconds, or `update` has said that it is
+   * filled. Default 30,000.
+   */
+  readonly fillGraceMs?: number
+  /** What becomes of jobs that are left when it ends. Default `cancel`. */
+  readonly rest?: 'cancel' | 'keep'
+}
+
+export interface RunListOptions {
+  readonly statuses?: readonly RunStatus[]
+  readonly after?: string
+  /** 1 to 500. Default 50. */
+  readonly limit?: number
+}
+
+export interface EndRunOptions {
+  /** What becomes of jobs that are left. Default what the run's rules say. */
+  readonly rest?: 'cancel' | 'keep'
+  readonly reason?: string
+}
+
+export interface Runs {
+  create(options: NewRunOptions): Promise<RunDocument>
+  /** The newest first. */
+  list(options?: RunListOptions): Promise<Page<RunDocument>>
+  /** By id, a unique ending of it (4 or more characters), or a name that one run has. @throws {NotFoundError} @throws {IdAmbiguousError} */
+  get(run: string): Promise<RunDocument>
+  /** Says which stage it is in, or that it is filled: then it is over as soon as its jobs are. @throws {RunTerminalError} */
+  update(run: string, changes: { stage?: string; filled?: true }): Promise<RunDocument>
+  /** Ends it by hand. Safe to repeat. @throws {RunTerminalError} when it has ended otherwise. */
+  complete(run: string, options?: EndRunOptions): Promise<RunDocument>
+  /** The same, as `error`. */
+  fail(run: string, options?: EndRunOptions): Promise<RunDocument>
+  /** The same, as `archived`. */
+  archive(run: string, options?: EndRunOptions): Promise<RunDocument>
+  /** Resolves once it has ended, whatever as. @throws {WaitTimeoutError} */
+  wait(run: string, options?: { timeoutMs?: number; signal?: AbortSignal }): Promise<RunDocument>
+}
+
+const ENDING_MIN = 4
+
+export class DatabaseRuns implements Runs {
+  readonly #db: Database
+  readonly #namespace: string
+  readonly #feed: EventFeed
+
+  constructor(db: Database, namespace: string, feed: EventFeed) {
+    this.#db = db
+    this.#namespace = namespace
+    this.#feed = feed
+  }
+
+  create({ name, criteria = {}, ...options }: NewRunOptions): Promise<RunDocument> {
+    const text = JSON.stringify(criteria) as string | undefined
+    if (text === undefined || text.includes('\\u0000'))
+      throw new ValueUnstorableError(`the criteria of run ${name} can't be stored as JSON.`)
+    for (const [what, value] of [
+      ['target', options.target],
+      ['maxFailed', options.maxFailed],
+      ['budget.tokens', options.budget?.tokens],
+      ['fillGraceMs', options.fillGraceMs],
+    ] as const) {
+      if (value !== undefined && !Number.isSafeInteger(value))
+        throw new UsageError(`\`${what}\` of a run is a whole number, got ${value}.`)
+    }
+    return sql.createRun(this.#db, this.#namespace, { name, criteria, options })
+  }
+
+  async list(options: RunListOptions = {}): Promise<Page<RunDocument>> {
+    const limit = Math.min(500, Math.max(1, options.limit ?? 50))
+    const found = await sql.listRuns<RunDocument>(this.#db, this.#namespace, {
+      statuses: options.statuses,
+      after: options.after,
+      limit: limit + 1,
+    })
+    const items = found.slice(0, limit)
+    return { items, nextCursor: found.length > limit ? (items.at(-1)?.id ?? null) : null }
+  }
+
+  async get(run: string): Promise<RunDocument> {
+    const text = run.replace(/^…/, '')
+    const found = await sql.findRuns<RunDocument>(this.#db, this.#namespace, text)
+    const matching = text.length < ENDING_MIN ? found.filter(({ name }) => name === text) : found
+    if (matching.length > 1) {
+      throw new IdAmbiguousError(
+        `more than one run is called or ends in ${text}: ${matching.map(({ id }) => id).join(', ')}`,
+        { hint: 'Give the id, or more of its end.' },
+      )
+    }
+    if (matching[0] === undefined) {
+      throw new NotFoundError(`no run ${run} in namespace ${this.#namespace}.`, {
+        hint: 'See: leasehold runs list',
+      })
+    }
+    return matching[0]
+  }
+
+  async update(run: string, changes: { stage?: string; filled?: true }): Promise<RunDocument> {
+    const before = await this.get(run)
+    if (before.status !== 'active') throw ended(before, 'changed')
+    await sql.updateRun(this.#db, this.#namespace, before.id, changes)
+    return this.get(before.id)
+  }
+
+  complete(run: string, options: EndRunOptions = {}): Promise<RunDocument> {
+    return this.#end(run, 'completed', options)
+  }
+
+  fail(run: string, options: EndRunOptions = {}): Promise<RunDocument> {
+    return this.#end(run, 'error', options)
+  }
+
+  archive(run: string, options: EndRunOptions = {}): Promise<RunDocument> {
+    return this.#end(run, 'archived', options)
+  }
+
+  async wait(
+    run: string,
+    options: { timeoutMs?: number; signal?: AbortSignal } = {},
+  ): Promise<RunDocument> {
+    const { id } = await this.get(run)
+    const deadlineMs = Date.now() + (options.timeoutMs ?? Infinity)
+    const told = new AbortController()
+    const unsubscribe = this.#feed.onAny(
+      ['run.completed', 'run.error', 'run.archived'],
+      ({ data }) => {
+        if (data?.['runId'] === id) told.abort()
+      },
+    )
+    try {
+      // The feed tells at once; the reading underneath needs neither it nor luck, so it may be slow.
+      for (let pauseMs = 50; ; pauseMs = Math.min(2_000, pauseMs * 2)) {
+        options.signal?.throwIfAborted()
+        const [status] = await sql.judgeRuns(this.#db, this.#namespace, [id])
+        if (status !== 'active') return await this.get(id)
+        const leftMs = deadlineMs - Date.now()
+        if (leftMs <= 0) {
+          throw new WaitTimeoutError(
+            `run ${id} is active after ${options.timeoutMs} ms. It goes on.`,
+          )
+        }
+        const signals = options.signal === undefined ? [] : [options.signal]
+        await sleep(Math.min(pauseMs, leftMs), AbortSignal.any([told.signal, ...signals]))
+      }
+    } finally {
+      unsubscribe()
+    }
+  }
+
+  async #end(run: string, status: RunStatus, options: EndRunOptions): Promise<RunDocument> {
+    const { id } = await this.get(run)
+    const answer = await sql.endRun(this.#db, this.#namespace, id, {
+      status,
+      rest: options.rest ?? null,
+      reason: options.reason === undefined ? {} : { message: options.reason },
+    })
+    const after = await this.get(id)
+    if (answer !== status) throw ended(after, status === 'error' ? 'failed' : status)
+    return after
+  }
+}
+
+function ended(run: RunDocument, what: string): RunTerminalError {
+  return new RunTerminalError(
+    `run ${run.name} (${run.id}) is ${run.status}, and can't be ${what}: ${run.endReason?.message ?? 'it has ended'}.`,
+  )
+}

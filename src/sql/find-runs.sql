@@ -1,0 +1,13 @@
+-- The runs that people mean: by id, by a unique ending of it, or by name; at most three, the newest first.
+create or replace function find_runs(p_namespace text, p_text text) returns jsonb
+language sql stable security definer set search_path from current
+as $$
+  select coalesce(jsonb_agg(run_document(row(t.*)::run_truth) order by t.id desc), '[]')
+  from (
+    select *
+    from run_truth
+    where namespace = p_namespace and (right(id::text, length(p_text)) = lower(p_text) or name = p_text)
+    order by id desc
+    limit 3
+  ) as t
+$$;
