@@ -11,6 +11,8 @@
 create type job_status as enum ('pending', 'blocked', 'running', 'completed', 'failed', 'cancelled', 'held');
 create type attempt_end as enum ('completed', 'failed', 'cancelled', 'lost', 'released', 'interrupted');
 create type worker_lost_policy as enum ('retry', 'fail', 'hold');
+create type run_status as enum ('active', 'completed', 'error', 'archived');
+create type offline_policy as enum ('wait', 'fail', 'any');
 
 -- One row. Which copy of which database this is; a restored copy that is confirmed gets a new id.
 create table database_identity (
@@ -34,17 +36,22 @@ create sequence job_place cache 1;
 
 -- What a claim filters and orders by. The id is a hash of the rest (lane_of), its lowest bit says front. Without a unique
 -- constraint on purpose: enqueuers would wait for each other's open transactions, and deadlock. A row twice is harmless.
+-- The jobs of a run, and those aimed at a target, have lanes of their own: a claim passes over whole lanes, never over jobs.
 create table lane (
   id bigint not null,
   namespace text not null,
   queue text not null,
   type text not null,
-  priority smallint not null
+  priority smallint not null,
+  run_id uuid,
+  target text
 );
 create index lane_idx on lane (namespace, queue, type);
 comment on index lane_idx is 'claim: the lanes of a queue and type';
 create index lane_id_idx on lane (id);
 comment on index lane_id_idx is 'enqueue: whether a lane is known';
+create index lane_run_idx on lane (run_id) where run_id is not null;
+comment on index lane_run_idx is 'end of a run: what of it waits, and lanes that can go';
 
 -- A job that has not ended. Waiting jobs with a place stand in their lane; without one they wait for their time, or to be
 -- taken alone. Narrow: a claim and an end move nothing wide, and the end deletes the row.
@@ -71,7 +78,8 @@ create table job (
   -- Waits until no other job with its concurrency key runs.
   parked boolean not null default false,
   namespace text not null,
-  concurrency_key text
+  concurrency_key text,
+  run_id uuid
 ) with (
   fillfactor = 80,
   autovacuum_vacuum_scale_factor = 0,
@@ -108,8 +116,85 @@ create table job_detail (
   type text not null,
   input jsonb not null,
   options jsonb not null default '{}',
-  end_reason jsonb
+  end_reason jsonb,
+  run_id uuid,
+  -- machine:ID, worker:ID or label:X: only such a worker takes it.
+  target text
 );
+create index job_detail_run_idx on job_detail (run_id, job_id) where run_id is not null;
+comment on index job_detail_run_idx is 'lists: the jobs of a run';
+
+-- Named batches of jobs. The sums hold what was folded in of run_tally; the two together are exact at any moment.
+create table run (
+  id uuid primary key,
+  namespace text not null,
+  name text not null,
+  status run_status not null default 'active',
+  stage text,
+  criteria jsonb not null,
+  target bigint,
+  max_failed bigint,
+  budget_tokens bigint,
+  budget_usd numeric,
+  -- How long after the last job was put in an end of all jobs still does not mean that the run is over.
+  fill_grace_ms bigint not null,
+  -- Whoever fills it has said that nothing more will come.
+  filled boolean not null default false,
+  -- What its end does with the jobs that are left.
+  keeps_rest boolean not null,
+  created_at timestamptz not null,
+  finished_at timestamptz,
+  end_reason jsonb,
+  jobs bigint not null default 0,
+  completed bigint not null default 0,
+  failed bigint not null default 0,
+  cancelled bigint not null default 0,
+  tokens bigint not null default 0,
+  usd numeric not null default 0,
+  last_filled_at timestamptz,
+  -- When it had ended, held no job any more, and its lanes were gone.
+  emptied_at timestamptz
+) with (fillfactor = 50);
+create index run_open_idx on run (namespace) where emptied_at is null;
+comment on index run_open_idx is 'sweep: runs that go on, or have ended and still hold jobs';
+create index run_list_idx on run (namespace, id);
+comment on index run_list_idx is 'list_runs: the newest first';
+
+-- What changed in a run, one row for each batch that changed it: insert only, so that nobody who enqueues, settles or reports a cost
+-- waits for another. Folded into the run by whoever judges it.
+create table run_tally (
+  run_id uuid not null,
+  jobs bigint not null default 0,
+  completed bigint not null default 0,
+  failed bigint not null default 0,
+  cancelled bigint not null default 0,
+  tokens bigint not null default 0,
+  usd numeric not null default 0
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+create index run_tally_idx on run_tally (run_id);
+comment on index run_tally_idx is 'runs: what has not been folded in';
+
+-- What an attempt has cost so far. The worker sends sums, so that the same report again changes nothing.
+create table attempt_cost (
+  job_id uuid not null,
+  attempt integer not null,
+  tokens bigint not null,
+  usd numeric not null,
+  primary key (job_id, attempt)
+) with (fillfactor = 70);
+
+-- Aimed jobs that do not wait for their target for ever, while they have not ended.
+create table aim (
+  job_id uuid primary key,
+  namespace text not null,
+  target text not null,
+  if_offline offline_policy not null,
+  deadline timestamptz
+);
+create index aim_target_idx on aim (namespace, target) where if_offline <> 'wait';
+comment on index aim_target_idx is 'sweep: jobs whose target may be offline';
+create index aim_deadline_idx on aim (namespace, deadline) where deadline is not null;
+comment on index aim_deadline_idx is 'sweep: jobs that have waited for their target too long';
 
 -- How a job ended whose end is not that of its last attempt: cancelled while it waited, or a late result that was adopted.
 create table job_end (
@@ -247,8 +332,12 @@ create table worker_detail (
   labels text[] not null default '{}',
   direct boolean not null default false,
   registered_at timestamptz not null,
-  end_reason jsonb
+  end_reason jsonb,
+  -- The run whose jobs alone it takes.
+  run_id uuid
 );
+create index worker_detail_run_idx on worker_detail (run_id) where run_id is not null;
+comment on index worker_detail_run_idx is 'end of a run: the workers that are aimed at it';
 
 -- Who sweeps a namespace now. A row with a database-clock lease, not a session lock; two sweepers only waste work.
 create table sweeper (

@@ -2,10 +2,19 @@
 
 create type attempt_end as enum ('completed', 'failed', 'cancelled', 'lost', 'released', 'interrupted');
 create type job_status as enum ('pending', 'blocked', 'running', 'completed', 'failed', 'cancelled', 'held');
+create type offline_policy as enum ('wait', 'fail', 'any');
+create type run_status as enum ('active', 'completed', 'error', 'archived');
 create type worker_lost_policy as enum ('retry', 'fail', 'hold');
 
 create sequence job_place minvalue 1 maxvalue 9223372036854775807 cache 1;
 
+create table aim (
+  job_id uuid not null,
+  namespace text not null,
+  target text not null,
+  if_offline offline_policy not null,
+  deadline timestamp with time zone
+);
 create table attempt (
   job_id uuid not null,
   attempt integer not null,
@@ -23,6 +32,12 @@ create table attempt (
   last_checkpoint jsonb,
   late_result jsonb
 );
+create table attempt_cost (
+  job_id uuid not null,
+  attempt integer not null,
+  tokens bigint not null,
+  usd numeric not null
+) with (fillfactor=70);
 create table attempt_log (
   job_id uuid not null,
   attempt integer not null,
@@ -79,7 +94,8 @@ create table job (
   progressed boolean not null default false,
   parked boolean not null default false,
   namespace text not null,
-  concurrency_key text
+  concurrency_key text,
+  run_id uuid
 ) with (fillfactor=80, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=5000, autovacuum_vacuum_cost_delay=0, autovacuum_analyze_scale_factor=10);
 create table job_detail (
   job_id uuid not null,
@@ -95,7 +111,9 @@ create table job_detail (
   type text not null,
   input jsonb not null,
   options jsonb not null default '{}'::jsonb,
-  end_reason jsonb
+  end_reason jsonb,
+  run_id uuid,
+  target text
 );
 create table job_end (
   job_id uuid not null,
@@ -115,7 +133,9 @@ create table lane (
   namespace text not null,
   queue text not null,
   type text not null,
-  priority smallint not null
+  priority smallint not null,
+  run_id uuid,
+  target text
 );
 create table machine (
   namespace text not null,
@@ -137,6 +157,41 @@ create table progress (
   message text,
   at timestamp with time zone not null
 ) with (fillfactor=70);
+create table run (
+  id uuid not null,
+  namespace text not null,
+  name text not null,
+  status run_status not null default 'active'::run_status,
+  stage text,
+  criteria jsonb not null,
+  target bigint,
+  max_failed bigint,
+  budget_tokens bigint,
+  budget_usd numeric,
+  fill_grace_ms bigint not null,
+  filled boolean not null default false,
+  keeps_rest boolean not null,
+  created_at timestamp with time zone not null,
+  finished_at timestamp with time zone,
+  end_reason jsonb,
+  jobs bigint not null default 0,
+  completed bigint not null default 0,
+  failed bigint not null default 0,
+  cancelled bigint not null default 0,
+  tokens bigint not null default 0,
+  usd numeric not null default 0,
+  last_filled_at timestamp with time zone,
+  emptied_at timestamp with time zone
+) with (fillfactor=50);
+create table run_tally (
+  run_id uuid not null,
+  jobs bigint not null default 0,
+  completed bigint not null default 0,
+  failed bigint not null default 0,
+  cancelled bigint not null default 0,
+  tokens bigint not null default 0,
+  usd numeric not null default 0
+) with (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
 create table sweeper (
   namespace text not null,
   leader uuid,
@@ -200,10 +255,13 @@ create table worker_detail (
   labels text[] not null default '{}'::text[],
   direct boolean not null default false,
   registered_at timestamp with time zone not null,
-  end_reason jsonb
+  end_reason jsonb,
+  run_id uuid
 );
 
+alter table aim add constraint aim_pkey PRIMARY KEY (job_id);
 alter table attempt add constraint attempt_pkey PRIMARY KEY (job_id, attempt);
+alter table attempt_cost add constraint attempt_cost_pkey PRIMARY KEY (job_id, attempt);
 alter table attempt_log add constraint attempt_log_pkey PRIMARY KEY (job_id, attempt, line);
 alter table checkpoint add constraint checkpoint_pkey PRIMARY KEY (job_id);
 alter table database_identity add constraint database_identity_pkey PRIMARY KEY (single);
@@ -217,6 +275,7 @@ alter table job_key add constraint job_key_pkey PRIMARY KEY (namespace, key);
 alter table machine add constraint machine_pkey PRIMARY KEY (namespace, id);
 alter table migration add constraint migration_pkey PRIMARY KEY (id);
 alter table progress add constraint progress_pkey PRIMARY KEY (job_id);
+alter table run add constraint run_pkey PRIMARY KEY (id);
 alter table sweeper add constraint sweeper_pkey PRIMARY KEY (namespace);
 alter table tick add constraint tick_pkey PRIMARY KEY (single);
 alter table tick add constraint tick_single_check CHECK (single);
@@ -224,10 +283,13 @@ alter table worker add constraint worker_pkey PRIMARY KEY (incarnation);
 alter table worker_detail add constraint worker_detail_id_key UNIQUE (id);
 alter table worker_detail add constraint worker_detail_pkey PRIMARY KEY (incarnation);
 
+CREATE INDEX aim_deadline_idx ON aim USING btree (namespace, deadline) WHERE deadline IS NOT NULL; -- sweep: jobs that have waited for their target too long
+CREATE INDEX aim_target_idx ON aim USING btree (namespace, target) WHERE if_offline <> 'wait'::offline_policy; -- sweep: jobs whose target may be offline
 CREATE INDEX attempt_lost_idx ON attempt USING btree (worker) WHERE ended_as = 'lost'::attempt_end; -- heard_again: what early evidence took from a worker
 CREATE INDEX event_feed_idx ON event USING btree (namespace, transaction_id, id); -- read_events: the feed in commit-safe order
 CREATE INDEX event_job_idx ON event USING btree ((job_ids[1])) WHERE kind <> ALL (ARRAY['job.completed'::text, 'job.picked_up'::text]); -- job_events: what happened to one job
 CREATE INDEX job_claimable_idx ON job USING btree (lane, place) WHERE status = 'pending'::job_status AND place IS NOT NULL; -- claim: the first jobs of a lane from a mark on
+CREATE INDEX job_detail_run_idx ON job_detail USING btree (run_id, job_id) WHERE run_id IS NOT NULL; -- lists: the jobs of a run
 CREATE INDEX job_keyed_idx ON job USING btree (namespace, concurrency_key) WHERE status = 'running'::job_status AND concurrency_key IS NOT NULL; -- admit: whether a job with this concurrency key runs
 CREATE INDEX job_parked_idx ON job USING btree (namespace, concurrency_key, priority DESC, run_at, id) WHERE parked; -- free_keys: the job that is next for a concurrency key
 CREATE INDEX job_running_idx ON job USING btree (worker, claim_number) WHERE status = 'running'::job_status; -- renew, sweep, view: what a worker holds, from its oldest open claim on
@@ -235,6 +297,11 @@ CREATE INDEX job_set_aside_idx ON job USING btree (namespace, status) WHERE stat
 CREATE INDEX job_waiting_idx ON job USING btree (lane, (lost >= (max_lost - 1)), run_at, id) WHERE status = 'pending'::job_status AND place IS NULL AND NOT parked; -- claim: jobs whose time has come, and those whose last chance is taken alone
 CREATE INDEX lane_id_idx ON lane USING btree (id); -- enqueue: whether a lane is known
 CREATE INDEX lane_idx ON lane USING btree (namespace, queue, type); -- claim: the lanes of a queue and type
+CREATE INDEX lane_run_idx ON lane USING btree (run_id) WHERE run_id IS NOT NULL; -- end of a run: what of it waits, and lanes that can go
+CREATE INDEX run_list_idx ON run USING btree (namespace, id); -- list_runs: the newest first
+CREATE INDEX run_open_idx ON run USING btree (namespace) WHERE emptied_at IS NULL; -- sweep: runs that go on, or have ended and still hold jobs
+CREATE INDEX run_tally_idx ON run_tally USING btree (run_id); -- runs: what has not been folded in
+CREATE INDEX worker_detail_run_idx ON worker_detail USING btree (run_id) WHERE run_id IS NOT NULL; -- end of a run: the workers that are aimed at it
 CREATE INDEX worker_gone_idx ON worker USING btree (namespace) WHERE ended_at IS NOT NULL AND emptied_at IS NULL; -- sweep: workers that have ended and may still hold jobs
 CREATE INDEX worker_live_idx ON worker USING btree (namespace) WHERE ended_at IS NULL; -- sweep, view: workers that have not ended
 
