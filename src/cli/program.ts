@@ -6,6 +6,7 @@ import { registerJobs } from './commands/jobs.ts'
 import { registerMachines } from './commands/machines.ts'
 import { registerMigrate } from './commands/migrate.ts'
 import { registerStats } from './commands/stats.ts'
+import { registerSupervisors } from './commands/supervisors.ts'
 import { registerSweep } from './commands/sweep.ts'
 import { registerWorker } from './commands/worker.ts'
 import { registerWorkers } from './commands/workers.ts'
@@ -35,6 +36,7 @@ export function buildProgram(captured: Captured): Command {
   registerJobs(program)
   registerWorkers(program)
   registerMachines(program)
+  registerSupervisors(program)
   registerDb(program)
   registerMigrate(program)
   registerSweep(program)

@@ -39,7 +39,11 @@ export function supervise(
   | { readonly outcome: 'held'; readonly restarts: number }
   | { readonly outcome: 'refused'; readonly holder: PlaceHolder }
 > {
-  return call(db, 'supervise', [namespace, JSON.stringify({ ...supervisor, machineId, name }), dead])
+  return call(db, 'supervise', [
+    namespace,
+    JSON.stringify({ ...supervisor, machineId, name }),
+    dead,
+  ])
 }
 
 /** How a child ended that nobody had asked to. */

@@ -5,6 +5,7 @@
  *     first signal   graceful stop, exit 0             second: abort, release, exit       third: exit at once
  *     an uncaught error or rejection: the job it belongs to fails, the others go back, exit 1
  *     the worker is stuck: its jobs go back, charged as lost, as none is to blame; exit 1
+ *     an operator has evicted the worker: exit 0
  *     whatever hangs: exit 1 at the hard exit, counted from the first signal
  */
 import { constants } from 'node:os'
@@ -87,6 +88,7 @@ export function guardProcess(
   }
 
   worker.mayEndProcess = true
+  worker.onEvicted = () => void shutDown('an operator evicted it')
   const unhear = worker.on('worker.stuck', ({ part }) => {
     if (ending) return
     ending = true

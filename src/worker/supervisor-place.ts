@@ -28,9 +28,9 @@ import { PROGRAM_VERSION } from '../version.ts'
 import { bootId, isGone, ownIdentity, pidNamespace } from './identity.ts'
 
 /** As often as an idle worker: a supervisor of which nothing is wanted costs two statements a minute. */
-export const PLACE_BEAT_MS = 30_000
+const PLACE_BEAT_MS = 30_000
 /** Two beats may be missed. */
-export const PLACE_LEASE_MS = 3 * PLACE_BEAT_MS
+const PLACE_LEASE_MS: number = 3 * PLACE_BEAT_MS
 /** Trust ends before the lease: a process that is started must not find another supervisor's beside it. */
 const TRUST_MS = PLACE_LEASE_MS - 5_000
 /** How often a holder that can't be seen is looked at. */
@@ -152,7 +152,9 @@ export class SupervisorPlace {
     return this.#provedMs + PLACE_BEAT_MS
   }
 
+  /** Nothing to do where it was never had. */
   async leave(): Promise<void> {
+    if (this.#provedMs === -Infinity) return
     await stopSupervising(this.#db, this.#options, this.incarnation)
   }
 

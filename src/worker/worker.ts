@@ -140,6 +140,10 @@ export class Worker implements AsyncDisposable {
   readonly #hooks: ShutdownHook[] = []
   /** Set before `start` by whoever guards a process that is the worker's own: it may be ended when it is stuck. */
   mayEndProcess = false
+  /** Set before `start` by a process that may not outlive its parent. */
+  endsWithParent = false
+  /** Called when an operator has evicted this worker and every handler has settled. By default it stops. */
+  onEvicted: () => void = () => void this.stop({ graceMs: 0, reason: 'evicted' })
   #run: Running | null = null
   #stopping: Promise<void> | null = null
 
@@ -239,6 +243,8 @@ export class Worker implements AsyncDisposable {
         bus: this.#bus,
         enter: (state, reason) => this.#enter(state, reason),
         mayEndProcess: this.mayEndProcess,
+        endsWithParent: this.endsWithParent,
+        evicted: () => this.onEvicted(),
         giveUp: (execution, deafForMs) => {
           const error = new Error(`${execution.job.type} ignored its signal for ${deafForMs} ms`)
           void this.blame(execution, error, () => endProcess(1)).then(() => endProcess(1))
@@ -320,6 +326,8 @@ interface RunningOptions {
   readonly bus: WorkerEventBus
   readonly enter: (state: WorkerState, reason: string) => void
   readonly mayEndProcess: boolean
+  readonly endsWithParent: boolean
+  readonly evicted: () => void
   /** A handler that ignores its signal has to be ended, and only the end of the process can. */
   readonly giveUp: (execution: Execution, deafForMs: number) => void
 }
@@ -341,6 +349,8 @@ class Running implements ExecutionHost {
   readonly #onOutage: 'continue' | 'abort'
   readonly #ready = deferred()
   /** False while an incarnation is over and the next has not registered. */
+  /** An operator wants no worker here. */
+  #evicted = false
   #live = false
   #draining = false
   #claiming = false
@@ -425,6 +435,7 @@ class Running implements ExecutionHost {
           ? 'continue'
           : 'abort',
         mayEndProcess: options.mayEndProcess,
+        endsWithParent: options.endsWithParent,
         identity: {
           machineId: options.options.machineId ?? ownMachineId(),
           hostname: hostname(),
@@ -661,7 +672,7 @@ class Running implements ExecutionHost {
       ending === null ? null : this.#outbox.add({ jobId: job.id, token: job.token, ...ending })
     this.#startNext()
     this.wake()
-    if (this.executions.size === 0 && !this.#live) this.#lifeline.send({ type: 'reincarnate' })
+    if (this.executions.size === 0 && !this.#live) this.#goOn()
     if (ending !== null && answer !== null) this.#announce(execution, ending, await answer, tookMs)
   }
 
@@ -885,7 +896,7 @@ class Running implements ExecutionHost {
         })
         break
       case 'over':
-        this.#over(message.message)
+        this.#over(message.message, message.evicted)
         break
       case 'outage':
         for (const execution of this.executions.values()) {
@@ -936,13 +947,19 @@ class Running implements ExecutionHost {
     this.wake()
   }
 
-  /** This incarnation is over: another owns its jobs, or soon will. A fresh one begins when every handler has settled. */
-  #over(message: string): void {
+  /** This incarnation is over: another owns its jobs, or soon will. When every handler has settled a fresh one begins, if one may. */
+  #over(message: string, evicted: boolean): void {
     this.#live = false
+    this.#evicted = evicted
     if (!this.#draining) this.#o.enter('degraded', message)
     this.#ahead.clear()
     this.#abortAll('lease_lost', message)
-    if (this.executions.size === 0) this.#lifeline.send({ type: 'reincarnate' })
+    if (this.executions.size === 0) this.#goOn()
+  }
+
+  #goOn(): void {
+    if (this.#evicted) this.#o.evicted()
+    else this.#lifeline.send({ type: 'reincarnate' })
   }
 
   #reconcile(sentMs: number, answer: Renewed): void {

@@ -1,13 +1,11 @@
-import { constants } from 'node:os'
 import type { Command } from 'commander'
-import { resolveSettings, type WorkerSettings } from '../../config.ts'
+import { resolveSettings } from '../../config.ts'
 import { ownMachineId } from '../../worker/identity.ts'
-import type { ChildMessage } from '../../worker/supervisor.ts'
-import { duration, wholeNumber } from '../arguments.ts'
+import { duration, numberRange, wholeNumber } from '../arguments.ts'
 import { documented } from '../help.ts'
 import { loadHandlers } from '../load-handlers.ts'
 import { createOutput } from '../output.ts'
-import { namedFailure, readyDatabase, type ReadyTarget } from '../ready-database.ts'
+import { namedFailure, readyDatabase } from '../ready-database.ts'
 import {
   type CommonFlags,
   resolveLease,
@@ -15,13 +13,18 @@ import {
   resolveMachineId,
   resolveTarget,
 } from '../resolve.ts'
+import { watchRunner } from '../runner.ts'
 import { flagsOf } from '../session.ts'
-import { createWorkerLog, type WorkerLog } from '../worker-log.ts'
+import { defaultName, supervise } from '../supervise.ts'
+import { answerSupervisor, isSupervised } from '../supervised.ts'
+import { createWorkerLog } from '../worker-log.ts'
+import { UsageError } from '../../errors.ts'
 
 interface WorkerFlags extends CommonFlags {
   readonly queue?: readonly string[]
   readonly concurrency?: number
-  readonly processes?: number
+  readonly processes?: { readonly min: number; readonly max: number }
+  readonly name?: string
   readonly shutdownGrace?: number
   readonly listen: boolean
 }
@@ -32,11 +35,11 @@ export function registerWorker(program: Command): void {
     says: 'Runs a worker for the job definitions that these modules export, or a supervisor of several.',
     examples: [
       'leasehold worker handlers.ts',
-      'leasehold worker handlers.ts --processes 4 --concurrency 2',
+      'leasehold worker handlers.ts --processes 1..8 --concurrency 2',
       'LEASE_DURATION=60 leasehold worker handlers.ts --queue video,audio',
     ],
     exits:
-      '0 stopped · 1 failed · 2 wrong usage or handlers · 3 database unreachable · 130 second interrupt',
+      '0 stopped · 1 failed · 2 wrong usage or handlers · 3 database unreachable · 5 this supervisor runs already, or was overtaken · 130 second interrupt',
   })
     .helpGroup('Run')
     .option('--queue <A,B>', 'queues to take from (those of the definitions)', (text: string) =>
@@ -49,8 +52,13 @@ export function registerWorker(program: Command): void {
     )
     .option(
       '--processes <N>',
-      'worker processes under a supervisor (this one alone)',
-      wholeNumber('--processes', { min: 1, max: 256 }),
+      'worker processes under a supervisor, also as many as the backlog wants: 1..8 (this one alone)',
+      numberRange('--processes', { min: 1, max: 256 }),
+    )
+    .option(
+      '--name <NAME>',
+      'of the supervisor; one of a name runs on a machine (from the modules and queues)',
+      supervisorName,
     )
     .option(
       '--shutdown-grace <D>',
@@ -61,8 +69,17 @@ export function registerWorker(program: Command): void {
     .action((files: string[], _flags, command: Command) => runWorkers(files, command))
 }
 
+function supervisorName(text: string): string {
+  if (/^[\w.-]{1,64}$/.test(text)) return text
+  throw new UsageError(
+    `--name is 1 to 64 letters, digits, dots, dashes and underscores, got "${text}".`,
+  )
+}
+
 async function runWorkers(files: string[], command: Command): Promise<void> {
   const flags = flagsOf<WorkerFlags>(command)
+  if (flags.name !== undefined && flags.processes === undefined)
+    throw new UsageError('--name is the name of a supervisor: give --processes too.')
   const output = createOutput(flags)
   const settings = resolveSettings({
     ...resolveLease(),
@@ -72,10 +89,12 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
   })
   const log = createWorkerLog(process.stderr, process.env, resolveLogLevel())
   const machineId = resolveMachineId() ?? ownMachineId()
+  outliveReaders()
   const jobs = await loadHandlers(files)
   const target = await readyDatabase(resolveTarget(flags), (text) => output.note(text))
-  if (flags.processes !== undefined && process.env['LEASEHOLD_SUPERVISED'] !== '1') {
-    await supervise({ processes: flags.processes, target, settings, machineId, log })
+  if (flags.processes !== undefined && !isSupervised()) {
+    const name = flags.name ?? defaultName(files, flags.queue)
+    await supervise({ processes: flags.processes, name, target, settings, machineId, log })
     return
   }
   const { createWorker } = await import('../../worker/worker.ts')
@@ -86,25 +105,18 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
     namespace: target.namespace,
     jobs,
     machineId,
+    ...(isSupervised() ? { kind: 'supervised' } : {}),
     ...(flags.queue === undefined ? {} : { queues: flags.queue }),
     ...settings,
   })
   worker.onEvery((name, fields) => log.worker(name, fields))
-  const tell = (message: ChildMessage): void => {
-    if (process.connected) process.send?.(message)
-  }
-  worker.on('worker.started', ({ workerId }) =>
-    tell({ type: 'registered', incarnation: worker.incarnation ?? '', id: workerId }),
-  )
-  worker.on('worker.stopped', () => tell({ type: 'stopped' }))
   const guard = guardProcess(worker, {
     onSignal: (signal, count) => log.worker('worker.signal', { signal, count }),
     onUncaught: (error) =>
       log.say('error', 'worker.uncaught', `uncaught error: ${error.stack ?? error.message}`),
   })
-  if (process.env['LEASEHOLD_SUPERVISED'] === '1') {
-    process.once('disconnect', () => void guard.shutDown('its supervisor is gone'))
-  }
+  if (isSupervised()) answerSupervisor(worker, guard.shutDown)
+  else watchRunner((runner) => void guard.shutDown(`${runner}, which had started it, is gone`))
   try {
     await worker.start()
   } catch (error) {
@@ -113,47 +125,8 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
   }
 }
 
-async function supervise(options: {
-  processes: number
-  target: ReadyTarget
-  settings: WorkerSettings
-  machineId: string
-  log: WorkerLog
-}): Promise<void> {
-  const { Supervisor } = await import('../../worker/supervisor.ts')
-  const { target, settings, machineId, log } = options
-  const supervisor = new Supervisor({
-    databaseUrl: target.databaseUrl,
-    schema: target.schema,
-    namespace: target.namespace,
-    machineId,
-    processes: options.processes,
-    command: [process.execPath, ...process.execArgv, ...process.argv.slice(1)],
-    env: {
-      ...process.env,
-      DATABASE_URL: target.databaseUrl,
-      LEASEHOLD_SCHEMA: target.schema,
-      LEASEHOLD_NAMESPACE: target.namespace,
-      LEASEHOLD_MACHINE_ID: machineId,
-    },
-    hardExitMs: settings.hardExitMs,
-    onEvent: (event) => log.supervisor(event),
-  })
-  let signals = 0
-  const stop = (signal: NodeJS.Signals): void => {
-    signals += 1
-    log.worker('worker.signal', { signal, count: signals })
-    if (signals === 1) {
-      void supervisor.stop().then(() => process.exit())
-    } else if (signals === 2) {
-      process.exitCode = 128 + constants.signals[signal]
-      supervisor.signal('SIGTERM')
-    } else {
-      supervisor.signal('SIGKILL')
-      process.exit(process.exitCode)
-    }
-  }
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP'] as const)
-    process.on(signal, () => stop(signal))
-  supervisor.start()
+/** Whoever read what handlers print may be gone, as in `worker … | head` or with a terminal that was closed: that ends no work. */
+function outliveReaders(): void {
+  process.stdout.removeAllListeners('error')
+  process.stdout.on('error', () => undefined)
 }
