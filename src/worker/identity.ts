@@ -72,6 +72,21 @@ export function isGone(identity: Pick<ProcessIdentity, 'pid' | 'processStarted'>
   )
 }
 
+/** What has the pid of a registered process now. Only *same* is that process; what can't be read proves nothing. */
+export function recognise(
+  identity: Omit<ProcessIdentity, 'incarnation'>,
+): 'same' | 'gone' | 'another' | 'unreadable' {
+  if (identity.bootId === null || identity.bootId !== bootId()) return 'unreadable'
+  if (identity.pidNamespace === null || identity.pidNamespace !== pidNamespace())
+    return 'unreadable'
+  const fields = statFields(identity.pid)
+  const started = fields?.[19]
+  if (identity.processStarted === null) return 'unreadable'
+  if (started !== undefined && started !== identity.processStarted) return 'another'
+  if (isGone(identity)) return 'gone'
+  return started === undefined ? 'unreadable' : 'same'
+}
+
 /** The fields of /proc/PID/stat from the third on (the second, the name, may contain anything). */
 function statFields(pid: number): string[] | null {
   const stat = readOrNull(`/proc/${pid}/stat`)
