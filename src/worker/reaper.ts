@@ -24,6 +24,12 @@ export type ReapReason = 'run_terminal' | 'run_unknown' | 'evicted' | 'parent_go
 export type SkipReason =
   'no_run' | 'run_active' | 'stopping' | 'pid_reused' | 'unreadable' | 'not_registered'
 
+/**
+ * What was done. `ended`: it stopped by itself after SIGTERM; `killed`: it had to be killed. `changed`: another process has its pid now,
+ * or that can't be read, so it was not signalled. `remains`: it is still there, or may not be signalled.
+ */
+export type ReapAction = 'none' | 'ended' | 'killed' | 'changed' | 'remains'
+
 export interface FoundProcess {
   readonly pid: number
   readonly processStarted: string | null
@@ -35,11 +41,7 @@ export interface FoundProcess {
   readonly reason: ReapReason | SkipReason
   /** The reason as a sentence. */
   readonly message: string
-  /**
-   * `none`: nothing was done. `ended`: it stopped by itself after SIGTERM; `killed`: it had to be killed. `changed`: another process
-   * has its pid now, or that can't be read, so it was not signalled. `remains`: it is still there, or may not be signalled.
-   */
-  readonly action: 'none' | 'ended' | 'killed' | 'changed' | 'remains'
+  readonly action: ReapAction
 }
 
 export interface ReapOptions {
@@ -236,13 +238,11 @@ function nulls(pid: number, file: 'cmdline' | 'environ'): string[] {
 
 // ── ending ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-type Action = FoundProcess['action']
-
 async function endAll(
   judged: readonly Judged[],
   { graceMs }: ReapOptions,
-): Promise<Map<Judged, Action>> {
-  const actions = new Map<Judged, Action>()
+): Promise<Map<Judged, ReapAction>> {
+  const actions = new Map<Judged, ReapAction>()
   const signalled = (signal: NodeJS.Signals): Judged[] =>
     judged.filter((one) => {
       if (actions.has(one)) return false
@@ -250,7 +250,7 @@ async function endAll(
       if (action !== 'sent') actions.set(one, action)
       return action === 'sent'
     })
-  const settle = async (waiting: Judged[], limitMs: number, action: Action): Promise<void> => {
+  const settle = async (waiting: Judged[], limitMs: number, action: ReapAction): Promise<void> => {
     const startedMs = elapsedMs()
     let left = waiting
     while (left.length > 0) {

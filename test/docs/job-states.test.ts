@@ -143,6 +143,9 @@ const CHANGES_NO_STATUS = [
   'progress',
   'log',
   'drain_workers',
+  'supervise',
+  'keep_supervising',
+  'stop_supervising',
 ]
 
 /** Edges with the functions that take them, as `pending --> running : claim`. */

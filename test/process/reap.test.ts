@@ -105,19 +105,20 @@ describe.concurrent('workers reap', LIMIT, () => {
     expect(await s.job(jobId)).toMatchObject({ status: 'completed', attempt: 1 })
   })
 
-  test.for(['error', 'archived', null])(
-    'I1: a run that is %s is over too',
-    async (status, context) => {
-      const s = await Scenario.open(context)
-      const { program, id } = await worker(s)
-      await aim(s, id, status)
-      const forced = await reap(s, ['--force'])
-      expect(about(forced, program.pid)).toMatchObject([
-        { reason: status === null ? 'run_unknown' : 'run_terminal', action: 'ended' },
-      ])
-      expect(await program.exit()).toMatchObject({ code: 0 })
-    },
-  )
+  test.for([
+    { status: 'error', is: 'in error' },
+    { status: 'archived', is: 'archived' },
+    { status: null, is: 'unknown' },
+  ])('I1: a run that is $is is over too', async ({ status }, context) => {
+    const s = await Scenario.open(context)
+    const { program, id } = await worker(s)
+    await aim(s, id, status)
+    const forced = await reap(s, ['--force'])
+    expect(about(forced, program.pid)).toMatchObject([
+      { reason: status === null ? 'run_unknown' : 'run_terminal', action: 'ended' },
+    ])
+    expect(await program.exit()).toMatchObject({ code: 0 })
+  })
 
   test('I1: a worker without a run is left alone, and so is one of another namespace', async (context) => {
     const s = await Scenario.open(context)

@@ -110,7 +110,7 @@ describe.concurrent('the place of a supervisor', LIMIT, () => {
     process.kill(idle, 'SIGKILL')
     // As if it had been frozen for longer than its lease.
     await s.rows(`update %s.supervisor set until = clock_timestamp()`)
-    const second = supervise(s, '1')
+    const second = supervise(s, '1', ['--shutdown-grace', '0s'])
     await ready(second, 1)
     first.kill('SIGCONT')
     expect(await first.exit()).toMatchObject({ code: 5 })

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { openDatabase } from '../../db/connect.ts'
-import { type FoundProcess, reap } from '../../worker/reaper.ts'
+import { type FoundProcess, reap, type ReapAction } from '../../worker/reaper.ts'
 import { duration } from '../arguments.ts'
 import { documented } from '../help.ts'
 import { lines, listDocument } from '../output.ts'
@@ -60,8 +60,7 @@ function counts(items: readonly FoundProcess[]): Record<string, number> & {
   found: number
   remaining: number
 } {
-  const of = (action: FoundProcess['action']): number =>
-    items.filter((item) => item.action === action).length
+  const of = (action: ReapAction): number => items.filter((item) => item.action === action).length
   return {
     /** Processes that are to be ended, or were. */
     found: items.filter(({ verdict }) => verdict === 'reap').length,

@@ -1,11 +1,11 @@
 /** What `workers reap` prints: a line for each process, with what was done and why. */
-import type { FoundProcess } from '../../worker/reaper.ts'
+import type { FoundProcess, ReapAction } from '../../worker/reaper.ts'
 import { dash, workerName } from './format.ts'
 import type { Terminal } from './style.ts'
 import { type Column, renderTable, renderTabs } from './table.ts'
 import { plain } from './text.ts'
 
-const ACTIONS: Readonly<Record<FoundProcess['action'], string>> = {
+const ACTIONS: Readonly<Record<ReapAction, string>> = {
   none: 'to end',
   ended: 'ended',
   killed: 'killed',
