@@ -146,10 +146,12 @@ function supervisorSentence(terminal: Terminal, event: SupervisorEvent): string 
     case 'roll.failed':
       return `rolling restart is given up after ${event.replaced}: ${event.reason}; the old processes go on`
     case 'processes.scaled':
-      return event.waitedMs === null
-        ? `${event.to} processes instead of ${event.from}: there is too little to do`
-        : `${event.to} processes instead of ${event.from}: a job has waited for ${formatDuration(event.waitedMs)}`
   }
+  const why =
+    event.waitedMs === null
+      ? 'there is too little to do'
+      : `a job has waited for ${formatDuration(event.waitedMs)}`
+  return `${event.to} ${event.to === 1 ? 'process' : 'processes'} instead of ${event.from}: ${why}`
 }
 
 function workerSentence(

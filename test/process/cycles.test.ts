@@ -91,7 +91,12 @@ test.runIf(process.platform === 'linux')(
             builtProgram(),
             'worker',
             ...s.handlers(),
-            ...['--processes', '2', '--shutdown-grace', '100ms', '--name', `lane-${lane}`],
+            '--processes',
+            '2',
+            '--shutdown-grace',
+            '100ms',
+            '--name',
+            `lane-${lane}`,
           ],
           {
             env: {
