@@ -352,6 +352,33 @@ create table sweeper (
   compared_at timestamptz not null default '-infinity'
 ) with (fillfactor = 20);
 
+-- Who keeps the worker processes of a name on a machine, and what became of them. A row with a database-clock lease, not a session
+-- lock; what it counts stays when another takes the place.
+create table supervisor (
+  namespace text not null,
+  machine_id text not null,
+  name text not null,
+  incarnation uuid not null,
+  hostname text not null,
+  pid integer not null,
+  boot_id text,
+  pid_namespace text,
+  process_started text,
+  version text not null,
+  command text not null,
+  processes_min integer not null,
+  processes_max integer not null,
+  lease_ms integer not null,
+  started_at timestamptz not null,
+  seen_at timestamptz not null,
+  until timestamptz not null,
+  stopped_at timestamptz,
+  -- Processes that ended without being asked to and were started anew, by all who ever had this place.
+  restarts bigint not null default 0,
+  last_exit jsonb,
+  primary key (namespace, machine_id, name)
+) with (fillfactor = 50);
+
 -- What can't be read from jobs and attempts, and the feed of typed events. Hot kinds write one row per batch.
 create table event (
   id bigint not null generated always as identity,

@@ -193,6 +193,28 @@ create table run_tally (
   usd numeric not null default 0,
   filled_at timestamp with time zone
 ) with (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
+create table supervisor (
+  namespace text not null,
+  machine_id text not null,
+  name text not null,
+  incarnation uuid not null,
+  hostname text not null,
+  pid integer not null,
+  boot_id text,
+  pid_namespace text,
+  process_started text,
+  version text not null,
+  command text not null,
+  processes_min integer not null,
+  processes_max integer not null,
+  lease_ms integer not null,
+  started_at timestamp with time zone not null,
+  seen_at timestamp with time zone not null,
+  until timestamp with time zone not null,
+  stopped_at timestamp with time zone,
+  restarts bigint not null default 0,
+  last_exit jsonb
+) with (fillfactor=50);
 create table sweeper (
   namespace text not null,
   leader uuid,
@@ -277,6 +299,7 @@ alter table machine add constraint machine_pkey PRIMARY KEY (namespace, id);
 alter table migration add constraint migration_pkey PRIMARY KEY (id);
 alter table progress add constraint progress_pkey PRIMARY KEY (job_id);
 alter table run add constraint run_pkey PRIMARY KEY (id);
+alter table supervisor add constraint supervisor_pkey PRIMARY KEY (namespace, machine_id, name);
 alter table sweeper add constraint sweeper_pkey PRIMARY KEY (namespace);
 alter table tick add constraint tick_pkey PRIMARY KEY (single);
 alter table tick add constraint tick_single_check CHECK (single);
@@ -507,6 +530,7 @@ function acknowledge_cancel(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFA
 function admit(p_jobs uuid[]) returns uuid[] volatile;
 function aim_document(t job_truth) returns jsonb stable;
 function aimed_targets(p_namespace text) returns SETOF text stable;
+function backlog_age(p_namespace text, p_queues text[], p_types text[]) returns bigint stable security definer; -- admin, worker
 function cancel(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin, client
 function cancel_rest(p_run uuid, p_limit integer) returns integer volatile;
 function channel(p_namespace text) returns text stable security definer; -- admin, client, worker
@@ -539,6 +563,7 @@ function fail(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text
 function fenced(p_jobs uuid[], p_tokens uuid[], p_write text) returns TABLE(n bigint, job_id uuid, attempt integer, cancelling boolean) volatile;
 function fill_grace_ms() returns integer immutable;
 function find_jobs(p_namespace text, p_ending text) returns uuid[] stable security definer; -- admin, client
+function find_processes(p_namespace text, p_boot text, p_pid_namespace text, p_pids integer[], p_started text[]) returns jsonb stable security definer; -- admin
 function find_runs(p_namespace text, p_text text) returns jsonb stable security definer; -- admin, client
 function find_workers(p_namespace text, p_text text) returns jsonb stable security definer; -- admin, client
 function finish_run(p_run uuid, p_status run_status, p_keeps_rest boolean, p_reason jsonb) returns void volatile;
@@ -566,6 +591,7 @@ function job_logs(p_namespace text, p_job uuid, p_attempt integer DEFAULT NULL::
 function join_run(p_namespace text, p_run uuid) returns void volatile;
 function judge_runs(p_namespace text, p_runs uuid[], p_wait boolean DEFAULT true) returns text[] volatile security definer; -- admin, client, worker
 function judged_after(p_until timestamp with time zone, p_span_ms integer, p_writable_mark_ms bigint, p_tick tick) returns timestamp with time zone stable;
+function keep_supervising(p_namespace text, p_machine text, p_name text, p_incarnation uuid, p_restarts bigint, p_last_exit jsonb) returns text volatile security definer; -- admin, worker
 function key_lock(p_namespace text, p_key text) returns bigint stable;
 function know_fronts(p_lanes bigint[]) returns void volatile;
 function know_lane(p_lane bigint, p_namespace text, p_queue text, p_type text, p_priority smallint, p_run uuid, p_target text) returns void volatile;
@@ -578,6 +604,7 @@ function leases_exist(p_namespace text) returns boolean stable;
 function list_jobs(p_namespace text, p_states text[] DEFAULT NULL::text[], p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_worker text DEFAULT NULL::text, p_before uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 50, p_run uuid DEFAULT NULL::uuid) returns jsonb stable security definer; -- admin, client
 function list_machines(p_namespace text) returns jsonb stable security definer; -- admin, client
 function list_runs(p_namespace text, p_statuses text[] DEFAULT NULL::text[], p_before uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 50) returns jsonb stable security definer; -- admin, client
+function list_supervisors(p_namespace text, p_ended_within_ms bigint DEFAULT 3600000) returns jsonb stable security definer; -- admin, client
 function list_workers(p_namespace text, p_ended_within_ms bigint DEFAULT 3600000) returns jsonb stable security definer; -- admin, client
 function log(p_jobs uuid[], p_tokens uuid[], p_ages double precision[], p_levels text[], p_messages text[], p_fields text[]) returns text[] volatile security definer; -- admin, worker
 function milliseconds(p_ms double precision) returns interval immutable;
@@ -607,7 +634,9 @@ function settle(p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text
 function settle_late(p_job uuid, p_token uuid, p_outcome text, p_value jsonb) returns text volatile;
 function stats(p_namespace text) returns jsonb stable security definer; -- admin, client
 function status_of(p_namespace text, p_job uuid) returns text stable;
+function stop_supervising(p_namespace text, p_machine text, p_name text, p_incarnation uuid) returns void volatile security definer; -- admin, worker
 function store_jobs(p_namespace text, p_types text[], p_inputs text[], p_options jsonb, p_hint boolean) returns uuid[] volatile;
+function supervise(p_namespace text, p_supervisor jsonb, p_dead uuid DEFAULT NULL::uuid) returns json volatile security definer; -- admin, worker
 function sweep(p_namespace text, p_worker uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 500, p_clock_stepped boolean DEFAULT false) returns json volatile security definer; -- admin, worker
 function sweep_aims(p_namespace text, p_limit integer, p_compare boolean) returns boolean volatile;
 function sweep_every_ms() returns integer immutable;

@@ -25,6 +25,22 @@ export function wholeNumber(
   }
 }
 
+/** `4`, or `1..8`: the least and the most. */
+export function numberRange(
+  flag: string,
+  range: { min: number; max: number },
+): (text: string) => { readonly min: number; readonly max: number } {
+  return (text) => {
+    const [, least, most] = /^(\d+)(?:\.\.(\d+))?$/.exec(text.trim()) ?? []
+    const min = Number(least)
+    const max = Number(most ?? least)
+    if (min >= range.min && max <= range.max && min <= max) return { min, max }
+    throw new UsageError(
+      `${flag} is a whole number from ${range.min} to ${range.max}, or a range of them such as 1..8, got "${text}".`,
+    )
+  }
+}
+
 /** One of these words; the nearest one is suggested. */
 export function oneOf<Word extends string>(
   flag: string,

@@ -7,6 +7,7 @@ import { registerMachines } from './commands/machines.ts'
 import { registerMigrate } from './commands/migrate.ts'
 import { registerRuns } from './commands/runs.ts'
 import { registerStats } from './commands/stats.ts'
+import { registerSupervisors } from './commands/supervisors.ts'
 import { registerSweep } from './commands/sweep.ts'
 import { registerWorker } from './commands/worker.ts'
 import { registerWorkers } from './commands/workers.ts'
@@ -37,6 +38,7 @@ export function buildProgram(captured: Captured): Command {
   registerRuns(program)
   registerWorkers(program)
   registerMachines(program)
+  registerSupervisors(program)
   registerDb(program)
   registerMigrate(program)
   registerSweep(program)

@@ -90,20 +90,38 @@ function textLog(stream: NodeJS.WriteStream, terminal: Terminal, level: LogLevel
   }
 }
 
-function supervisorLevel(event: SupervisorEvent): 'info' | 'warn' {
-  return (event.kind === 'child.exited' && !event.clean) ||
-    event.kind === 'report.failed' ||
-    event.kind === 'jobs.recovered'
-    ? 'warn'
-    : 'info'
+/** Of the events that are no mere information. */
+const SUPERVISOR_LEVELS: Partial<Record<SupervisorEvent['kind'], 'warn' | 'error'>> = {
+  'supervisor.waiting': 'warn',
+  'supervisor.overtaken': 'error',
+  'supervisor.unanswered': 'warn',
+  'child.failed': 'error',
+  'jobs.recovered': 'warn',
+  'report.failed': 'warn',
+  'roll.failed': 'error',
+}
+
+function supervisorLevel(event: SupervisorEvent): 'info' | 'warn' | 'error' {
+  if (event.kind === 'child.exited' && !event.clean) return 'warn'
+  return SUPERVISOR_LEVELS[event.kind] ?? 'info'
 }
 
 function supervisorSentence(terminal: Terminal, event: SupervisorEvent): string {
   switch (event.kind) {
+    case 'supervisor.started':
+      return `supervisor ${event.name} has its place`
+    case 'supervisor.waiting':
+      return `supervisor ${event.name} may run already (${event.holder}), and can't be seen from here; waiting for its next sign of life, up to ${formatDuration(event.leftMs)}`
+    case 'supervisor.overtaken':
+      return `another supervisor has taken the place of ${event.name}: stopping`
+    case 'supervisor.unanswered':
+      return `the database did not answer the supervisor: ${event.error}`
     case 'child.started':
       return `process ${event.slot} starts, pid ${event.pid}`
     case 'child.ready':
       return `process ${event.slot} is ready: ${workerName(event.workerId)}`
+    case 'child.retired':
+      return `process ${event.slot}, pid ${event.pid}, goes: ${event.reason === 'rolled' ? 'another is ready in its stead' : 'there is too little to do'}`
     case 'child.exited': {
       const how =
         event.signal === null
@@ -115,10 +133,25 @@ function supervisorSentence(terminal: Terminal, event: SupervisorEvent): string 
           : `; a new one starts in ${formatDuration(event.restartInMs)}`
       return `process ${event.slot}, pid ${event.pid}, ${event.clean ? 'stopped' : how}${next}`
     }
+    case 'child.failed':
+      return `process ${event.slot}: ${event.error}`
     case 'jobs.recovered':
       return `taken back from ${event.workerIds.length === 1 ? 'a lost worker' : `${event.workerIds.length} lost workers`} (supervisor, layer 1): ${ids(terminal, event.jobIds)}`
+    case 'report.failed':
+      return `the end of a process could not be reported: ${event.error}`
+    case 'roll.started':
+      return `rolling restart of ${event.processes} ${event.processes === 1 ? 'process' : 'processes'}`
+    case 'roll.done':
+      return `rolling restart is over, ${event.replaced} replaced`
+    case 'roll.failed':
+      return `rolling restart is given up after ${event.replaced}: ${event.reason}; the old processes go on`
+    case 'processes.scaled':
   }
-  return `the end of a process could not be reported: ${event.error}`
+  const why =
+    event.waitedMs === null
+      ? 'there is too little to do'
+      : `a job has waited for ${formatDuration(event.waitedMs)}`
+  return `${event.to} ${event.to === 1 ? 'process' : 'processes'} instead of ${event.from}: ${why}`
 }
 
 function workerSentence(

@@ -24,6 +24,7 @@ import {
 } from '../errors.ts'
 import * as inspect from '../sql/inspect.ts'
 import * as protocol from '../sql/protocol.ts'
+import { listSupervisors } from '../sql/supervisors.ts'
 import type { AnyJobDefinition, JobDefinition } from './define-job.ts'
 import { parseWith, type StandardSchema } from './standard-schema.ts'
 import type {
@@ -31,6 +32,7 @@ import type {
   MachineDocument,
   Page,
   StatsDocument,
+  SupervisorDocument,
   WorkerDocument,
 } from './documents.ts'
 import { type EventListener, type EventName, EventFeed } from './event-feed.ts'
@@ -143,6 +145,10 @@ export interface Client extends AsyncDisposable {
   }
   readonly machines: { list(): Promise<MachineDocument[]> }
   readonly runs: Runs
+  /** Those that are there, and those that ended within the time (default an hour). */
+  readonly supervisors: {
+    list(options?: { endedWithinMs?: number }): Promise<SupervisorDocument[]>
+  }
   /** One sweep now, by whoever asks. */
   sweep(): Promise<protocol.Swept>
   /** Calls `listener` for every such event from now on; returns what ends that. A listener that throws hurts nobody. */
@@ -412,6 +418,11 @@ class DatabaseClient implements Client {
 
   readonly machines: Client['machines'] = {
     list: () => inspect.listMachines(this.#db, this.namespace),
+  }
+
+  readonly supervisors: Client['supervisors'] = {
+    list: (options = {}) =>
+      listSupervisors(this.#db, this.namespace, options.endedWithinMs ?? 3_600_000),
   }
 
   sweep(): Promise<protocol.Swept> {

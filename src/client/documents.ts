@@ -186,6 +186,38 @@ export interface MachineDocument {
   lastSeenAt: string | null
 }
 
+/** What keeps worker processes of a name on a machine. */
+export interface SupervisorDocument {
+  name: string
+  machineId: string
+  hostname: string
+  pid: number
+  status: 'online' | 'offline'
+  /** Why the status is what it is. */
+  reason: string
+  /** How many processes it keeps: so many at least, and at most. */
+  processesMin: number
+  processesMax: number
+  /** Its processes that are not offline now. */
+  workersOnline: number
+  /** Processes that ended without being asked to and were started anew, by all who ever had this name here. */
+  restarts: number
+  /** The last of these ends. */
+  lastExit: {
+    at: string
+    pid: number
+    workerId: string | null
+    exitCode: number | null
+    signal: string | null
+  } | null
+  startedAt: string
+  lastSeenAt: string
+  lastSeenAgoMs: number
+  stoppedAt: string | null
+  version: string
+  command: string
+}
+
 /** Counts and ages. */
 export interface StatsDocument {
   /** Each count stops at 10,001, which means "more than 10,000"; `running`, `cancelling`, `stalled` and `lost` are exact. */

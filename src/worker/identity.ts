@@ -42,11 +42,21 @@ export function processStarted(pid: number): string | null {
   return fields === null || fields[0] === 'Z' ? null : (fields[19] ?? null)
 }
 
+/** The parent of a process and what tells it from others, or null where that can't be read. */
+export function parentOf(
+  pid: number,
+): { readonly pid: number; readonly processStarted: string; readonly name: string } | null {
+  const parent = Number(statFields(pid)?.[1] ?? 0)
+  const started = parent > 0 ? processStarted(parent) : null
+  const name = readOrNull(`/proc/${parent}/comm`)
+  return started === null || name === null ? null : { pid: parent, processStarted: started, name }
+}
+
 /**
  * Whether a process of this machine, boot and pid namespace certainly no longer exists: its pid is free, is a zombie that only
  * waits to be reaped, or belongs to a process with another start time. Unreadable is no proof.
  */
-export function isGone(identity: ProcessIdentity): boolean {
+export function isGone(identity: Pick<ProcessIdentity, 'pid' | 'processStarted'>): boolean {
   try {
     process.kill(identity.pid, 0)
   } catch (error) {
@@ -60,6 +70,21 @@ export function isGone(identity: ProcessIdentity): boolean {
     fields[19] !== undefined &&
     fields[19] !== identity.processStarted
   )
+}
+
+/** What has the pid of a registered process now. Only *same* is that process; what can't be read proves nothing. */
+export function recognise(
+  identity: Omit<ProcessIdentity, 'incarnation'>,
+): 'same' | 'gone' | 'another' | 'unreadable' {
+  if (identity.bootId === null || identity.bootId !== bootId()) return 'unreadable'
+  if (identity.pidNamespace === null || identity.pidNamespace !== pidNamespace())
+    return 'unreadable'
+  const fields = statFields(identity.pid)
+  const started = fields?.[19]
+  if (identity.processStarted === null) return 'unreadable'
+  if (started !== undefined && started !== identity.processStarted) return 'another'
+  if (isGone(identity)) return 'gone'
+  return started === undefined ? 'unreadable' : 'same'
 }
 
 /** The fields of /proc/PID/stat from the third on (the second, the name, may contain anything). */

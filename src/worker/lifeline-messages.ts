@@ -17,6 +17,8 @@ export interface LifelineData {
   readonly onOutage: 'continue' | 'abort'
   /** Whether this process may be ended when its event loop is stuck: it is the worker's own, not one that a library is a guest in. */
   readonly mayEndProcess: boolean
+  /** Whether this process may not outlive its parent, which supervises it. */
+  readonly endsWithParent: boolean
   readonly shared: SharedArrayBuffer
 }
 
@@ -94,7 +96,13 @@ export type FromLifeline =
   | { readonly type: 'renewed'; readonly sentMs: number; readonly answer: Renewed }
   | { readonly type: 'renewal_failed'; readonly error: string; readonly trustedForMs: number }
   /** This incarnation is over: abort everything. */
-  | { readonly type: 'over'; readonly code: 'lease_lost' | 'self_fenced'; readonly message: string }
+  | {
+      readonly type: 'over'
+      readonly code: 'lease_lost' | 'self_fenced'
+      readonly message: string
+      /** An operator wants no worker here: no other incarnation is to follow. */
+      readonly evicted: boolean
+    }
   /** The database is down past the fence: handlers that may not go on in an outage have to stop. */
   | { readonly type: 'outage' }
   | { readonly type: 'event_loop_blocked'; readonly forMs: number }

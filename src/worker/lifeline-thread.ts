@@ -19,6 +19,9 @@
  * are not answered, and a main thread that is silent though no handler keeps it busy. Only time in which the lifeline itself was
  * answered counts (an outage is nobody's wedge), and in which this process ran. The renewal that tells the database must have been
  * accepted before anything is done about it.
+ *
+ * A process whose supervisor is gone stops by itself, if its main thread hears of it; where a handler keeps that busy, the lifeline
+ * says that the worker drains, so that nothing is charged, and ends the process at the hard exit.
  */
 import { randomUUID } from 'node:crypto'
 import { parentPort, workerData } from 'node:worker_threads'
@@ -112,6 +115,8 @@ const silentMs: Record<StuckPart, number> = { claims: 0, event_loop: 0 }
 let stuck: StuckPart | null = null
 /** What the database and the main thread were told last. */
 let stuckSaid: StuckPart | null = null
+/** Since when the supervisor of this process is gone. */
+let orphanedAtMs: number | null = null
 let wake: () => void = () => undefined
 
 const witness = new Witness([
@@ -275,11 +280,12 @@ async function sayStuck(part: StuckPart | null): Promise<void> {
 }
 
 function leaseLost(answer: LeaseLostAnswer): void {
-  over('lease_lost', answer.reason.message ?? 'the database no longer knows this worker')
+  const { code, message = 'the database no longer knows this worker' } = answer.reason
+  over('lease_lost', message, code === 'evicted')
 }
 
 /** Ends this incarnation on our side. Whatever it still holds is not ours any more. */
-function over(code: 'lease_lost' | 'self_fenced', message: string): void {
+function over(code: 'lease_lost' | 'self_fenced', message: string, evicted = false): void {
   if (phase !== 'live') return
   phase = 'over'
   fencedAtMs = elapsedMs()
@@ -288,7 +294,7 @@ function over(code: 'lease_lost' | 'self_fenced', message: string): void {
   outageIsOver()
   witness.leave()
   sweeper.leave()
-  say({ type: 'over', code, message })
+  say({ type: 'over', code, message, evicted })
 }
 
 /** All handlers have settled: the old row is ended, if it may still be open, and a fresh incarnation may begin. */
@@ -361,6 +367,7 @@ function tick(): void {
   if (thawed) renewNow = phase === 'live'
   measureLoop(nowMs)
   watchMain(ranMs)
+  watchParent(nowMs)
   fence(nowMs)
   if (!busy()) busySinceMs = nowMs
   // A pause that began when this worker was idle is too long once it holds a job.
@@ -398,6 +405,19 @@ function watchMain(ranMs: number): void {
   if (stuck !== before && phase === 'live') {
     renewNow = true
     wake()
+  }
+}
+
+/** The parent's pid changes when it is gone: somebody else has adopted this process. */
+function watchParent(nowMs: number): void {
+  if (!data.endsWithParent || process.ppid === data.identity.parentPid) return
+  if (orphanedAtMs === null) {
+    orphanedAtMs = nowMs
+    write(SHARED.draining, 1)
+    renewNow = phase === 'live'
+    wake()
+  } else if (nowMs - orphanedAtMs >= settings.hardExitMs) {
+    process.kill(process.pid, 'SIGKILL')
   }
 }
 

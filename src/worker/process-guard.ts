@@ -6,6 +6,7 @@
  *     an uncaught error or rejection: the job it belongs to fails, the others go back, exit 1
  *     the worker is stuck: its jobs go back, charged as lost, as none is to blame; exit 1
  *     the run that the worker is aimed at has ended: the same as a first signal
+ *     an operator has evicted the worker: exit 0
  *     whatever hangs: exit 1 at the hard exit, counted from the first signal
  */
 import { constants } from 'node:os'
@@ -94,6 +95,7 @@ export function guardProcess(
     hardExit()
     await finish(worker.stop({ ...stop, onReleased }))
   }
+  worker.onEvicted = () => void shutDown('an operator evicted it')
   const unhear = worker.on('worker.stuck', ({ part }) => {
     if (ending) return
     ending = true

@@ -150,6 +150,10 @@ export class Worker implements AsyncDisposable {
   mayEndProcess = false
   /** How it stops when its run has ended. Set by whoever guards a process that then ends too. */
   stopAfterRun: (options: StopOptions) => Promise<void> = (options) => this.stop(options)
+  /** Set before `start` by a process that may not outlive its parent. */
+  endsWithParent = false
+  /** Called when an operator has evicted this worker and every handler has settled. By default it stops. */
+  onEvicted: () => void = () => void this.stop({ graceMs: 0, reason: 'evicted' })
   #run: Running | null = null
   #stopping: Promise<void> | null = null
 
@@ -252,6 +256,8 @@ export class Worker implements AsyncDisposable {
         enter: (state, reason) => this.#enter(state, reason),
         mayEndProcess: this.mayEndProcess,
         runIsOver: (stop) => void this.stopAfterRun(stop),
+        endsWithParent: this.endsWithParent,
+        evicted: () => this.onEvicted(),
         giveUp: (execution, deafForMs) => {
           const error = new Error(`${execution.job.type} ignored its signal for ${deafForMs} ms`)
           void this.blame(execution, error, () => endProcess(1)).then(() => endProcess(1))
@@ -335,6 +341,8 @@ interface RunningOptions {
   readonly mayEndProcess: boolean
   /** The run that it is aimed at has ended, and nothing of it is left here that should not be released. */
   readonly runIsOver: (stop: StopOptions) => void
+  readonly endsWithParent: boolean
+  readonly evicted: () => void
   /** A handler that ignores its signal has to be ended, and only the end of the process can. */
   readonly giveUp: (execution: Execution, deafForMs: number) => void
 }
@@ -358,6 +366,8 @@ class Running implements ExecutionHost {
   readonly #onOutage: 'continue' | 'abort'
   readonly #ready = deferred()
   /** False while an incarnation is over and the next has not registered. */
+  /** An operator wants no worker here. */
+  #evicted = false
   #live = false
   #draining = false
   /** The run that it is aimed at has ended: nothing more is claimed. */
@@ -451,6 +461,7 @@ class Running implements ExecutionHost {
           ? 'continue'
           : 'abort',
         mayEndProcess: options.mayEndProcess,
+        endsWithParent: options.endsWithParent,
         identity: {
           machineId: this.#machineId,
           hostname: hostname(),
@@ -733,7 +744,7 @@ class Running implements ExecutionHost {
       ending === null ? null : this.#outbox.add({ jobId: job.id, token: job.token, ...ending })
     this.#startNext()
     this.wake()
-    if (this.executions.size === 0 && !this.#live) this.#lifeline.send({ type: 'reincarnate' })
+    if (this.executions.size === 0 && !this.#live) this.#goOn()
     if (ending === null || answer === null) return
     const said = await answer
     if (job.runId !== undefined) this.#judge.touch(job.runId)
@@ -964,7 +975,7 @@ class Running implements ExecutionHost {
         })
         break
       case 'over':
-        this.#over(message.message)
+        this.#over(message.message, message.evicted)
         break
       case 'outage':
         for (const execution of this.executions.values()) {
@@ -1018,13 +1029,19 @@ class Running implements ExecutionHost {
     this.wake()
   }
 
-  /** This incarnation is over: another owns its jobs, or soon will. A fresh one begins when every handler has settled. */
-  #over(message: string): void {
+  /** This incarnation is over: another owns its jobs, or soon will. When every handler has settled a fresh one begins, if one may. */
+  #over(message: string, evicted: boolean): void {
     this.#live = false
+    this.#evicted = evicted
     if (!this.#draining) this.#o.enter('degraded', message)
     this.#ahead.clear()
     this.#abortAll('lease_lost', message)
-    if (this.executions.size === 0) this.#lifeline.send({ type: 'reincarnate' })
+    if (this.executions.size === 0) this.#goOn()
+  }
+
+  #goOn(): void {
+    if (this.#evicted) this.#o.evicted()
+    else this.#lifeline.send({ type: 'reincarnate' })
   }
 
   #reconcile(sentMs: number, answer: Renewed): void {

@@ -171,6 +171,9 @@ const CHANGES_NO_STATUS = [
   'cost',
   'create_run',
   'drain_workers',
+  'supervise',
+  'keep_supervising',
+  'stop_supervising',
 ]
 
 /** Edges with the functions that take them, as `pending --> running : claim`. */

@@ -242,13 +242,15 @@ export class Scenario {
   readonly client: Client
   readonly directory: string
   readonly journalFile: string
+  readonly context: TestContext
   readonly #programs: Program[] = []
   readonly #broken = new Set<string>()
   readonly #options: ScenarioOptions
   #closed = false
   #watching: Promise<void> = Promise.resolve()
 
-  private constructor(databaseUrl: string, options: ScenarioOptions) {
+  private constructor(context: TestContext, databaseUrl: string, options: ScenarioOptions) {
+    this.context = context
     this.databaseUrl = databaseUrl
     this.#options = options
     this.schemaName = `process_${randomBytes(5).toString('hex')}`
@@ -280,7 +282,7 @@ export class Scenario {
         await admin.close()
       }
     }
-    const scenario = new Scenario(databaseUrl, options)
+    const scenario = new Scenario(context, databaseUrl, options)
     context.onTestFinished(async ({ task }) => {
       await scenario.#close(task.result?.state === 'fail')
       await drop?.()

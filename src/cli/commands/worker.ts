@@ -1,11 +1,9 @@
-import { constants } from 'node:os'
 import type { Command } from 'commander'
 import type { RunDocument } from '../../client/documents.ts'
-import { resolveSettings, type WorkerSettings } from '../../config.ts'
-import { RunTerminalError } from '../../errors.ts'
+import { resolveSettings } from '../../config.ts'
+import { RunTerminalError, UsageError } from '../../errors.ts'
 import { ownMachineId } from '../../worker/identity.ts'
-import type { ChildMessage } from '../../worker/supervisor.ts'
-import { duration, given, oneOf, wholeNumber } from '../arguments.ts'
+import { duration, given, numberRange, oneOf, wholeNumber } from '../arguments.ts'
 import { documented } from '../help.ts'
 import { loadHandlers } from '../load-handlers.ts'
 import { createOutput, leave } from '../output.ts'
@@ -18,13 +16,17 @@ import {
   resolveRunFilter,
   resolveTarget,
 } from '../resolve.ts'
+import { watchRunner } from '../runner.ts'
 import { flagsOf } from '../session.ts'
+import { defaultName, supervise } from '../supervise.ts'
+import { answerSupervisor, isSupervised, leaveForGood } from '../supervised.ts'
 import { createWorkerLog, type WorkerLog } from '../worker-log.ts'
 
 interface WorkerFlags extends CommonFlags {
   readonly queue?: readonly string[]
   readonly concurrency?: number
-  readonly processes?: number
+  readonly processes?: { readonly min: number; readonly max: number }
+  readonly name?: string
   readonly shutdownGrace?: number
   readonly listen: boolean
   readonly run?: string
@@ -38,11 +40,11 @@ export function registerWorker(program: Command): void {
     says: 'Runs a worker for the job definitions that these modules export, or a supervisor of several.',
     examples: [
       'leasehold worker handlers.ts',
-      'leasehold worker handlers.ts --processes 4 --concurrency 2',
+      'leasehold worker handlers.ts --processes 1..8 --concurrency 2',
       'leasehold worker handlers.ts --run nightly-eval --target gpu eu-west',
     ],
     exits:
-      '0 stopped, or its run has ended · 1 failed · 2 wrong usage or handlers · 3 database unreachable · 4 no such run · 130 second interrupt',
+      '0 stopped, or its run has ended · 1 failed · 2 wrong usage or handlers · 3 database unreachable · 4 no such run · 5 this supervisor runs already, or was overtaken · 130 second interrupt',
   })
     .helpGroup('Run')
     .option('--queue <A,B>', 'queues to take from (those of the definitions)', (text: string) =>
@@ -55,8 +57,13 @@ export function registerWorker(program: Command): void {
     )
     .option(
       '--processes <N>',
-      'worker processes under a supervisor (this one alone)',
-      wholeNumber('--processes', { min: 1, max: 256 }),
+      'worker processes under a supervisor, also as many as the backlog wants: 1..8 (this one alone)',
+      numberRange('--processes', { min: 1, max: 256 }),
+    )
+    .option(
+      '--name <NAME>',
+      'of the supervisor; one of a name runs on a machine (from the modules and queues)',
+      supervisorName,
     )
     .option(
       '--shutdown-grace <D>',
@@ -77,8 +84,17 @@ export function registerWorker(program: Command): void {
     .action((files: string[], _flags, command: Command) => runWorkers(files, command))
 }
 
+function supervisorName(text: string): string {
+  if (/^[\w.-]{1,64}$/.test(text)) return text
+  throw new UsageError(
+    `--name is 1 to 64 letters, digits, dots, dashes and underscores, got "${text}".`,
+  )
+}
+
 async function runWorkers(files: string[], command: Command): Promise<void> {
   const flags = flagsOf<WorkerFlags>(command)
+  if (flags.name !== undefined && flags.processes === undefined)
+    throw new UsageError('--name is the name of a supervisor: give --processes too.')
   const output = createOutput(flags)
   const settings = resolveSettings({
     ...resolveLease(),
@@ -88,25 +104,16 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
   })
   const log = createWorkerLog(process.stderr, process.env, resolveLogLevel())
   const machineId = resolveMachineId() ?? ownMachineId()
+  outliveReaders()
   const jobs = await loadHandlers(files)
   const target = await readyDatabase(resolveTarget(flags), (text) => output.note(text))
-  const tell = (message: ChildMessage): void => {
-    if (process.connected) process.send?.(message)
-  }
   const named = flags.run ?? resolveRunFilter()
   const run = named === null ? null : await findRun(named, target)
-  const leaveEnded = (why: string): void => {
-    log.say('info', 'worker.run_ended', `${why} Nothing to do.`)
-    if (process.connected)
-      process.send?.({ type: 'run_ended' } satisfies ChildMessage, () => leave(0))
-    else leave(0)
-  }
-  if (run !== null && run.status !== 'active') {
-    leaveEnded(`run ${run.name} (${run.id}) is ${run.status}.`)
-    return
-  }
-  if (flags.processes !== undefined && process.env['LEASEHOLD_SUPERVISED'] !== '1') {
-    await supervise({ processes: flags.processes, target, settings, machineId, log })
+  if (run !== null && run.status !== 'active')
+    return leaveEnded(log, `run ${run.name} (${run.id}) is ${run.status}.`)
+  if (flags.processes !== undefined && !isSupervised()) {
+    const name = flags.name ?? defaultName(files, flags.queue, run?.id, flags.target)
+    await supervise({ processes: flags.processes, name, target, settings, machineId, log })
     return
   }
   const { createWorker } = await import('../../worker/worker.ts')
@@ -117,6 +124,7 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
     namespace: target.namespace,
     jobs,
     machineId,
+    ...(isSupervised() ? { kind: 'supervised' } : {}),
     ...given({
       queues: flags.queue,
       run: run?.id,
@@ -126,27 +134,27 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
     ...settings,
   })
   worker.onEvery((name, fields) => log.worker(name, fields))
-  worker.on('worker.started', ({ workerId }) =>
-    tell({ type: 'registered', incarnation: worker.incarnation ?? '', id: workerId }),
-  )
-  worker.on('run.ended', () => tell({ type: 'run_ended' }))
-  worker.on('worker.stopped', () => tell({ type: 'stopped' }))
   const guard = guardProcess(worker, {
     onSignal: (signal, count) => log.worker('worker.signal', { signal, count }),
     onUncaught: (error) =>
       log.say('error', 'worker.uncaught', `uncaught error: ${error.stack ?? error.message}`),
   })
-  if (process.env['LEASEHOLD_SUPERVISED'] === '1') {
-    process.once('disconnect', () => void guard.shutDown('its supervisor is gone'))
-  }
+  if (isSupervised()) answerSupervisor(worker, guard.shutDown)
+  else watchRunner((runner) => void guard.shutDown(`${runner}, which had started it, is gone`))
   try {
     await worker.start()
   } catch (error) {
     guard.remove()
     // It ended between the look above and the registration.
-    if (error instanceof RunTerminalError) leaveEnded(error.message)
+    if (error instanceof RunTerminalError) await leaveEnded(log, error.message)
     else throw await namedFailure(error, target)
   }
+}
+
+async function leaveEnded(log: WorkerLog, why: string): Promise<void> {
+  log.say('info', 'worker.run_ended', `${why} Nothing to do.`)
+  await leaveForGood()
+  leave(0)
 }
 
 /** The run that a worker is to be aimed at. @throws {NotFoundError} */
@@ -163,51 +171,8 @@ async function findRun(named: string, target: ReadyTarget): Promise<RunDocument>
   }
 }
 
-async function supervise(options: {
-  processes: number
-  target: ReadyTarget
-  settings: WorkerSettings
-  machineId: string
-  log: WorkerLog
-}): Promise<void> {
-  const { Supervisor } = await import('../../worker/supervisor.ts')
-  const { target, settings, machineId, log } = options
-  const supervisor = new Supervisor({
-    databaseUrl: target.databaseUrl,
-    schema: target.schema,
-    namespace: target.namespace,
-    machineId,
-    processes: options.processes,
-    command: [process.execPath, ...process.execArgv, ...process.argv.slice(1)],
-    env: {
-      ...process.env,
-      DATABASE_URL: target.databaseUrl,
-      LEASEHOLD_SCHEMA: target.schema,
-      LEASEHOLD_NAMESPACE: target.namespace,
-      LEASEHOLD_MACHINE_ID: machineId,
-    },
-    hardExitMs: settings.hardExitMs,
-    onEvent: (event) => log.supervisor(event),
-  })
-  let signals = 0
-  const stop = (signal: NodeJS.Signals): void => {
-    signals += 1
-    log.worker('worker.signal', { signal, count: signals })
-    if (signals === 1) {
-      void supervisor.stop().then(() => process.exit())
-    } else if (signals === 2) {
-      process.exitCode = 128 + constants.signals[signal]
-      supervisor.signal('SIGTERM')
-    } else {
-      supervisor.signal('SIGKILL')
-      process.exit(process.exitCode)
-    }
-  }
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP'] as const)
-    process.on(signal, () => stop(signal))
-  supervisor.start()
-  await supervisor.runEnded
-  log.say('info', 'worker.run_ended', 'its run has ended, and so have its processes.')
-  await supervisor.stop()
-  leave(0)
+/** Whoever read what handlers print may be gone, as in `worker … | head` or with a terminal that was closed: that ends no work. */
+function outliveReaders(): void {
+  process.stdout.removeAllListeners('error')
+  process.stdout.on('error', () => undefined)
 }

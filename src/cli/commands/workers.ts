@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { registerWorkersDrain } from './workers-drain.ts'
 import { registerWorkersEvict } from './workers-evict.ts'
 import { registerWorkersList } from './workers-list.ts'
+import { registerWorkersReap } from './workers-reap.ts'
 import { registerWorkersResume } from './workers-resume.ts'
 import { registerWorkersShow } from './workers-show.ts'
 
@@ -18,4 +19,5 @@ export function registerWorkers(program: Command): void {
   registerWorkersDrain(workers)
   registerWorkersResume(workers)
   registerWorkersEvict(workers)
+  registerWorkersReap(workers)
 }
