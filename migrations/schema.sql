@@ -6,6 +6,27 @@ create type worker_lost_policy as enum ('retry', 'fail', 'hold');
 
 create sequence job_place minvalue 1 maxvalue 9223372036854775807 cache 1;
 
+create table alert (
+  id uuid not null default gen_random_uuid(),
+  namespace text not null,
+  rule text not null,
+  subject text not null,
+  message text not null,
+  data jsonb not null,
+  raised_at timestamp with time zone not null,
+  announced_at timestamp with time zone,
+  acknowledged_at timestamp with time zone,
+  acknowledged_by text,
+  resolved_at timestamp with time zone
+);
+create table alert_rule (
+  namespace text not null,
+  rule text not null,
+  enabled boolean,
+  at_least integer,
+  within_ms bigint,
+  for_ms bigint
+);
 create table attempt (
   job_id uuid not null,
   attempt integer not null,
@@ -40,7 +61,10 @@ create table checkpoint (
 ) with (fillfactor=70);
 create table database_identity (
   single boolean not null default true,
-  id uuid not null default gen_random_uuid()
+  id uuid not null default gen_random_uuid(),
+  system_identifier text,
+  database_oid oid,
+  confirmed_at timestamp with time zone
 );
 create table event (
   id bigint not null generated always as identity,
@@ -122,7 +146,8 @@ create table machine (
   id text not null,
   hostname text not null,
   connection_false_alarm_at timestamp with time zone,
-  witness_contradicted_at timestamp with time zone
+  witness_contradicted_at timestamp with time zone,
+  drain_requested_at timestamp with time zone
 );
 create table migration (
   id integer not null,
@@ -143,7 +168,8 @@ create table sweeper (
   leader_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
   deputy uuid,
   deputy_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
-  compared_at timestamp with time zone not null default '-infinity'::timestamp with time zone
+  compared_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
+  judged_at timestamp with time zone not null default '-infinity'::timestamp with time zone
 ) with (fillfactor=20);
 create table tick (
   single boolean not null default true,
@@ -151,6 +177,30 @@ create table tick (
   writable_since timestamp with time zone not null,
   writable_total_ms bigint not null default 0
 ) with (fillfactor=10);
+create table webhook (
+  id uuid not null default gen_random_uuid(),
+  namespace text not null,
+  url text not null,
+  secret text not null,
+  rules text[],
+  allow_private boolean not null default false,
+  created_at timestamp with time zone not null
+);
+create table webhook_delivery (
+  id uuid not null default gen_random_uuid(),
+  webhook_id uuid not null,
+  namespace text not null,
+  kind text not null,
+  body text not null,
+  created_at timestamp with time zone not null,
+  due_at timestamp with time zone not null,
+  tries integer not null default 0,
+  token uuid,
+  last_status integer,
+  last_error text,
+  delivered_at timestamp with time zone,
+  given_up_at timestamp with time zone
+);
 create table worker (
   incarnation uuid not null,
   namespace text not null,
@@ -176,6 +226,9 @@ create table worker (
   holds boolean not null default false,
   loop_lag_ms integer not null default 0,
   spool_depth integer not null default 0,
+  spool_age_ms bigint not null default 0,
+  memory_bytes bigint,
+  clock_ahead_ms bigint,
   stuck text,
   ended_at timestamp with time zone,
   end_charge text,
@@ -184,12 +237,14 @@ create table worker (
 ) with (fillfactor=20, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
 create table worker_detail (
   incarnation uuid not null,
+  namespace text not null,
   id text not null,
   hostname text not null,
   pid integer not null,
   boot_id text,
   pid_namespace text,
   process_started text,
+  process_started_at timestamp with time zone,
   parent_pid integer,
   kind text not null,
   version text not null,
@@ -199,10 +254,14 @@ create table worker_detail (
   types text[] not null,
   labels text[] not null default '{}'::text[],
   direct boolean not null default false,
+  listens boolean not null default false,
   registered_at timestamp with time zone not null,
+  ended_at timestamp with time zone,
   end_reason jsonb
 );
 
+alter table alert add constraint alert_pkey PRIMARY KEY (id);
+alter table alert_rule add constraint alert_rule_pkey PRIMARY KEY (namespace, rule);
 alter table attempt add constraint attempt_pkey PRIMARY KEY (job_id, attempt);
 alter table attempt_log add constraint attempt_log_pkey PRIMARY KEY (job_id, attempt, line);
 alter table checkpoint add constraint checkpoint_pkey PRIMARY KEY (job_id);
@@ -220,10 +279,16 @@ alter table progress add constraint progress_pkey PRIMARY KEY (job_id);
 alter table sweeper add constraint sweeper_pkey PRIMARY KEY (namespace);
 alter table tick add constraint tick_pkey PRIMARY KEY (single);
 alter table tick add constraint tick_single_check CHECK (single);
+alter table webhook add constraint webhook_namespace_url_key UNIQUE (namespace, url);
+alter table webhook add constraint webhook_pkey PRIMARY KEY (id);
+alter table webhook_delivery add constraint webhook_delivery_pkey PRIMARY KEY (id);
+alter table webhook_delivery add constraint webhook_delivery_webhook_id_fkey FOREIGN KEY (webhook_id) REFERENCES webhook(id) ON DELETE CASCADE;
 alter table worker add constraint worker_pkey PRIMARY KEY (incarnation);
 alter table worker_detail add constraint worker_detail_id_key UNIQUE (id);
 alter table worker_detail add constraint worker_detail_pkey PRIMARY KEY (incarnation);
 
+CREATE UNIQUE INDEX alert_open_idx ON alert USING btree (namespace, rule, subject) WHERE resolved_at IS NULL; -- judge_alerts: one open alert for each rule and subject
+CREATE INDEX alert_resolved_idx ON alert USING btree (namespace, resolved_at) WHERE resolved_at IS NOT NULL; -- list_alerts, judge_alerts: the newest that are over, the oldest to prune
 CREATE INDEX attempt_lost_idx ON attempt USING btree (worker) WHERE ended_as = 'lost'::attempt_end; -- heard_again: what early evidence took from a worker
 CREATE INDEX event_feed_idx ON event USING btree (namespace, transaction_id, id); -- read_events: the feed in commit-safe order
 CREATE INDEX event_job_idx ON event USING btree ((job_ids[1])) WHERE kind <> ALL (ARRAY['job.completed'::text, 'job.picked_up'::text]); -- job_events: what happened to one job
@@ -235,6 +300,9 @@ CREATE INDEX job_set_aside_idx ON job USING btree (namespace, status) WHERE stat
 CREATE INDEX job_waiting_idx ON job USING btree (lane, (lost >= (max_lost - 1)), run_at, id) WHERE status = 'pending'::job_status AND place IS NULL AND NOT parked; -- claim: jobs whose time has come, and those whose last chance is taken alone
 CREATE INDEX lane_id_idx ON lane USING btree (id); -- enqueue: whether a lane is known
 CREATE INDEX lane_idx ON lane USING btree (namespace, queue, type); -- claim: the lanes of a queue and type
+CREATE INDEX webhook_delivery_due_idx ON webhook_delivery USING btree (namespace, due_at) WHERE delivered_at IS NULL AND given_up_at IS NULL; -- sweep, take_deliveries: what is to be sent, and when
+CREATE INDEX webhook_delivery_webhook_idx ON webhook_delivery USING btree (webhook_id, created_at); -- list_webhooks, remove_webhook: the deliveries of one webhook
+CREATE INDEX worker_detail_ended_idx ON worker_detail USING btree (namespace, ended_at) WHERE ended_at IS NOT NULL; -- crash_history, alert_conditions: workers that ended lately
 CREATE INDEX worker_gone_idx ON worker USING btree (namespace) WHERE ended_at IS NOT NULL AND emptied_at IS NULL; -- sweep: workers that have ended and may still hold jobs
 CREATE INDEX worker_live_idx ON worker USING btree (namespace) WHERE ended_at IS NULL; -- sweep, view: workers that have not ended
 
@@ -344,6 +412,7 @@ create view machine_truth as
  SELECT m.namespace,
     m.id,
     m.hostname,
+    m.drain_requested_at,
         CASE
             WHEN count(*) FILTER (WHERE w.status <> 'offline'::text) > 0 THEN 'online'::text
             ELSE 'offline'::text
@@ -353,7 +422,7 @@ create view machine_truth as
     max(w.seen_at) AS last_seen_at
    FROM machine m
      LEFT JOIN worker_truth w ON w.namespace = m.namespace AND w.machine_id = m.id
-  GROUP BY m.namespace, m.id, m.hostname;
+  GROUP BY m.namespace, m.id, m.hostname, m.drain_requested_at;
 create view worker_truth as
  SELECT w.incarnation,
     d.id,
@@ -369,33 +438,54 @@ create view worker_truth as
     d.types,
     d.labels,
     d.parent_pid,
+    d.boot_id,
+    d.process_started_at,
     d.registered_at,
+    d.listens,
     w.seen_at,
     w.lease_ms,
     w.low_claim,
     w.beat_ms,
     w.loop_lag_ms,
     w.spool_depth,
+    w.spool_age_ms,
+    w.memory_bytes,
+    w.clock_ahead_ms,
+    w.backend_pid,
     w.stuck,
     w.ended_at,
     w.drain_requested_at,
+    c.gone AS connection_gone,
     d.end_reason,
     LEAST(w.until, clock() + milliseconds(w.span_ms::double precision)) AS lease_expires_at,
     judged_after(w.until, w.span_ms, w.writable_mark_ms, tick.*) AS judged_after,
     w.ended_at IS NULL AND w.until > clock() AS lease_holds,
         CASE
             WHEN w.ended_at IS NOT NULL OR w.until <= clock() THEN 'offline'::text
-            WHEN (clock() - w.seen_at) > milliseconds((2 * w.beat_ms)::double precision) THEN 'late'::text
+            WHEN c.gone AND (clock() - w.seen_at) > milliseconds(w.lease_ms::double precision) THEN 'offline'::text
+            WHEN c.gone OR (clock() - w.seen_at) > milliseconds((2 * w.beat_ms)::double precision) THEN 'late'::text
             WHEN w.stuck IS NOT NULL THEN 'unhealthy'::text
             WHEN w.draining_at IS NOT NULL OR w.drain_requested_at IS NOT NULL THEN 'draining'::text
             ELSE 'online'::text
         END AS status
    FROM worker w
      JOIN worker_detail d USING (incarnation)
-     CROSS JOIN tick;
+     CROSS JOIN tick
+     CROSS JOIN LATERAL ( SELECT w.ended_at IS NULL AND w.backend_pid IS NOT NULL AND NOT (EXISTS ( SELECT
+                   FROM pg_stat_get_activity(w.backend_pid) pg_stat_get_activity(datid, pid, usesysid, application_name, state, query, wait_event_type, wait_event, xact_start, query_start, backend_start, state_change, client_addr, client_hostname, client_port, backend_xid, backend_xmin, backend_type, ssl, sslversion, sslcipher, sslbits, ssl_client_dn, ssl_client_serial, ssl_issuer_dn, gss_auth, gss_princ, gss_enc, gss_delegation, leader_pid, query_id))) AS gone) c;
 
+function acknowledge_alerts(p_namespace text, p_alerts uuid[], p_by text DEFAULT NULL::text) returns text[] volatile security definer; -- admin
 function acknowledge_cancel(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
+function add_webhook(p_namespace text, p_url text, p_rules text[] DEFAULT NULL::text[], p_allow_private boolean DEFAULT false) returns jsonb volatile security definer; -- admin
 function admit(p_jobs uuid[]) returns uuid[] volatile;
+function alert_conditions(p_namespace text) returns TABLE(rule text, subject text, message text, data jsonb) stable;
+function alert_document(a alert) returns jsonb stable;
+function alert_rules(p_namespace text) returns jsonb stable security definer; -- admin, client
+function alert_settings(p_namespace text) returns TABLE(rule text, enabled boolean, at_least integer, within_ms bigint, for_ms bigint, says text, changed boolean) stable;
+function alerts_due(p_namespace text, p_idle_ms integer) returns boolean stable;
+function alerts_watch(p_namespace text) returns boolean stable;
+function ask_about_missing(p_namespace text) returns void stable;
+function bind_database() returns void volatile;
 function cancel(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin, client
 function channel(p_namespace text) returns text stable security definer; -- admin, client, worker
 function channel_of(p_namespace text) returns text stable;
@@ -406,10 +496,16 @@ function claimed_jobs(p_worker uuid, p_claim_number integer) returns text[] stab
 function clock() returns timestamp with time zone stable;
 function clock_after_wait() returns timestamp with time zone volatile;
 function complete(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
+function confirm_copy() returns jsonb volatile security definer; -- admin
 function connection_came_back(p_worker worker) returns void volatile;
 function connection_grace_ms() returns integer immutable;
+function crash_history(p_namespace text, p_machine text, p_within_ms bigint) returns jsonb stable;
+function crashed(w worker, d worker_detail) returns boolean stable;
+function database_copied() returns boolean stable security definer; -- admin, client, worker
 function database_epoch() returns text stable;
 function database_life() returns text stable;
+function database_system() returns text stable;
+function drain_machine(p_namespace text, p_machine text, p_drain boolean) returns text volatile security definer; -- admin
 function drain_workers(p_namespace text, p_workers uuid[], p_drain boolean) returns text[] volatile security definer; -- admin
 function elect_sweeper(p_namespace text, p_worker uuid) returns text volatile;
 function end_waiting(p_jobs uuid[], p_status job_status) returns void volatile;
@@ -422,6 +518,7 @@ function evict_workers(p_namespace text, p_workers uuid[], p_reason jsonb DEFAUL
 function fail(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
 function fenced(p_jobs uuid[], p_tokens uuid[], p_write text) returns TABLE(n bigint, job_id uuid, attempt integer, cancelling boolean) volatile;
 function find_jobs(p_namespace text, p_ending text) returns uuid[] stable security definer; -- admin, client
+function find_machines(p_namespace text, p_text text) returns jsonb stable security definer; -- admin, client
 function find_workers(p_namespace text, p_text text) returns jsonb stable security definer; -- admin, client
 function free_idle_keys(p_namespace text) returns void volatile;
 function free_keys(p_namespace text, p_keys text[]) returns void volatile;
@@ -442,6 +539,7 @@ function job_document(t job_truth) returns jsonb stable;
 function job_events(p_job uuid) returns jsonb stable;
 function job_id_of(p_prefix text, p_place bigint) returns uuid volatile;
 function job_logs(p_namespace text, p_job uuid, p_attempt integer DEFAULT NULL::integer, p_after bigint DEFAULT 0, p_limit integer DEFAULT 1000) returns jsonb stable security definer; -- admin, client
+function judge_alerts(p_namespace text) returns jsonb volatile;
 function judged_after(p_until timestamp with time zone, p_span_ms integer, p_writable_mark_ms bigint, p_tick tick) returns timestamp with time zone stable;
 function key_lock(p_namespace text, p_key text) returns bigint stable;
 function know_fronts(p_lanes bigint[]) returns void volatile;
@@ -449,32 +547,42 @@ function know_lane(p_lane bigint, p_namespace text, p_queue text, p_type text, p
 function known_types(p_namespace text) returns text[] stable security definer; -- admin, client
 function lane_heads(p_lanes bigint[], p_heads bigint[], p_marked bigint[], p_marks bigint[]) returns bigint[] stable;
 function lane_of(p_namespace text, p_queue text, p_type text, p_priority smallint) returns bigint immutable;
+function lanes_waiting(p_namespace text) returns TABLE(queue text, type text, job_id uuid) stable;
 function last_chance(p_namespace text, p_worker uuid, p_reserved uuid, p_busy boolean, p_lanes bigint[]) returns uuid volatile;
 function lease_lost_answer(p_worker uuid) returns json stable;
 function leases_exist(p_namespace text) returns boolean stable;
+function list_alerts(p_namespace text, p_all boolean DEFAULT false, p_limit integer DEFAULT 500) returns jsonb stable security definer; -- admin, client
 function list_jobs(p_namespace text, p_states text[] DEFAULT NULL::text[], p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_worker text DEFAULT NULL::text, p_before uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 50) returns jsonb stable security definer; -- admin, client
 function list_machines(p_namespace text) returns jsonb stable security definer; -- admin, client
+function list_webhooks(p_namespace text) returns jsonb stable security definer; -- admin
 function list_workers(p_namespace text, p_ended_within_ms bigint DEFAULT 3600000) returns jsonb stable security definer; -- admin, client
 function log(p_jobs uuid[], p_tokens uuid[], p_ages double precision[], p_levels text[], p_messages text[], p_fields text[]) returns text[] volatile security definer; -- admin, worker
+function machine_document(t machine_truth) returns jsonb stable;
 function milliseconds(p_ms double precision) returns interval immutable;
 function milliseconds_between(p_from timestamp with time zone, p_to timestamp with time zone) returns bigint immutable;
 function place_due(p_lanes bigint[]) returns timestamp with time zone volatile;
 function progress(p_jobs uuid[], p_tokens uuid[], p_done double precision[], p_totals double precision[], p_messages text[]) returns text[] volatile security definer; -- admin, worker
 function put_back(p_jobs uuid[]) returns void volatile;
+function raise_poison(p_namespace text, p_jobs uuid[]) returns void volatile;
 function read_events(p_namespace text, p_after text DEFAULT NULL::text, p_limit integer DEFAULT 500) returns jsonb stable security definer; -- admin, client, worker
 function record_event(p_namespace text, p_kind text, p_jobs uuid[], p_worker uuid, p_data jsonb DEFAULT NULL::jsonb) returns void volatile;
 function register(p_namespace text, p_worker jsonb) returns json volatile security definer; -- admin, worker
 function release(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
 function release_jobs(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin
 function release_stuck(p_namespace text, p_older_than_ms bigint, p_dry_run boolean DEFAULT false, p_force boolean DEFAULT false) returns json volatile security definer; -- admin
-function renew(p_worker uuid, p_send_number bigint, p_idle_beat_ms integer DEFAULT NULL::integer, p_draining boolean DEFAULT false, p_loop_lag_ms integer DEFAULT 0, p_spool_depth integer DEFAULT 0, p_direct boolean DEFAULT false, p_stuck text DEFAULT NULL::text) returns json volatile security definer; -- admin, worker
+function remove_webhook(p_namespace text, p_webhook uuid) returns boolean volatile security definer; -- admin
+function renew(p_worker uuid, p_send_number bigint, p_idle_beat_ms integer DEFAULT NULL::integer, p_draining boolean DEFAULT false, p_loop_lag_ms integer DEFAULT 0, p_spool_depth integer DEFAULT 0, p_direct boolean DEFAULT false, p_stuck text DEFAULT NULL::text, p_spool_age_ms bigint DEFAULT 0, p_memory_bytes bigint DEFAULT NULL::bigint, p_clock_ahead_ms bigint DEFAULT NULL::bigint) returns json volatile security definer; -- admin, worker
 function report_death(p_namespace text, p_reporter jsonb, p_layer smallint, p_workers uuid[], p_evidence jsonb DEFAULT '{}'::jsonb) returns json volatile security definer; -- admin, worker
 function resign_sweepers(p_workers uuid[]) returns void volatile;
 function resume(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin
 function resume_of(p_job uuid, p_attempt integer) returns json stable;
 function retry(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin, client
+function set_alert_rule(p_namespace text, p_rule text, p_settings jsonb) returns jsonb volatile security definer; -- admin
 function settle(p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
+function settle_delivery(p_delivery uuid, p_token uuid, p_status integer, p_error text DEFAULT NULL::text) returns text volatile security definer; -- admin, worker
 function settle_late(p_job uuid, p_token uuid, p_outcome text, p_value jsonb) returns text volatile;
+function sign_webhook(p_secret text, p_id uuid, p_timestamp bigint, p_body text) returns text immutable;
+function somebody_must_sweep(p_namespace text) returns boolean stable;
 function stats(p_namespace text) returns jsonb stable security definer; -- admin, client
 function status_of(p_namespace text, p_job uuid) returns text stable;
 function store_jobs(p_namespace text, p_types text[], p_inputs text[], p_options jsonb, p_hint boolean) returns uuid[] volatile;
@@ -482,13 +590,20 @@ function sweep(p_namespace text, p_worker uuid DEFAULT NULL::uuid, p_limit integ
 function sweep_every_ms() returns integer immutable;
 function take(p_jobs uuid[], p_worker uuid, p_claim_number integer) returns text[] volatile;
 function take_back(p_namespace text, p_workers uuid[], p_limit integer) returns TABLE(job_id uuid, job_status job_status, end_code text) volatile;
+function take_deliveries(p_namespace text, p_worker uuid, p_limit integer DEFAULT 10) returns jsonb volatile security definer; -- admin, worker
+function take_delivery(p_delivery uuid) returns jsonb volatile;
+function test_webhook(p_namespace text, p_webhook uuid) returns jsonb volatile security definer; -- admin
 function touch_tick(p_older_than_ms integer, p_clock_stepped boolean DEFAULT false) returns void volatile;
 function touch_tick_unless_held(p_older_than_ms integer) returns void volatile;
 function unheard_connections(p_namespace text) returns uuid[] volatile;
 function unpark(p_jobs uuid[]) returns void volatile;
 function value_bytes_max() returns integer immutable;
 function waiting_since(p_lanes bigint[]) returns TABLE(lane bigint, due_at timestamp with time zone, last_at timestamp with time zone) stable;
+function was_or_were(p_count bigint) returns text immutable;
+function webhook_document(h webhook) returns jsonb stable;
 function whole_reason(p_reason jsonb) returns jsonb immutable;
+function words_of_ms(p_ms bigint) returns text immutable;
 function worker_document(t worker_truth) returns jsonb stable;
+function workers_counted(p_count bigint) returns text immutable;
 function workers_for(p_namespace text, p_queue text, p_type text) returns jsonb stable;
 function workers_gone(p_namespace text, p_compare boolean) returns uuid[] stable;

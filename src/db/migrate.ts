@@ -137,6 +137,7 @@ export async function migrate(options: ConnectOptions): Promise<MigrateResult> {
            $$`,
         )
         for (const text of release.functions) await client.query(text)
+        await client.query('select bind_database()')
         await client.query(
           `insert into installed (functions, program) values ($1, $2)
            on conflict (single) do update set functions = excluded.functions, program = excluded.program`,

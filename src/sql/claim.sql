@@ -223,7 +223,7 @@ begin
     'outcome', 'claimed',
     'drain', v_worker.drain_requested_at is not null,
     'alone', v_alone is not null,
-    'running', not v_idle or leases_exist(v_ns),
+    'running', not v_idle or somebody_must_sweep(v_ns),
     'nextDueMs', milliseconds_between(v_now, v_next_due),
     'marks', case when p_lanes is not null and v_heads is not null then json_build_object(
       'end', v_end, 'transaction', pg_current_xact_id(), 'oldest', v_oldest, 'lanes', v_lanes, 'heads', v_heads) end,

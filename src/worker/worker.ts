@@ -45,6 +45,7 @@ import { LaneMarks } from './lane-marks.ts'
 import { Lifeline } from './lifeline.ts'
 import type { FromLifeline } from './lifeline-messages.ts'
 import { Outbox } from './outbox.ts'
+import { redactedCommand } from './redacted-command.ts'
 import { PickUpConnection } from './pick-up-connection.ts'
 import { Spool, spoolDirectory } from './spool.ts'
 import {
@@ -414,7 +415,10 @@ class Running implements ExecutionHost {
       flushed: (count, answers) => options.bus.emit('spool.flushed', { count, answers }),
       takenOver: (pid, count, unreadable) =>
         options.bus.emit('spool.taken_over', { pid, count, unreadable }),
-      depthChanged: (depth) => this.#lifeline.write('spoolDepth', depth),
+      depthChanged: (depth, sinceMs) => {
+        this.#lifeline.write('spoolDepth', depth)
+        this.#lifeline.write('spoolSinceMs', sinceMs ?? 0)
+      },
     })
     this.#lifeline = new Lifeline(
       {
@@ -435,7 +439,7 @@ class Running implements ExecutionHost {
           parentPid: process.ppid,
           kind: options.options.kind ?? 'worker',
           version: PROGRAM_VERSION,
-          command: process.argv.slice(1, 4).join(' '),
+          command: redactedCommand(process.argv.slice(1)),
           concurrency: options.settings.concurrency,
           queues: options.queues,
           types: this.#types,
@@ -909,11 +913,31 @@ class Running implements ExecutionHost {
           enter('ready', 'no longer stuck')
         }
         break
+      case 'alert':
+        this.#announceAlert(message)
+        break
       case 'refused':
         this.#ready.reject(errorOf(message.error))
+        if (this.workerId !== null) {
+          const { message: reason, hint } = message.error
+          bus.emit('worker.degraded', {
+            reason: hint === undefined ? reason : `${reason}. ${hint}`,
+          })
+        }
         break
       case 'ended':
         break
+    }
+  }
+
+  /** By whoever swept, on behalf of all: the worker that it is about may be gone. */
+  #announceAlert({ kind, alert }: Extract<FromLifeline, { type: 'alert' }>): void {
+    const { bus } = this.#o
+    const { id: alertId, rule, subject, message, data } = alert
+    bus.emit(kind, { alertId, rule, subject, message, data })
+    if (kind === 'alert.raised' && rule === 'no_worker_for_type') {
+      const { type, queue, jobIds } = data as { type: string; queue: string; jobIds: string[] }
+      bus.emit('no_worker_for_type', { type, queue, jobIds })
     }
   }
 
