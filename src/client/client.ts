@@ -25,7 +25,14 @@ import * as inspect from '../sql/inspect.ts'
 import * as protocol from '../sql/protocol.ts'
 import type { AnyJobDefinition, JobDefinition } from './define-job.ts'
 import { parseWith, type StandardSchema } from './standard-schema.ts'
-import type { JobDocument, MachineDocument, StatsDocument, WorkerDocument } from './documents.ts'
+import { type ClientAlerts, openAlerts } from './alerts.ts'
+import type {
+  JobDocument,
+  MachineDetailDocument,
+  MachineDocument,
+  StatsDocument,
+  WorkerDocument,
+} from './documents.ts'
 import { type EventListener, type EventName, EventFeed } from './event-feed.ts'
 import { EnqueueGatherer } from './enqueue-gatherer.ts'
 import type { NewJobOptions } from './new-job-options.ts'
@@ -138,7 +145,15 @@ export interface Client extends AsyncDisposable {
     /** Fences it first, then hands back its jobs. */
     evict(id: string): Promise<{ job: string; status: string }[]>
   }
-  readonly machines: { list(): Promise<MachineDocument[]> }
+  readonly machines: {
+    list(): Promise<MachineDocument[]>
+    /** With the crashes of its workers. @throws {NotFoundError} @throws {IdAmbiguousError} */
+    get(id: string): Promise<MachineDetailDocument>
+    /** Its workers take no new jobs, nor do those that start there later, until `resume`. */
+    drain(id: string): Promise<void>
+    resume(id: string): Promise<void>
+  }
+  readonly alerts: ClientAlerts
   /** One sweep now, by whoever asks. */
   sweep(): Promise<protocol.Swept>
   /** Calls `listener` for every such event from now on; returns what ends that. A listener that throws hurts nobody. */
@@ -408,7 +423,16 @@ class DatabaseClient implements Client {
 
   readonly machines: Client['machines'] = {
     list: () => inspect.listMachines(this.#db, this.namespace),
+    get: (id) => this.#machine(id),
+    drain: async (id) => this.#drainMachine(await this.#machine(id), true),
+    resume: async (id) => this.#drainMachine(await this.#machine(id), false),
   }
+
+  get alerts(): ClientAlerts {
+    return (this.#alerts ??= openAlerts(this.#db, this.namespace))
+  }
+
+  #alerts: ClientAlerts | null = null
 
   sweep(): Promise<protocol.Swept> {
     return protocol.sweep(this.#db, {
@@ -457,6 +481,27 @@ class DatabaseClient implements Client {
       })
     }
     return found[0]
+  }
+
+  async #machine(id: string): Promise<MachineDetailDocument> {
+    const found = await inspect.findMachines<MachineDetailDocument>(this.#db, this.namespace, id)
+    const exact = found.find((machine) => machine.id === id)
+    if (exact === undefined && found.length > 1) {
+      throw new IdAmbiguousError(
+        `more than one machine matches ${id}: ${found.map((machine) => machine.id).join(', ')}`,
+      )
+    }
+    const machine = exact ?? found[0]
+    if (machine === undefined) {
+      throw new NotFoundError(`no machine ${id} in namespace ${this.namespace}.`, {
+        hint: 'See: leasehold machines list',
+      })
+    }
+    return machine
+  }
+
+  async #drainMachine({ id }: MachineDocument, drain: boolean): Promise<void> {
+    await protocol.drainMachine(this.#db, this.namespace, id, drain)
   }
 
   async #drain(worker: WorkerDocument, drain: boolean): Promise<string> {

@@ -23,7 +23,7 @@
 import { randomUUID } from 'node:crypto'
 import { parentPort, workerData } from 'node:worker_threads'
 import type pg from 'pg'
-import { elapsedMs } from '../clock.ts'
+import { atMost, elapsedMs } from '../clock.ts'
 import { fenceMarginMs } from '../config.ts'
 import {
   CONNECT_DEFAULTS,
@@ -546,11 +546,13 @@ async function end(message: Extract<ToLifeline, { type: 'end' }>): Promise<void>
   if (failure === null) witness.leave()
   write(SHARED.ended, 1)
   Atomics.notify(shared, SHARED.ended)
+  // Whoever is told ends this thread; a pass that is under way should not be left to the server.
+  await atMost(sweeper.close(), 1_000)
   say({ type: 'ended', released, error: failure })
   clearInterval(ticking)
   const client = reserved?.client
   reserved = null
-  await Promise.all([sweeper.close(), client?.end().catch(() => undefined)])
+  await client?.end().catch(() => undefined)
   port?.close()
 }
 

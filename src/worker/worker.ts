@@ -71,7 +71,7 @@ export interface WorkerOptions extends Partial<WorkerSettings> {
   readonly labels?: readonly string[]
   /** Any logger shaped like pino's. Default none: a library is silent. */
   readonly logger?: Logger
-  /** Name of what this process is, as shown in the registry. Default `worker`. */
+  /** What this process is, as the registry shows it: of the program `worker` or `supervised`. Default `library`. */
   readonly kind?: string
 }
 
@@ -437,7 +437,7 @@ class Running implements ExecutionHost {
           pidNamespace: null,
           processStarted: null,
           parentPid: process.ppid,
-          kind: options.options.kind ?? 'worker',
+          kind: options.options.kind ?? 'library',
           version: PROGRAM_VERSION,
           command: redactedCommand(process.argv.slice(1)),
           concurrency: options.settings.concurrency,

@@ -86,6 +86,7 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
     namespace: target.namespace,
     jobs,
     machineId,
+    kind: process.env['LEASEHOLD_SUPERVISED'] === '1' ? 'supervised' : 'worker',
     ...(flags.queue === undefined ? {} : { queues: flags.queue }),
     ...settings,
   })
