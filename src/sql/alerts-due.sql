@@ -34,6 +34,16 @@ begin
       select from webhook_delivery
       where namespace = p_namespace and delivered_at is null and given_up_at is null and due_at <= clock()
     )
+    or exists (
+      select from worker w
+      join worker_detail d using (incarnation)
+      where w.namespace = p_namespace and w.ended_at is null
+        and (
+          w.spool_age_ms > 0
+          -- Later it is an alert, or nobody wants one.
+          or (d.listens and w.backend_pid is null and d.registered_at > clock() - interval '5 minutes')
+        )
+    )
     or exists (select from lanes_waiting(p_namespace));
 end
 $$;

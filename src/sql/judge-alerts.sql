@@ -9,7 +9,10 @@ declare
   v_now timestamptz := clock();
   v_changes jsonb;
 begin
-  insert into sweeper (namespace) values (p_namespace) on conflict do nothing;
+  -- An insert that conflicts would wait for whoever holds the row.
+  if not exists (select from sweeper where namespace = p_namespace) then
+    insert into sweeper (namespace) values (p_namespace) on conflict do nothing;
+  end if;
   perform 1 from sweeper where namespace = p_namespace for no key update skip locked;
   if not found or database_copied() then
     return '[]';

@@ -7,6 +7,7 @@ declare
   s record;
   v_key text;
   v_value numeric;
+  v_max integer;
 begin
   perform guard();
   select * into s from alert_settings(p_namespace) a where a.rule = p_rule;
@@ -21,11 +22,11 @@ begin
       raise exception using errcode = 'LH003', message = format('the rule %s has no %s', p_rule, v_key);
     end if;
     v_value := (p_settings ->> v_key)::numeric;
-    -- What is counted is read from the ends of workers, as far back as this.
-    if v_value <> trunc(v_value) or v_value not between 1 and case v_key when 'atLeast' then 1000 else 86400000 end then
+    -- Ends of workers are looked for as far back as a day.
+    v_max := case v_key when 'atLeast' then 1000 else 86400000 end;
+    if v_value <> trunc(v_value) or v_value not between 1 and v_max then
       raise exception using errcode = 'LH003',
-        message = format('%s of the rule %s is a whole number from 1 to %s, got %s', v_key, p_rule,
-          case v_key when 'atLeast' then '1000' else '86400000 (a day)' end, p_settings ->> v_key);
+        message = format('%s of the rule %s is a whole number from 1 to %s, got %s', v_key, p_rule, v_max, p_settings ->> v_key);
     end if;
   end loop;
   if (p_settings ->> 'default')::boolean then

@@ -94,7 +94,9 @@ begin
     into v_back, v_count
     from take_back(p_namespace, v_gone, p_limit) t;
     perform free_idle_keys(p_namespace);
-    if alerts_due(p_namespace, 5000) then
+    if alerts_due(p_namespace, 5000) or not exists (
+      select from sweeper where namespace = p_namespace and judged_at between v_now - interval '5 seconds' and v_now
+    ) then
       v_alerts := judge_alerts(p_namespace);
     end if;
     select least(

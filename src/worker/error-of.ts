@@ -1,4 +1,5 @@
 import {
+  DatabaseCopiedError,
   DatabaseReadOnlyError,
   DatabaseUnreachableError,
   DatabaseUnsafeError,
@@ -14,6 +15,7 @@ export function errorOf(data: { code: string; message: string; hint: string | un
     DatabaseUnreachableError,
     DatabaseReadOnlyError,
     DatabaseUnsafeError,
+    DatabaseCopiedError,
     PermissionDeniedError,
     SchemaOutdatedError,
     SchemaNewerError,

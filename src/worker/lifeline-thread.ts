@@ -161,10 +161,10 @@ async function run(): Promise<void> {
       await pauseUntil(phase === 'live' ? renewalDueMs() : elapsedMs() + settings.renewMs)
       resting = false
     } catch (error) {
-      noteFailure(error)
       const refused = phase === 'none' && classifyFailure(error) !== 'unknown'
       if (refused) say({ type: 'refused', error: refusal(error) })
       if (refused && !everRegistered) return
+      noteFailure(error)
       // At most a sixth of the lease, so that a worker tries several times before it has to fence itself.
       retryMs = Math.min(retryMs * 2, settings.leaseMs / 6, 2_000)
       // What was well before, somebody may repair: a copy that is not confirmed, a right that was taken.
