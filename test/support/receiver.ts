@@ -2,7 +2,7 @@
 import { createHmac } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { onTestFinished } from 'vitest'
+import type { TestContext } from 'vitest'
 import { until } from './process.ts'
 
 export interface Received {
@@ -26,7 +26,7 @@ export interface Receiver {
   when(what: string, fits: (received: Received) => boolean, limitMs?: number): Promise<Received>
 }
 
-export async function openReceiver(): Promise<Receiver> {
+export async function openReceiver(context: TestContext): Promise<Receiver> {
   const received: Received[] = []
   let turns: Answer[] = [204]
   const server = createServer((request, response) => {
@@ -49,7 +49,7 @@ export async function openReceiver(): Promise<Receiver> {
     })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(() => {
+  context.onTestFinished(() => {
     server.closeAllConnections()
     server.close()
   })
