@@ -14,10 +14,16 @@ create type worker_lost_policy as enum ('retry', 'fail', 'hold');
 create type run_status as enum ('active', 'completed', 'error', 'archived');
 create type offline_policy as enum ('wait', 'fail', 'any');
 
--- One row. Which copy of which database this is; a restored copy that is confirmed gets a new id.
+-- One row. Which copy of which database this is; a restored copy that is confirmed gets a new id. The other columns are facts of
+-- the server that it was made or confirmed on: a copy carries them along and does not fit them (database_copied).
 create table database_identity (
   single boolean primary key default true check (single),
-  id uuid not null default gen_random_uuid()
+  id uuid not null default gen_random_uuid(),
+  -- Null where the server does not tell.
+  system_identifier text,
+  -- Null until the end of the first migration.
+  database_oid oid,
+  confirmed_at timestamptz
 );
 insert into database_identity default values;
 
@@ -272,6 +278,8 @@ create table machine (
   hostname text not null,
   connection_false_alarm_at timestamptz,
   witness_contradicted_at timestamptz,
+  -- Its workers take no new jobs, and neither do those that start later.
+  drain_requested_at timestamptz,
   primary key (namespace, id)
 );
 
@@ -304,6 +312,10 @@ create table worker (
   holds boolean not null default false,
   loop_lag_ms integer not null default 0,
   spool_depth integer not null default 0,
+  spool_age_ms bigint not null default 0,
+  memory_bytes bigint,
+  -- Its wall clock less the database's. For people alone: no decision reads it.
+  clock_ahead_ms bigint,
   stuck text,
   ended_at timestamptz,
   end_charge text,
@@ -318,12 +330,14 @@ comment on index worker_gone_idx is 'sweep: workers that have ended and may stil
 
 create table worker_detail (
   incarnation uuid primary key,
+  namespace text not null,
   id text not null unique,
   hostname text not null,
   pid integer not null,
   boot_id text,
   pid_namespace text,
   process_started text,
+  process_started_at timestamptz,
   parent_pid integer,
   kind text not null,
   version text not null,
@@ -333,13 +347,19 @@ create table worker_detail (
   types text[] not null,
   labels text[] not null default '{}',
   direct boolean not null default false,
+  -- Whether it means to LISTEN.
+  listens boolean not null default false,
   registered_at timestamptz not null,
+  -- Again here, where an index on it costs renewals nothing.
+  ended_at timestamptz,
   end_reason jsonb,
   -- The run whose jobs alone it takes.
   run_id uuid
 );
 create index worker_detail_run_idx on worker_detail (run_id) where run_id is not null;
 comment on index worker_detail_run_idx is 'end of a run: the workers that are aimed at it';
+create index worker_detail_ended_idx on worker_detail (namespace, ended_at) where ended_at is not null;
+comment on index worker_detail_ended_idx is 'crash_history, alert_conditions: workers that ended lately';
 
 -- Who sweeps a namespace now. A row with a database-clock lease, not a session lock; two sweepers only waste work.
 create table sweeper (
@@ -349,7 +369,9 @@ create table sweeper (
   deputy uuid,
   deputy_at timestamptz not null default '-infinity',
   -- When running jobs were last compared with workers one by one: a restored copy may lack a worker's row.
-  compared_at timestamptz not null default '-infinity'
+  compared_at timestamptz not null default '-infinity',
+  -- When the rules of alerts were last compared with what is.
+  judged_at timestamptz not null default '-infinity'
 ) with (fillfactor = 20);
 
 -- Who keeps the worker processes of a name on a machine, and what became of them. A row with a database-clock lease, not a session
@@ -398,3 +420,70 @@ create index event_job_idx on event ((job_ids[1])) where kind not in ('job.compl
 comment on index event_job_idx is 'job_events: what happened to one job';
 create index attempt_lost_idx on attempt (worker) where ended_as = 'lost';
 comment on index attempt_lost_idx is 'heard_again: what early evidence took from a worker';
+
+-- What somebody should look at: one row from when a rule's condition is found until it is over. Announced (as event, log line and
+-- webhooks) by the sweep that finds it so.
+create table alert (
+  id uuid primary key default gen_random_uuid(),
+  namespace text not null,
+  rule text not null,
+  -- What it is about: a machine, a type of job, a queue, a worker. One open alert for each rule and subject.
+  subject text not null,
+  message text not null,
+  data jsonb not null,
+  raised_at timestamptz not null,
+  announced_at timestamptz,
+  acknowledged_at timestamptz,
+  acknowledged_by text,
+  resolved_at timestamptz
+);
+create unique index alert_open_idx on alert (namespace, rule, subject) where resolved_at is null;
+comment on index alert_open_idx is 'judge_alerts: one open alert for each rule and subject';
+create index alert_resolved_idx on alert (namespace, resolved_at) where resolved_at is not null;
+comment on index alert_resolved_idx is 'list_alerts, judge_alerts: the newest that are over, the oldest to prune';
+
+-- Where a namespace's thresholds differ from the defaults (alert_settings).
+create table alert_rule (
+  namespace text not null,
+  rule text not null,
+  enabled boolean,
+  at_least integer,
+  within_ms bigint,
+  for_ms bigint,
+  primary key (namespace, rule)
+);
+
+-- Who is told of alerts. The secret signs, inside the database, and leaves it once: as the answer of add_webhook.
+create table webhook (
+  id uuid primary key default gen_random_uuid(),
+  namespace text not null,
+  url text not null,
+  secret text not null,
+  -- Null: all rules.
+  rules text[],
+  allow_private boolean not null default false,
+  created_at timestamptz not null,
+  unique (namespace, url)
+);
+
+-- What a webhook is owed: sent until it is answered with 2xx or has been tried for a day. Whoever takes one for a try gets a fresh
+-- token and puts due_at off, so that nobody else sends it meanwhile; only that token may say what became of the try.
+create table webhook_delivery (
+  id uuid primary key default gen_random_uuid(),
+  webhook_id uuid not null references webhook on delete cascade,
+  namespace text not null,
+  kind text not null,
+  body text not null,
+  created_at timestamptz not null,
+  due_at timestamptz not null,
+  tries integer not null default 0,
+  token uuid,
+  last_status integer,
+  last_error text,
+  delivered_at timestamptz,
+  given_up_at timestamptz
+);
+create index webhook_delivery_due_idx on webhook_delivery (namespace, due_at) where delivered_at is null and given_up_at is null;
+comment on index webhook_delivery_due_idx is 'sweep, take_deliveries: what is to be sent, and when';
+create index webhook_delivery_webhook_idx on webhook_delivery (webhook_id, created_at);
+comment on index webhook_delivery_webhook_idx is 'list_webhooks, remove_webhook: the deliveries of one webhook';

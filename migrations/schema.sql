@@ -15,6 +15,27 @@ create table aim (
   if_offline offline_policy not null,
   deadline timestamp with time zone
 );
+create table alert (
+  id uuid not null default gen_random_uuid(),
+  namespace text not null,
+  rule text not null,
+  subject text not null,
+  message text not null,
+  data jsonb not null,
+  raised_at timestamp with time zone not null,
+  announced_at timestamp with time zone,
+  acknowledged_at timestamp with time zone,
+  acknowledged_by text,
+  resolved_at timestamp with time zone
+);
+create table alert_rule (
+  namespace text not null,
+  rule text not null,
+  enabled boolean,
+  at_least integer,
+  within_ms bigint,
+  for_ms bigint
+);
 create table attempt (
   job_id uuid not null,
   attempt integer not null,
@@ -55,7 +76,10 @@ create table checkpoint (
 ) with (fillfactor=70);
 create table database_identity (
   single boolean not null default true,
-  id uuid not null default gen_random_uuid()
+  id uuid not null default gen_random_uuid(),
+  system_identifier text,
+  database_oid oid,
+  confirmed_at timestamp with time zone
 );
 create table event (
   id bigint not null generated always as identity,
@@ -142,7 +166,8 @@ create table machine (
   id text not null,
   hostname text not null,
   connection_false_alarm_at timestamp with time zone,
-  witness_contradicted_at timestamp with time zone
+  witness_contradicted_at timestamp with time zone,
+  drain_requested_at timestamp with time zone
 );
 create table migration (
   id integer not null,
@@ -221,7 +246,8 @@ create table sweeper (
   leader_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
   deputy uuid,
   deputy_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
-  compared_at timestamp with time zone not null default '-infinity'::timestamp with time zone
+  compared_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
+  judged_at timestamp with time zone not null default '-infinity'::timestamp with time zone
 ) with (fillfactor=20);
 create table tick (
   single boolean not null default true,
@@ -229,6 +255,30 @@ create table tick (
   writable_since timestamp with time zone not null,
   writable_total_ms bigint not null default 0
 ) with (fillfactor=10);
+create table webhook (
+  id uuid not null default gen_random_uuid(),
+  namespace text not null,
+  url text not null,
+  secret text not null,
+  rules text[],
+  allow_private boolean not null default false,
+  created_at timestamp with time zone not null
+);
+create table webhook_delivery (
+  id uuid not null default gen_random_uuid(),
+  webhook_id uuid not null,
+  namespace text not null,
+  kind text not null,
+  body text not null,
+  created_at timestamp with time zone not null,
+  due_at timestamp with time zone not null,
+  tries integer not null default 0,
+  token uuid,
+  last_status integer,
+  last_error text,
+  delivered_at timestamp with time zone,
+  given_up_at timestamp with time zone
+);
 create table worker (
   incarnation uuid not null,
   namespace text not null,
@@ -254,6 +304,9 @@ create table worker (
   holds boolean not null default false,
   loop_lag_ms integer not null default 0,
   spool_depth integer not null default 0,
+  spool_age_ms bigint not null default 0,
+  memory_bytes bigint,
+  clock_ahead_ms bigint,
   stuck text,
   ended_at timestamp with time zone,
   end_charge text,
@@ -262,12 +315,14 @@ create table worker (
 ) with (fillfactor=20, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
 create table worker_detail (
   incarnation uuid not null,
+  namespace text not null,
   id text not null,
   hostname text not null,
   pid integer not null,
   boot_id text,
   pid_namespace text,
   process_started text,
+  process_started_at timestamp with time zone,
   parent_pid integer,
   kind text not null,
   version text not null,
@@ -277,12 +332,16 @@ create table worker_detail (
   types text[] not null,
   labels text[] not null default '{}'::text[],
   direct boolean not null default false,
+  listens boolean not null default false,
   registered_at timestamp with time zone not null,
+  ended_at timestamp with time zone,
   end_reason jsonb,
   run_id uuid
 );
 
 alter table aim add constraint aim_pkey PRIMARY KEY (job_id);
+alter table alert add constraint alert_pkey PRIMARY KEY (id);
+alter table alert_rule add constraint alert_rule_pkey PRIMARY KEY (namespace, rule);
 alter table attempt add constraint attempt_pkey PRIMARY KEY (job_id, attempt);
 alter table attempt_cost add constraint attempt_cost_pkey PRIMARY KEY (job_id, attempt);
 alter table attempt_log add constraint attempt_log_pkey PRIMARY KEY (job_id, attempt, line);
@@ -303,12 +362,18 @@ alter table supervisor add constraint supervisor_pkey PRIMARY KEY (namespace, ma
 alter table sweeper add constraint sweeper_pkey PRIMARY KEY (namespace);
 alter table tick add constraint tick_pkey PRIMARY KEY (single);
 alter table tick add constraint tick_single_check CHECK (single);
+alter table webhook add constraint webhook_namespace_url_key UNIQUE (namespace, url);
+alter table webhook add constraint webhook_pkey PRIMARY KEY (id);
+alter table webhook_delivery add constraint webhook_delivery_pkey PRIMARY KEY (id);
+alter table webhook_delivery add constraint webhook_delivery_webhook_id_fkey FOREIGN KEY (webhook_id) REFERENCES webhook(id) ON DELETE CASCADE;
 alter table worker add constraint worker_pkey PRIMARY KEY (incarnation);
 alter table worker_detail add constraint worker_detail_id_key UNIQUE (id);
 alter table worker_detail add constraint worker_detail_pkey PRIMARY KEY (incarnation);
 
 CREATE INDEX aim_deadline_idx ON aim USING btree (namespace, deadline) WHERE deadline IS NOT NULL; -- sweep: jobs that have waited for their target too long
 CREATE INDEX aim_target_idx ON aim USING btree (namespace, target) WHERE if_offline <> 'wait'::offline_policy; -- sweep: jobs whose target may be offline
+CREATE UNIQUE INDEX alert_open_idx ON alert USING btree (namespace, rule, subject) WHERE resolved_at IS NULL; -- judge_alerts: one open alert for each rule and subject
+CREATE INDEX alert_resolved_idx ON alert USING btree (namespace, resolved_at) WHERE resolved_at IS NOT NULL; -- list_alerts, judge_alerts: the newest that are over, the oldest to prune
 CREATE INDEX attempt_lost_idx ON attempt USING btree (worker) WHERE ended_as = 'lost'::attempt_end; -- heard_again: what early evidence took from a worker
 CREATE INDEX event_feed_idx ON event USING btree (namespace, transaction_id, id); -- read_events: the feed in commit-safe order
 CREATE INDEX event_job_idx ON event USING btree ((job_ids[1])) WHERE kind <> ALL (ARRAY['job.completed'::text, 'job.picked_up'::text]); -- job_events: what happened to one job
@@ -325,6 +390,9 @@ CREATE INDEX lane_run_idx ON lane USING btree (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX run_list_idx ON run USING btree (namespace, id); -- list_runs: the newest first
 CREATE INDEX run_open_idx ON run USING btree (namespace) WHERE emptied_at IS NULL; -- sweep: runs that go on, or have ended and still hold jobs
 CREATE INDEX run_tally_idx ON run_tally USING btree (run_id); -- runs: what has not been folded in
+CREATE INDEX webhook_delivery_due_idx ON webhook_delivery USING btree (namespace, due_at) WHERE delivered_at IS NULL AND given_up_at IS NULL; -- sweep, take_deliveries: what is to be sent, and when
+CREATE INDEX webhook_delivery_webhook_idx ON webhook_delivery USING btree (webhook_id, created_at); -- list_webhooks, remove_webhook: the deliveries of one webhook
+CREATE INDEX worker_detail_ended_idx ON worker_detail USING btree (namespace, ended_at) WHERE ended_at IS NOT NULL; -- crash_history, alert_conditions: workers that ended lately
 CREATE INDEX worker_detail_run_idx ON worker_detail USING btree (run_id) WHERE run_id IS NOT NULL; -- end of a run: the workers that are aimed at it
 CREATE INDEX worker_gone_idx ON worker USING btree (namespace) WHERE ended_at IS NOT NULL AND emptied_at IS NULL; -- sweep: workers that have ended and may still hold jobs
 CREATE INDEX worker_live_idx ON worker USING btree (namespace) WHERE ended_at IS NULL; -- sweep, view: workers that have not ended
@@ -439,6 +507,7 @@ create view machine_truth as
  SELECT m.namespace,
     m.id,
     m.hostname,
+    m.drain_requested_at,
         CASE
             WHEN count(*) FILTER (WHERE w.status <> 'offline'::text) > 0 THEN 'online'::text
             ELSE 'offline'::text
@@ -448,7 +517,7 @@ create view machine_truth as
     max(w.seen_at) AS last_seen_at
    FROM machine m
      LEFT JOIN worker_truth w ON w.namespace = m.namespace AND w.machine_id = m.id
-  GROUP BY m.namespace, m.id, m.hostname;
+  GROUP BY m.namespace, m.id, m.hostname, m.drain_requested_at;
 create view run_truth as
  SELECT r.id,
     r.namespace,
@@ -500,16 +569,24 @@ create view worker_truth as
     d.types,
     d.labels,
     d.parent_pid,
+    d.boot_id,
+    d.process_started_at,
     d.registered_at,
+    d.listens,
     w.seen_at,
     w.lease_ms,
     w.low_claim,
     w.beat_ms,
     w.loop_lag_ms,
     w.spool_depth,
+    w.spool_age_ms,
+    w.memory_bytes,
+    w.clock_ahead_ms,
+    w.backend_pid,
     w.stuck,
     w.ended_at,
     w.drain_requested_at,
+    c.gone AS connection_gone,
     d.end_reason,
     d.run_id,
     LEAST(w.until, clock() + milliseconds(w.span_ms::double precision)) AS lease_expires_at,
@@ -517,20 +594,33 @@ create view worker_truth as
     w.ended_at IS NULL AND w.until > clock() AS lease_holds,
         CASE
             WHEN w.ended_at IS NOT NULL OR w.until <= clock() THEN 'offline'::text
-            WHEN (clock() - w.seen_at) > milliseconds((2 * w.beat_ms)::double precision) THEN 'late'::text
+            WHEN c.gone AND (clock() - w.seen_at) > milliseconds(w.lease_ms::double precision) THEN 'offline'::text
+            WHEN c.gone OR (clock() - w.seen_at) > milliseconds((2 * w.beat_ms)::double precision) THEN 'late'::text
             WHEN w.stuck IS NOT NULL THEN 'unhealthy'::text
             WHEN w.draining_at IS NOT NULL OR w.drain_requested_at IS NOT NULL THEN 'draining'::text
             ELSE 'online'::text
         END AS status
    FROM worker w
      JOIN worker_detail d USING (incarnation)
-     CROSS JOIN tick;
+     CROSS JOIN tick
+     CROSS JOIN LATERAL ( SELECT w.ended_at IS NULL AND w.backend_pid IS NOT NULL AND NOT (EXISTS ( SELECT
+                   FROM pg_stat_get_activity(w.backend_pid) pg_stat_get_activity(datid, pid, usesysid, application_name, state, query, wait_event_type, wait_event, xact_start, query_start, backend_start, state_change, client_addr, client_hostname, client_port, backend_xid, backend_xmin, backend_type, ssl, sslversion, sslcipher, sslbits, ssl_client_dn, ssl_client_serial, ssl_issuer_dn, gss_auth, gss_princ, gss_enc, gss_delegation, leader_pid, query_id))) AS gone) c;
 
+function acknowledge_alerts(p_namespace text, p_alerts uuid[], p_by text DEFAULT NULL::text) returns text[] volatile security definer; -- admin
 function acknowledge_cancel(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
+function add_webhook(p_namespace text, p_url text, p_rules text[] DEFAULT NULL::text[], p_allow_private boolean DEFAULT false) returns jsonb volatile security definer; -- admin
 function admit(p_jobs uuid[]) returns uuid[] volatile;
 function aim_document(t job_truth) returns jsonb stable;
 function aimed_targets(p_namespace text) returns SETOF text stable;
+function alert_conditions(p_namespace text) returns TABLE(rule text, subject text, message text, data jsonb) stable;
+function alert_document(a alert) returns jsonb stable;
+function alert_rules(p_namespace text) returns jsonb stable security definer; -- admin, client
+function alert_settings(p_namespace text) returns TABLE(rule text, enabled boolean, at_least integer, within_ms bigint, for_ms bigint, says text, changed boolean) stable;
+function alerts_due(p_namespace text, p_idle_ms integer) returns boolean stable;
+function alerts_watch(p_namespace text) returns boolean stable;
+function ask_about_missing(p_namespace text) returns void stable;
 function backlog_age(p_namespace text, p_queues text[], p_types text[]) returns bigint stable security definer; -- admin, worker
+function bind_database() returns void volatile;
 function cancel(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin, client
 function cancel_rest(p_run uuid, p_limit integer) returns integer volatile;
 function channel(p_namespace text) returns text stable security definer; -- admin, client, worker
@@ -542,12 +632,18 @@ function claimed_jobs(p_worker uuid, p_claim_number integer) returns text[] stab
 function clock() returns timestamp with time zone stable;
 function clock_after_wait() returns timestamp with time zone volatile;
 function complete(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
+function confirm_copy() returns jsonb volatile security definer; -- admin
 function connection_came_back(p_worker worker) returns void volatile;
 function connection_grace_ms() returns integer immutable;
 function cost(p_jobs uuid[], p_tokens uuid[], p_cost_tokens bigint[], p_usd numeric[]) returns text[] volatile security definer; -- admin, worker
+function crash_history(p_namespace text, p_machine text, p_within_ms bigint) returns jsonb stable;
+function crashed(w worker, d worker_detail) returns boolean stable;
 function create_run(p_namespace text, p_name text, p_criteria jsonb DEFAULT '{}'::jsonb, p_options jsonb DEFAULT '{}'::jsonb) returns jsonb volatile security definer; -- admin, client
+function database_copied() returns boolean stable security definer; -- admin, client, worker
 function database_epoch() returns text stable;
 function database_life() returns text stable;
+function database_system() returns text stable;
+function drain_machine(p_namespace text, p_machine text, p_drain boolean) returns text volatile security definer; -- admin
 function drain_workers(p_namespace text, p_workers uuid[], p_drain boolean) returns text[] volatile security definer; -- admin
 function elect_sweeper(p_namespace text, p_worker uuid) returns text volatile;
 function empty_run(p_run uuid) returns void volatile;
@@ -563,6 +659,7 @@ function fail(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text
 function fenced(p_jobs uuid[], p_tokens uuid[], p_write text) returns TABLE(n bigint, job_id uuid, attempt integer, cancelling boolean) volatile;
 function fill_grace_ms() returns integer immutable;
 function find_jobs(p_namespace text, p_ending text) returns uuid[] stable security definer; -- admin, client
+function find_machines(p_namespace text, p_text text) returns jsonb stable security definer; -- admin, client
 function find_processes(p_namespace text, p_boot text, p_pid_namespace text, p_pids integer[], p_started text[]) returns jsonb stable security definer; -- admin
 function find_runs(p_namespace text, p_text text) returns jsonb stable security definer; -- admin, client
 function find_workers(p_namespace text, p_text text) returns jsonb stable security definer; -- admin, client
@@ -589,6 +686,7 @@ function job_events(p_job uuid) returns jsonb stable;
 function job_id_of(p_head bigint, p_place bigint) returns uuid volatile;
 function job_logs(p_namespace text, p_job uuid, p_attempt integer DEFAULT NULL::integer, p_after bigint DEFAULT 0, p_limit integer DEFAULT 1000) returns jsonb stable security definer; -- admin, client
 function join_run(p_namespace text, p_run uuid) returns void volatile;
+function judge_alerts(p_namespace text) returns jsonb volatile;
 function judge_runs(p_namespace text, p_runs uuid[], p_wait boolean DEFAULT true) returns text[] volatile security definer; -- admin, client, worker
 function judged_after(p_until timestamp with time zone, p_span_ms integer, p_writable_mark_ms bigint, p_tick tick) returns timestamp with time zone stable;
 function keep_supervising(p_namespace text, p_machine text, p_name text, p_incarnation uuid, p_restarts bigint, p_last_exit jsonb) returns text volatile security definer; -- admin, worker
@@ -598,20 +696,25 @@ function know_lane(p_lane bigint, p_namespace text, p_queue text, p_type text, p
 function known_types(p_namespace text) returns text[] stable security definer; -- admin, client
 function lane_heads(p_lanes bigint[], p_heads bigint[], p_marked bigint[], p_marks bigint[]) returns bigint[] stable;
 function lane_of(p_namespace text, p_queue text, p_type text, p_priority smallint, p_run uuid DEFAULT NULL::uuid, p_target text DEFAULT NULL::text) returns bigint immutable;
+function lanes_waiting(p_namespace text) returns TABLE(queue text, type text, job_id uuid) stable;
 function last_chance(p_namespace text, p_worker uuid, p_reserved uuid, p_busy boolean, p_lanes bigint[]) returns uuid volatile;
 function lease_lost_answer(p_worker uuid) returns json stable;
 function leases_exist(p_namespace text) returns boolean stable;
+function list_alerts(p_namespace text, p_all boolean DEFAULT false, p_limit integer DEFAULT 500) returns jsonb stable security definer; -- admin, client
 function list_jobs(p_namespace text, p_states text[] DEFAULT NULL::text[], p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_worker text DEFAULT NULL::text, p_before uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 50, p_run uuid DEFAULT NULL::uuid) returns jsonb stable security definer; -- admin, client
 function list_machines(p_namespace text) returns jsonb stable security definer; -- admin, client
 function list_runs(p_namespace text, p_statuses text[] DEFAULT NULL::text[], p_before uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 50) returns jsonb stable security definer; -- admin, client
 function list_supervisors(p_namespace text, p_ended_within_ms bigint DEFAULT 3600000) returns jsonb stable security definer; -- admin, client
+function list_webhooks(p_namespace text) returns jsonb stable security definer; -- admin
 function list_workers(p_namespace text, p_ended_within_ms bigint DEFAULT 3600000) returns jsonb stable security definer; -- admin, client
 function log(p_jobs uuid[], p_tokens uuid[], p_ages double precision[], p_levels text[], p_messages text[], p_fields text[]) returns text[] volatile security definer; -- admin, worker
+function machine_document(t machine_truth) returns jsonb stable;
 function milliseconds(p_ms double precision) returns interval immutable;
 function milliseconds_between(p_from timestamp with time zone, p_to timestamp with time zone) returns bigint immutable;
 function place_due(p_lanes bigint[]) returns timestamp with time zone volatile;
 function progress(p_jobs uuid[], p_tokens uuid[], p_done double precision[], p_totals double precision[], p_messages text[]) returns text[] volatile security definer; -- admin, worker
 function put_back(p_jobs uuid[]) returns void volatile;
+function raise_poison(p_namespace text, p_jobs uuid[]) returns void volatile;
 function read_events(p_namespace text, p_after text DEFAULT NULL::text, p_limit integer DEFAULT 500) returns jsonb stable security definer; -- admin, client, worker
 function record_event(p_namespace text, p_kind text, p_jobs uuid[], p_worker uuid, p_data jsonb DEFAULT NULL::jsonb) returns void volatile;
 function refuse_ended_run(p_namespace text, p_run uuid) returns void volatile;
@@ -619,7 +722,8 @@ function register(p_namespace text, p_worker jsonb) returns json volatile securi
 function release(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
 function release_jobs(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin
 function release_stuck(p_namespace text, p_older_than_ms bigint, p_dry_run boolean DEFAULT false, p_force boolean DEFAULT false) returns json volatile security definer; -- admin
-function renew(p_worker uuid, p_send_number bigint, p_idle_beat_ms integer DEFAULT NULL::integer, p_draining boolean DEFAULT false, p_loop_lag_ms integer DEFAULT 0, p_spool_depth integer DEFAULT 0, p_direct boolean DEFAULT false, p_stuck text DEFAULT NULL::text) returns json volatile security definer; -- admin, worker
+function remove_webhook(p_namespace text, p_webhook uuid) returns boolean volatile security definer; -- admin
+function renew(p_worker uuid, p_send_number bigint, p_idle_beat_ms integer DEFAULT NULL::integer, p_draining boolean DEFAULT false, p_loop_lag_ms integer DEFAULT 0, p_spool_depth integer DEFAULT 0, p_direct boolean DEFAULT false, p_stuck text DEFAULT NULL::text, p_spool_age_ms bigint DEFAULT 0, p_memory_bytes bigint DEFAULT NULL::bigint, p_clock_ahead_ms bigint DEFAULT NULL::bigint) returns json volatile security definer; -- admin, worker
 function report_death(p_namespace text, p_reporter jsonb, p_layer smallint, p_workers uuid[], p_evidence jsonb DEFAULT '{}'::jsonb) returns json volatile security definer; -- admin, worker
 function resign_sweepers(p_workers uuid[]) returns void volatile;
 function rest_batch() returns integer immutable;
@@ -630,8 +734,12 @@ function run_document(t run_truth) returns jsonb stable;
 function run_id_of(p_at timestamp with time zone) returns uuid volatile;
 function run_is_full(t run_truth) returns boolean stable;
 function run_verdict(t run_truth) returns jsonb stable;
+function set_alert_rule(p_namespace text, p_rule text, p_settings jsonb) returns jsonb volatile security definer; -- admin
 function settle(p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
+function settle_delivery(p_delivery uuid, p_token uuid, p_status integer, p_error text DEFAULT NULL::text) returns text volatile security definer; -- admin, worker
 function settle_late(p_job uuid, p_token uuid, p_outcome text, p_value jsonb) returns text volatile;
+function sign_webhook(p_secret text, p_id uuid, p_timestamp bigint, p_body text) returns text immutable;
+function somebody_must_sweep(p_namespace text) returns boolean stable;
 function stats(p_namespace text) returns jsonb stable security definer; -- admin, client
 function status_of(p_namespace text, p_job uuid) returns text stable;
 function stop_supervising(p_namespace text, p_machine text, p_name text, p_incarnation uuid) returns void volatile security definer; -- admin, worker
@@ -644,8 +752,11 @@ function sweep_runs(p_namespace text) returns boolean volatile;
 function take(p_jobs uuid[], p_worker uuid, p_claim_number integer) returns text[] volatile;
 function take_aim(p_namespace text, p_jobs uuid[]) returns void volatile;
 function take_back(p_namespace text, p_workers uuid[], p_limit integer) returns TABLE(job_id uuid, job_status job_status, end_code text) volatile;
+function take_deliveries(p_namespace text, p_worker uuid, p_limit integer DEFAULT 10) returns jsonb volatile security definer; -- admin, worker
+function take_delivery(p_delivery uuid) returns jsonb volatile;
 function tally_ended(p_runs uuid[], p_statuses text[], p_by integer DEFAULT 1) returns void volatile;
 function target_online(p_namespace text, p_target text) returns boolean stable;
+function test_webhook(p_namespace text, p_webhook uuid) returns jsonb volatile security definer; -- admin
 function too_many_failed(t run_truth) returns jsonb stable;
 function touch_tick(p_older_than_ms integer, p_clock_stepped boolean DEFAULT false) returns void volatile;
 function touch_tick_unless_held(p_older_than_ms integer) returns void volatile;
@@ -655,7 +766,11 @@ function update_run(p_namespace text, p_run uuid, p_stage text DEFAULT NULL::tex
 function upkeep_due(p_namespace text) returns boolean stable;
 function value_bytes_max() returns integer immutable;
 function waiting_since(p_lanes bigint[]) returns TABLE(lane bigint, due_at timestamp with time zone, last_at timestamp with time zone) stable;
+function was_or_were(p_count bigint) returns text immutable;
+function webhook_document(h webhook) returns jsonb stable;
 function whole_reason(p_reason jsonb) returns jsonb immutable;
+function words_of_ms(p_ms bigint) returns text immutable;
 function worker_document(t worker_truth) returns jsonb stable;
+function workers_counted(p_count bigint) returns text immutable;
 function workers_for(t job_truth) returns jsonb stable;
 function workers_gone(p_namespace text, p_compare boolean) returns uuid[] stable;

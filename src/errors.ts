@@ -43,6 +43,12 @@ export class DatabaseUnsafeError extends LeaseholdError {
   readonly exitCode = 5
 }
 
+/** The database is a copy of another one, and nobody has said yet that it may run that one's jobs. */
+export class DatabaseCopiedError extends LeaseholdError {
+  readonly code = 'ERR_DATABASE_COPIED'
+  readonly exitCode = 5
+}
+
 /** The role that is connected may not call Leasehold's functions. */
 export class PermissionDeniedError extends LeaseholdError {
   readonly code = 'ERR_PERMISSION_DENIED'
@@ -107,7 +113,7 @@ export class JobTypeUnknownError extends LeaseholdError {
   readonly exitCode = 4
 }
 
-/** No job, run, worker or machine has this id in this namespace. */
+/** No job, run, worker, machine, alert or webhook has this id in this namespace. */
 export class NotFoundError extends LeaseholdError {
   readonly code = 'ERR_NOT_FOUND'
   readonly exitCode = 4

@@ -13,6 +13,8 @@ export type {
   LogLineDocument,
   WaitOptions,
 } from './client/client.ts'
+export type { ClientAlerts } from './client/alerts.ts'
+export type { AlertRuleSettings } from './sql/alerts.ts'
 export { EVENT_NAMES } from './client/event-feed.ts'
 export type { ClientEvent, EventListener, EventName } from './client/event-feed.ts'
 export type * from './client/documents.ts'

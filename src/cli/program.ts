@@ -1,5 +1,6 @@
 /** The program: its commands, what they share, and commander told to speak as we do. */
 import { Command } from 'commander'
+import { registerAlerts } from './commands/alerts.ts'
 import { registerDb } from './commands/db.ts'
 import { registerEnqueue } from './commands/enqueue.ts'
 import { registerJobs } from './commands/jobs.ts'
@@ -39,6 +40,7 @@ export function buildProgram(captured: Captured): Command {
   registerWorkers(program)
   registerMachines(program)
   registerSupervisors(program)
+  registerAlerts(program)
   registerDb(program)
   registerMigrate(program)
   registerSweep(program)

@@ -218,6 +218,12 @@ function workerSentence(
       return `the event loop was blocked for ${formatDuration(Number(fields['forMs']))} by ${(fields['types'] as string[]).join(', ') || 'this process'}`
     case 'shutdown.timeout':
       return `shutdown cut while ${String(fields['phase'])}, after ${formatDuration(Number(fields['afterMs']))}`
+    case 'no_worker_for_type':
+      return `no worker takes jobs of type ${String(fields['type'])} from queue ${String(fields['queue'])}: ${list('jobIds')} waits`
+    case 'alert.raised':
+      return `alert ${String(fields['rule'])}: ${String(fields['message'])}`
+    case 'alert.resolved':
+      return `over, alert ${String(fields['rule'])}: ${String(fields['message'])}`
     default:
       return name
   }

@@ -27,8 +27,10 @@ import * as protocol from '../sql/protocol.ts'
 import { listSupervisors } from '../sql/supervisors.ts'
 import type { AnyJobDefinition, JobDefinition } from './define-job.ts'
 import { parseWith, type StandardSchema } from './standard-schema.ts'
+import { type ClientAlerts, openAlerts } from './alerts.ts'
 import type {
   JobDocument,
+  MachineDetailDocument,
   MachineDocument,
   Page,
   StatsDocument,
@@ -143,12 +145,20 @@ export interface Client extends AsyncDisposable {
     /** Fences it first, then hands back its jobs. */
     evict(id: string): Promise<{ job: string; status: string }[]>
   }
-  readonly machines: { list(): Promise<MachineDocument[]> }
   readonly runs: Runs
   /** Those that are there, and those that ended within the time (default an hour). */
   readonly supervisors: {
     list(options?: { endedWithinMs?: number }): Promise<SupervisorDocument[]>
   }
+  readonly machines: {
+    list(): Promise<MachineDocument[]>
+    /** With the crashes of its workers. @throws {NotFoundError} @throws {IdAmbiguousError} */
+    get(id: string): Promise<MachineDetailDocument>
+    /** Its workers take no new jobs, nor do those that start there later, until `resume`. */
+    drain(id: string): Promise<void>
+    resume(id: string): Promise<void>
+  }
+  readonly alerts: ClientAlerts
   /** One sweep now, by whoever asks. */
   sweep(): Promise<protocol.Swept>
   /** Calls `listener` for every such event from now on; returns what ends that. A listener that throws hurts nobody. */
@@ -418,12 +428,21 @@ class DatabaseClient implements Client {
 
   readonly machines: Client['machines'] = {
     list: () => inspect.listMachines(this.#db, this.namespace),
+    get: (id) => this.#machine(id),
+    drain: async (id) => this.#drainMachine(await this.#machine(id), true),
+    resume: async (id) => this.#drainMachine(await this.#machine(id), false),
   }
 
   readonly supervisors: Client['supervisors'] = {
     list: (options = {}) =>
       listSupervisors(this.#db, this.namespace, options.endedWithinMs ?? 3_600_000),
   }
+
+  get alerts(): ClientAlerts {
+    return (this.#alerts ??= openAlerts(this.#db, this.namespace))
+  }
+
+  #alerts: ClientAlerts | null = null
 
   sweep(): Promise<protocol.Swept> {
     return protocol.sweep(this.#db, {
@@ -472,6 +491,27 @@ class DatabaseClient implements Client {
       })
     }
     return found[0]
+  }
+
+  async #machine(id: string): Promise<MachineDetailDocument> {
+    const found = await inspect.findMachines<MachineDetailDocument>(this.#db, this.namespace, id)
+    const exact = found.find((machine) => machine.id === id)
+    if (exact === undefined && found.length > 1) {
+      throw new IdAmbiguousError(
+        `more than one machine matches ${id}: ${found.map((machine) => machine.id).join(', ')}`,
+      )
+    }
+    const machine = exact ?? found[0]
+    if (machine === undefined) {
+      throw new NotFoundError(`no machine ${id} in namespace ${this.namespace}.`, {
+        hint: 'See: leasehold machines list',
+      })
+    }
+    return machine
+  }
+
+  async #drainMachine({ id }: MachineDocument, drain: boolean): Promise<void> {
+    await protocol.drainMachine(this.#db, this.namespace, id, drain)
   }
 
   async #drain(worker: WorkerDocument, drain: boolean): Promise<string> {

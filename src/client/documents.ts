@@ -164,12 +164,27 @@ export interface WorkerDocument {
   lastSeenAt: string | null
   leaseExpiresAt: string | null
   stoppedAt: string | null
+  /** Why it ended, who noticed and how late; null while it lives. */
+  endReason: Partial<EndReasonDocument> | null
+  /** Identity of the machine's boot, or null where it can't be read. */
+  bootId: string | null
+  parentPid: number | null
+  processStartedAt: string | null
+  /** Its command line, without what is secret. */
+  command: string | null
   version: string | null
   queues: string[]
   types: string[]
   labels: string[]
   eventLoopLagMs: number | null
+  /** Outcomes that wait for the database on this worker. */
   spoolDepth: number | null
+  /** For how long the database has not taken them, in milliseconds, at the last renewal. */
+  spoolAgeMs: number | null
+  /** Resident memory, at the last renewal, or when it registered. */
+  memoryBytes: number | null
+  /** What its machine's wall clock is ahead of the database's. No decision reads it. */
+  clockAheadMs: number | null
   /** Age of the last sign of life on the database's clock, in milliseconds. */
   lastSeenAgoMs: number | null
   /** What is left of the lease on the database's clock, in milliseconds; negative once lapsed. */
@@ -184,6 +199,78 @@ export interface MachineDocument {
   workersOnline: number
   workersTotal: number
   lastSeenAt: string | null
+  /** Age of the last sign of life of any of its workers, on the database's clock, in milliseconds. */
+  lastSeenAgoMs: number | null
+  /** Since when an operator has drained it: its workers, and those that start there, take no new jobs. */
+  drainRequestedAt: string | null
+}
+
+/** A machine with how its workers fared within the last day, by version, newest first. */
+export interface MachineDetailDocument extends MachineDocument {
+  versions: {
+    version: string
+    starts: number
+    /** Starts after the first crash. */
+    restarts: number
+    /** Ends that nobody ordered. */
+    crashes: number
+    /** Attempts that were lost with a worker. */
+    lostJobs: number
+    /** The time that its workers were up, for each crash, in milliseconds; null without one. */
+    meanTimeBetweenCrashesMs: number | null
+    lastCrashAt: string | null
+    lastCrashReason: string | null
+  }[]
+}
+
+/** Something that somebody should look at: raised once, resolved by itself when it is over. */
+export interface AlertDocument {
+  id: string
+  namespace: string
+  rule: string
+  /** What it is about: a machine, a type of job, a queue, a worker. */
+  subject: string
+  status: 'open' | 'acknowledged' | 'resolved'
+  message: string
+  /** Ids and counts, by rule: see docs/alerts.md. */
+  data: Record<string, unknown>
+  raisedAt: string
+  acknowledgedAt: string | null
+  acknowledgedBy: string | null
+  resolvedAt: string | null
+}
+
+/** A rule with its thresholds in this namespace. Those that it does not have are null. */
+export interface AlertRuleDocument {
+  rule: string
+  enabled: boolean
+  /** So many … */
+  atLeast: number | null
+  /** … within so long, in milliseconds. */
+  withinMs: number | null
+  /** Lasting for so long, in milliseconds. */
+  forMs: number | null
+  /** What it is raised for. */
+  says: string
+  /** Whether something of it is not the default. */
+  changed: boolean
+}
+
+/** Who is told of alerts. */
+export interface WebhookDocument {
+  id: string
+  url: string
+  /** Null: all. */
+  rules: string[] | null
+  /** Whether it may be in a private network. */
+  allowPrivate: boolean
+  createdAt: string
+  /** Deliveries that have not arrived and are tried on. */
+  waiting: number
+  /** Deliveries that were given up after a day, and tests that failed. */
+  givenUp: number
+  lastDeliveredAt: string | null
+  lastError: string | null
 }
 
 /** What keeps worker processes of a name on a machine. */

@@ -31,6 +31,9 @@ export const EVENT_NAMES = [
   'worker.stuck',
   'worker.offline',
   'worker.false_alarm',
+  'alert.raised',
+  'alert.acknowledged',
+  'alert.resolved',
 ] as const
 export type EventName = (typeof EVENT_NAMES)[number]
 

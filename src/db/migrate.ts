@@ -76,13 +76,41 @@ function readRelease(): Release {
   return { migrations, functions, fingerprint }
 }
 
-/** What the schema is, compared with this program. Writes nothing. */
+/** What the schema is, compared with this program, and whether the database is an unconfirmed copy of another. Writes nothing. */
 export async function inspectSchema(
   options: ConnectOptions,
-): Promise<{ state: SchemaState; server: string }> {
+): Promise<{ state: SchemaState; server: string; copied: boolean }> {
   return withClient(options, async (client) => {
     const server = await serverVersion(client)
-    return { state: await stateOf(client, options, readRelease()), server }
+    const state = await stateOf(client, options, readRelease())
+    if (state !== 'current') return { state, server, copied: false }
+    const schema = quoteIdentifier(options.schema ?? CONNECT_DEFAULTS.schema)
+    const { rows } = await client.query<{ copied: boolean }>(
+      `select ${schema}.database_copied() as copied`,
+    )
+    return { state, server, copied: rows[0]?.copied === true }
+  })
+}
+
+/** What the confirmation of a copy did, and what waits in it for workers. */
+export interface ConfirmedCopy {
+  readonly workersEnded: number
+  readonly jobsReleased: number
+  readonly webhooksRemoved: number
+  readonly waiting: readonly { readonly namespace: string; readonly jobs: number }[]
+}
+
+/** Makes a copied database one of its own, whose jobs may run. Null: it is no copy, and nothing was done. */
+export async function confirmCopy(options: ConnectOptions): Promise<ConfirmedCopy | null> {
+  return withClient(options, async (client) => {
+    const schema = quoteIdentifier(options.schema ?? CONNECT_DEFAULTS.schema)
+    const { rows } = await client.query<{ done: ConfirmedCopy & { copied: boolean } }>(
+      `select ${schema}.confirm_copy() as done`,
+    )
+    const done = rows[0]?.done
+    if (done?.copied !== true) return null
+    const { copied: _, ...confirmed } = done
+    return confirmed
   })
 }
 
@@ -143,6 +171,7 @@ export async function migrate(options: ConnectOptions): Promise<MigrateResult> {
            $$`,
         )
         for (const text of release.functions) await client.query(text)
+        await client.query('select bind_database()')
         await client.query(
           `insert into installed (functions, program) values ($1, $2)
            on conflict (single) do update set functions = excluded.functions, program = excluded.program`,

@@ -233,7 +233,7 @@ begin
     'outcome', 'claimed',
     'drain', v_worker.drain_requested_at is not null,
     'alone', v_alone is not null,
-    'running', not v_idle or upkeep_due(v_ns),
+    'running', not v_idle or somebody_must_sweep(v_ns),
     'nextDueMs', milliseconds_between(v_now, v_next_due),
     'run', case when p_run is not null then coalesce((select status::text from run where id = p_run), 'not_found') end,
     'marks', case when p_lanes is not null and v_heads is not null then json_build_object(

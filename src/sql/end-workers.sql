@@ -33,7 +33,8 @@ begin
   ),
   explained as (
     update worker_detail d
-    set end_reason = jsonb_build_object('layer', p_layer, 'lastSeenAt', iso(e.seen_at), 'detectedAfterMs', milliseconds_between(e.seen_at, clock()))
+    set ended_at = clock(),
+        end_reason = jsonb_build_object('layer', p_layer, 'lastSeenAt', iso(e.seen_at), 'detectedAfterMs', milliseconds_between(e.seen_at, clock()))
       || jsonb_strip_nulls(p_reason)
     from ended e
     where d.incarnation = e.incarnation
@@ -49,6 +50,10 @@ begin
   -- One that lives after all, and did not end itself, is told at once.
   if p_layer is distinct from 0 then
     perform hint(p_namespace, 'renew:' || w) from unnest(v_ended) as w;
+  end if;
+  -- Somebody has to judge whether an alert is due, and with nothing running nobody sweeps. A sweep judges for itself.
+  if p_layer in (1, 2) and cardinality(v_ended) > 0 then
+    perform hint(p_namespace, 'watch');
   end if;
   return v_ended;
 end

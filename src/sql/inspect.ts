@@ -63,6 +63,10 @@ export function listMachines<T>(db: Database, namespace: string): Promise<T[]> {
   return call(db, 'list_machines', [namespace])
 }
 
+export function findMachines<T>(db: Database, namespace: string, text: string): Promise<T[]> {
+  return call(db, 'find_machines', [namespace, text])
+}
+
 export function stats<T>(db: Database, namespace: string): Promise<T> {
   return call(db, 'stats', [namespace])
 }

@@ -1,11 +1,16 @@
 -- Workers of a namespace, by machine: the live ones and those that ended within p_ended_within_ms.
 create or replace function list_workers(p_namespace text, p_ended_within_ms bigint default 3600000) returns jsonb
-language sql stable security definer set search_path from current
+language plpgsql stable security definer set search_path from current
 as $$
-  select coalesce(jsonb_agg(worker_document(row(t.*)::worker_truth) order by t.machine_id, t.registered_at), '[]')
-  from worker_truth t
-  where t.namespace = p_namespace
-    and (t.ended_at is null or t.ended_at > clock() - milliseconds(p_ended_within_ms))
+begin
+  perform ask_about_missing(p_namespace);
+  return (
+    select coalesce(jsonb_agg(worker_document(row(t.*)::worker_truth) order by t.machine_id, t.registered_at), '[]')
+    from worker_truth t
+    where t.namespace = p_namespace
+      and (t.ended_at is null or t.ended_at > clock() - milliseconds(p_ended_within_ms))
+  );
+end
 $$;
 
 -- A worker as the JSON that program, client and API show.
@@ -17,11 +22,15 @@ as $$
     'type', t.kind, 'runId', t.run_id, 'status', t.status,
     'reason', case
       when t.ended_at is not null then coalesce(t.end_reason ->> 'message', 'ended')
+      when t.status = 'offline' and t.lease_holds then 'its connection to the database is gone, and it was silent for a lease'
       when t.status = 'offline' then 'its lease lapsed'
+      when t.connection_gone then 'its connection to the database is gone'
       when t.status = 'late' then 'silent for longer than two beats'
       when t.stuck = 'claims' then 'alive, but its claims are not answered'
       when t.stuck = 'event_loop' then 'alive, but its event loop is blocked, and by no handler'
-      when t.drain_requested_at is not null then 'drained by an operator'
+      when t.drain_requested_at is not null then case
+        when exists (select from machine m where m.namespace = t.namespace and m.id = t.machine_id and m.drain_requested_at is not null)
+        then 'its machine was drained by an operator' else 'drained by an operator' end
       when t.status = 'draining' then 'shutting down'
       else 'renews on time' end,
     'concurrency', t.concurrency,
@@ -31,7 +40,9 @@ as $$
     'leaseExpiresAt', case when t.ended_at is null then iso(t.lease_expires_at) end,
     'leaseLeftMs', case when t.ended_at is null then milliseconds_between(clock(), t.lease_expires_at) end,
     'stoppedAt', iso(t.ended_at), 'endReason', t.end_reason,
+    'bootId', t.boot_id, 'parentPid', t.parent_pid, 'processStartedAt', iso(t.process_started_at), 'command', t.command,
     'version', t.version, 'queues', t.queues, 'types', t.types, 'labels', t.labels,
-    'eventLoopLagMs', t.loop_lag_ms, 'spoolDepth', t.spool_depth
+    'eventLoopLagMs', t.loop_lag_ms, 'spoolDepth', t.spool_depth, 'spoolAgeMs', t.spool_age_ms,
+    'memoryBytes', t.memory_bytes, 'clockAheadMs', t.clock_ahead_ms
   )
 $$;

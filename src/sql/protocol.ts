@@ -4,6 +4,7 @@
  */
 import type { Database } from '../db/connect.ts'
 import type { RunStatus } from '../domain/states.ts'
+import type { AlertChange } from './alerts.ts'
 import { call } from './call.ts'
 
 /** A job to be stored; both texts are JSON. */
@@ -39,6 +40,8 @@ export interface WorkerIdentity {
   readonly bootId: string | null
   readonly pidNamespace: string | null
   readonly processStarted: string | null
+  /** Age of the process, so that its start can be told by the database's clock. */
+  readonly processAgeMs?: number
   readonly parentPid: number
   readonly kind: string
   readonly version: string
@@ -52,6 +55,11 @@ export interface WorkerIdentity {
   readonly leaseMs: number
   readonly renewMs: number
   readonly idleBeatMs: number
+  readonly memoryBytes?: number
+  /** What this machine's wall clock is ahead of the database's. For people alone. */
+  readonly clockAheadMs?: number
+  /** Whether it means to LISTEN. */
+  readonly listens?: boolean
   /** Whether the reserved connection goes to the server itself, so that its backend can be watched (layer 3). */
   readonly direct: boolean
 }
@@ -183,6 +191,7 @@ export interface Renewed {
   readonly leftMs: number
   readonly drain: boolean
   readonly running: boolean
+  readonly databaseMs: number
   readonly held: readonly {
     readonly job: string
     readonly token: string
@@ -204,6 +213,9 @@ export function renew(
     spoolDepth: number
     direct: boolean
     stuck: StuckPart | null
+    spoolAgeMs?: number
+    memoryBytes?: number
+    clockAheadMs?: number
   },
 ): Promise<Renewed | LeaseLostAnswer> {
   return call(db, 'renew', [
@@ -215,6 +227,9 @@ export function renew(
     input.spoolDepth,
     input.direct,
     input.stuck,
+    input.spoolAgeMs ?? 0,
+    input.memoryBytes ?? null,
+    input.clockAheadMs ?? null,
   ])
 }
 
@@ -334,6 +349,12 @@ export interface Swept {
   readonly more: boolean
   /** When a connection that is missing now will have been away for the grace, in milliseconds from now, or null. */
   readonly nextMs: number | null
+  /** Alerts that were raised or resolved by this pass. */
+  readonly alerts: readonly AlertChange[]
+  /** When somebody should look again although nothing runs, in milliseconds from now, or null. */
+  readonly alertsMs: number | null
+  /** A webhook's delivery is due. */
+  readonly deliver: boolean
   readonly databaseMs: number
 }
 
@@ -435,6 +456,15 @@ export function drainWorkers(
   drain: boolean,
 ): Promise<string[]> {
   return call(db, 'drain_workers', [namespace, incarnations, drain])
+}
+
+export function drainMachine(
+  db: Database,
+  namespace: string,
+  machineId: string,
+  drain: boolean,
+): Promise<string> {
+  return call(db, 'drain_machine', [namespace, machineId, drain])
 }
 
 export function evictWorkers(

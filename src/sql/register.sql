@@ -2,7 +2,10 @@
 --
 -- A process that has the pid of an earlier worker on this machine, boot and pid namespace, but another start time, proves
 -- that the earlier one is gone; it is ended here and now (layer 2). The answer lists the machine's other live workers,
--- whom this one can witness. One that is aimed at a run which there is not, or which has ended, is refused.
+-- whom this one can witness.
+--
+-- Refused in a copy of another database: whoever has not registered can claim nothing. So is one that is aimed at a run which there is
+-- not, or which has ended. A worker on a machine that an operator has drained begins drained.
 create or replace function register(p_namespace text, p_worker jsonb) returns json
 language plpgsql security definer set search_path from current
 as $$
@@ -17,8 +20,16 @@ declare
   v_id text := format('%s-%s-%s', p_worker ->> 'hostname', p_worker ->> 'pid', v_incarnation);
   v_run uuid := (p_worker ->> 'runId')::uuid;
   v_dead uuid[];
+  v_drain_at timestamptz;
 begin
   perform guard();
+  if database_copied() then
+    raise exception using
+      errcode = 'LH006',
+      message = format('the database %s is a copy of another one, and workers leave its jobs alone until somebody says that it may run them',
+        current_database()),
+      hint = 'If it may: leasehold migrate --confirm-copy';
+  end if;
   if v_run is not null then
     perform refuse_ended_run(p_namespace, v_run);
   end if;
@@ -55,23 +66,30 @@ begin
   on conflict (namespace, id) do update set hostname = excluded.hostname
   where machine.hostname <> excluded.hostname;
 
+  -- Shared, so that an operator who drains the machine at this moment waits, and then finds this worker.
+  select drain_requested_at into v_drain_at from machine where namespace = p_namespace and id = v_machine for share;
+
   insert into worker (incarnation, namespace, machine_id, epoch, lease_ms, renew_ms, idle_beat_ms, beat_ms, span_ms, until, seen_at,
-                      writable_mark_ms, backend_pid)
+                      writable_mark_ms, backend_pid, drain_requested_at, memory_bytes, clock_ahead_ms)
   select v_incarnation, p_namespace, v_machine, database_epoch(), v_lease_ms, v_renew_ms, v_idle_ms, v_idle_ms, v_span_ms,
          v_now + milliseconds(v_span_ms), v_now, tick.writable_total_ms,
-         case when (p_worker ->> 'direct')::boolean then pg_backend_pid() end
+         case when (p_worker ->> 'direct')::boolean then pg_backend_pid() end,
+         case when v_drain_at is not null then v_now end,
+         (p_worker ->> 'memoryBytes')::bigint, (p_worker ->> 'clockAheadMs')::bigint
   from tick;
 
-  insert into worker_detail (incarnation, id, hostname, pid, boot_id, pid_namespace, process_started, parent_pid, kind,
-                             version, command, concurrency, queues, types, labels, direct, registered_at, run_id)
-  values (v_incarnation, v_id, p_worker ->> 'hostname', (p_worker ->> 'pid')::integer, p_worker ->> 'bootId',
-          p_worker ->> 'pidNamespace', p_worker ->> 'processStarted', (p_worker ->> 'parentPid')::integer,
-          coalesce(p_worker ->> 'kind', 'node'), p_worker ->> 'version', p_worker ->> 'command',
+  insert into worker_detail (incarnation, namespace, id, hostname, pid, boot_id, pid_namespace, process_started, process_started_at,
+                             parent_pid, kind, version, command, concurrency, queues, types, labels, direct, listens, registered_at, run_id)
+  values (v_incarnation, p_namespace, v_id, p_worker ->> 'hostname', (p_worker ->> 'pid')::integer, p_worker ->> 'bootId',
+          p_worker ->> 'pidNamespace', p_worker ->> 'processStarted',
+          -- An age, not a time: the worker's clock may be wrong.
+          v_now - milliseconds((p_worker ->> 'processAgeMs')::double precision), (p_worker ->> 'parentPid')::integer,
+          coalesce(p_worker ->> 'kind', 'worker'), p_worker ->> 'version', left(p_worker ->> 'command', 1000),
           (p_worker ->> 'concurrency')::integer,
           array(select jsonb_array_elements_text(p_worker -> 'queues')),
           array(select jsonb_array_elements_text(p_worker -> 'types')),
           array(select jsonb_array_elements_text(coalesce(p_worker -> 'labels', '[]'))),
-          coalesce((p_worker ->> 'direct')::boolean, false), v_now, v_run);
+          coalesce((p_worker ->> 'direct')::boolean, false), coalesce((p_worker ->> 'listens')::boolean, false), v_now, v_run);
 
   if cardinality(v_dead) > 0 then
     perform take_back(p_namespace, v_dead, null);
@@ -80,7 +98,7 @@ begin
   return json_build_object(
     'id', v_id,
     'channel', channel_of(p_namespace),
-    'running', upkeep_due(p_namespace) or cardinality(workers_gone(p_namespace, true)) > 0,
+    'running', somebody_must_sweep(p_namespace) or cardinality(workers_gone(p_namespace, true)) > 0,
     'peers', coalesce((
       select json_agg(json_build_object(
         'incarnation', w.incarnation, 'pid', d.pid, 'bootId', d.boot_id,

@@ -7,6 +7,7 @@
 -- p_idle_beat_ms asks for the long lease of an idle worker. While the database holds jobs for it there is none: the beat may
 -- be older than a claim, or an outcome may still be under way, and a job is never protected for longer than a lease.
 --
+-- p_clock_ahead_ms: what the worker's wall clock is ahead of the database's. Shown, and never used to judge.
 -- p_stuck: what of the worker has given no sign of life for too long although it renews: claims | event_loop. Null: nothing.
 create or replace function renew(
   p_worker uuid,
@@ -16,7 +17,10 @@ create or replace function renew(
   p_loop_lag_ms integer default 0,
   p_spool_depth integer default 0,
   p_direct boolean default false,
-  p_stuck text default null
+  p_stuck text default null,
+  p_spool_age_ms bigint default 0,
+  p_memory_bytes bigint default null,
+  p_clock_ahead_ms bigint default null
 ) returns json
 language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off
 as $$
@@ -61,6 +65,9 @@ begin
       draining_at = case when p_draining then coalesce(draining_at, clock()) else draining_at end,
       loop_lag_ms = p_loop_lag_ms,
       spool_depth = p_spool_depth,
+      spool_age_ms = p_spool_age_ms,
+      memory_bytes = coalesce(p_memory_bytes, memory_bytes),
+      clock_ahead_ms = coalesce(p_clock_ahead_ms, clock_ahead_ms),
       low_claim = coalesce(v_low, claim_number + 1),
       holds = v_low is not null,
       stuck = p_stuck,
@@ -79,7 +86,8 @@ begin
     'outcome', 'renewed',
     'leftMs', milliseconds_between(clock_after_wait(), v_until),
     'drain', v_worker.drain_requested_at is not null,
-    'running', v_low is not null or upkeep_due(v_worker.namespace),
+    'databaseMs', (extract(epoch from clock()) * 1000)::bigint,
+    'running', v_low is not null or somebody_must_sweep(v_worker.namespace),
     'held', coalesce((
       select json_agg(json_build_object('job', j.id, 'token', j.token, 'cancel', j.cancel_requested_at is not null))
       from job j

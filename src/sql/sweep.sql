@@ -5,6 +5,7 @@
 -- p_worker asks as a candidate: the leader does the pass; a deputy only watches connections and becomes leader when the
 -- leader has been silent for two sweeps; everybody else is told so. Without p_worker (an operator, a cron) the pass is
 -- simply done: two at once only waste work, because each worker row is judged again under its lock.
+-- Whoever did the pass also judges the alerts, where something may have changed or 5 s have gone by.
 -- p_clock_stepped: the caller's monotonic clock and the database's disagree by more than a second since the last pass.
 create or replace function sweep(
   p_namespace text,
@@ -29,6 +30,8 @@ declare
   v_compare boolean;
   v_running boolean;
   v_more boolean := false;
+  v_alerts jsonb := '[]';
+  v_alerts_ms bigint;
 begin
   perform guard();
   if p_worker is not null and exists (
@@ -47,7 +50,8 @@ begin
   end if;
   if v_role = 'none' then
     return json_build_object('role', v_role, 'running', upkeep_due(p_namespace), 'ended', v_ended, 'machines', '{}'::text[],
-      'recovered', '[]'::json, 'more', false, 'nextMs', null, 'databaseMs', (extract(epoch from v_now) * 1000)::bigint);
+      'recovered', '[]'::json, 'more', false, 'nextMs', null, 'alerts', v_alerts, 'alertsMs', null, 'deliver', false,
+      'databaseMs', (extract(epoch from v_now) * 1000)::bigint);
   end if;
   select * into v_tick from tick;
 
@@ -95,6 +99,21 @@ begin
     perform free_idle_keys(p_namespace);
     v_more := sweep_runs(p_namespace);
     v_more := sweep_aims(p_namespace, p_limit, v_compare) or v_more;
+    if alerts_due(p_namespace, 5000) or not exists (
+      select from sweeper where namespace = p_namespace and judged_at between v_now - interval '5 seconds' and v_now
+    ) then
+      v_alerts := judge_alerts(p_namespace);
+    end if;
+    select least(
+             -- An end may be dated before this judgement and committed after it.
+             case when exists (select from worker_detail where namespace = p_namespace and ended_at > v_now - interval '5 seconds') then 5000 end,
+             case when alerts_watch(p_namespace) then 30000 end,
+             (
+               select greatest(0, milliseconds_between(v_now, due_at)) from webhook_delivery
+               where namespace = p_namespace and delivered_at is null and given_up_at is null
+               order by due_at limit 1
+             ))
+    into v_alerts_ms;
   end if;
 
   v_running := upkeep_due(p_namespace);
@@ -116,6 +135,10 @@ begin
     'recovered', coalesce(v_back, '[]'),
     'more', coalesce(v_count, 0) >= p_limit or v_more,
     'nextMs', v_next_ms,
+    'alerts', v_alerts,
+    -- When alerts should be looked at again although nothing runs.
+    'alertsMs', v_alerts_ms,
+    'deliver', coalesce(v_alerts_ms = 0, false),
     'databaseMs', (extract(epoch from v_now) * 1000)::bigint
   );
 end

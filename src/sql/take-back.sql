@@ -23,6 +23,7 @@ declare
   v_end jsonb;
   v_back uuid[] := '{}';
   v_keys text[] := '{}';
+  v_poison uuid[] := '{}';
 begin
   for j in
     select job.*
@@ -97,6 +98,9 @@ begin
       perform record_event(p_namespace, 'job.' || v_status, array[j.id], null, v_end);
     end if;
 
+    if v_end ->> 'code' = 'poison' then
+      v_poison := v_poison || j.id;
+    end if;
     if j.concurrency_key is not null then
       v_keys := v_keys || j.concurrency_key;
     end if;
@@ -115,6 +119,9 @@ begin
   set emptied_at = clock()
   where incarnation = any (p_workers) and ended_at is not null and emptied_at is null
     and not exists (select from job where job.worker = worker.incarnation and job.status = 'running');
+  if v_poison <> '{}' then
+    perform raise_poison(p_namespace, v_poison);
+  end if;
   if job_id is not null then
     perform hint(p_namespace, 'pending:*');
   end if;

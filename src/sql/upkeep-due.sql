@@ -17,3 +17,12 @@ begin
     or exists (select from aim where namespace = p_namespace);
 end
 $$;
+
+-- Whether some worker should ask for a part in sweeping: what is due, or what may be wrong (alerts).
+create or replace function somebody_must_sweep(p_namespace text) returns boolean
+language plpgsql stable
+as $$
+begin
+  return upkeep_due(p_namespace) or alerts_due(p_namespace, 45000);
+end
+$$;

@@ -1,7 +1,9 @@
 -- The one truth about workers, computed when it is read: status from the database's clock and the last sign of life.
---   online    seen within two of its beats            late      silent longer, its lease still holds
+--   online    seen within two of its beats            late      silent longer, or not connected; its lease still holds
 --   draining  online, but takes no new jobs           offline   it ended, or its lease has lapsed
 --   unhealthy renews, but says that its claims or its event loop are stuck, so it takes no jobs
+-- Whether its reserved connection is on the server is looked up here and now: without it a worker takes nothing. The long lease of an
+-- idle worker is granted to that connection; once it is gone, silence for the plain lease is enough to be offline.
 create or replace view worker_truth as
 select
   w.incarnation,
@@ -18,16 +20,24 @@ select
   d.types,
   d.labels,
   d.parent_pid,
+  d.boot_id,
+  d.process_started_at,
   d.registered_at,
+  d.listens,
   w.seen_at,
   w.lease_ms,
   w.low_claim,
   w.beat_ms,
   w.loop_lag_ms,
   w.spool_depth,
+  w.spool_age_ms,
+  w.memory_bytes,
+  w.clock_ahead_ms,
+  w.backend_pid,
   w.stuck,
   w.ended_at,
   w.drain_requested_at,
+  c.gone as connection_gone,
   d.end_reason,
   d.run_id,
   least(w.until, clock() + milliseconds(w.span_ms)) as lease_expires_at,
@@ -35,11 +45,16 @@ select
   w.ended_at is null and w.until > clock() as lease_holds,
   case
     when w.ended_at is not null or w.until <= clock() then 'offline'
-    when clock() - w.seen_at > milliseconds(2 * w.beat_ms) then 'late'
+    when c.gone and clock() - w.seen_at > milliseconds(w.lease_ms) then 'offline'
+    when c.gone or clock() - w.seen_at > milliseconds(2 * w.beat_ms) then 'late'
     when w.stuck is not null then 'unhealthy'
     when w.draining_at is not null or w.drain_requested_at is not null then 'draining'
     else 'online'
   end as status
 from worker w
 join worker_detail d using (incarnation)
-cross join tick;
+cross join tick
+cross join lateral (
+  select w.ended_at is null and w.backend_pid is not null
+    and not exists (select from pg_stat_get_activity(w.backend_pid)) as gone
+) as c;

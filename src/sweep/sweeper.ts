@@ -5,13 +5,18 @@
  * three sweeps if it goes silent, the others are told that they are not needed and ask again every 2.5 s. When nothing is
  * running all stop, and the database may sleep. Who leads is a row in the database; two sweepers at once only waste work.
  *
+ * Whoever sweeps also judges the alerts (in the same statement) and sends what webhooks are owed, beside the passes. While something is
+ * open, waits or is to be sent, a pass follows now and then although nothing runs.
+ *
  * It has a connection of its own, opened when it is first needed, so that a long pass delays no renewal. Whatever fails is tried
  * again: sweeping has no state here but the difference of two clocks.
  */
 import type pg from 'pg'
-import { elapsedMs } from '../clock.ts'
+import { atMost, elapsedMs } from '../clock.ts'
 import { type ConnectOptions, connectOne, type Database, useExecutor } from '../db/connect.ts'
+import type { AlertChange } from '../sql/alerts.ts'
 import { type RecoveredJob, sweep, type Swept } from '../sql/protocol.ts'
+import { deliverDue } from './webhook.ts'
 
 /**
  * Half the database's sweep interval of 1 s: a lost connection is then seen within 0.5 s, and with its grace of 2 s recovered
@@ -28,6 +33,8 @@ const FIRST_AFTER_MS = 50
 const BATCH = 500
 /** A clock of the database that differs from ours by more than this between two passes has stepped. */
 const STEP_MS = 1_000
+/** A pass takes milliseconds; one that hangs must not hold up a stop. */
+const CLOSE_MS_MAX = 500
 
 export interface Recovered {
   readonly layer: number | null
@@ -35,21 +42,25 @@ export interface Recovered {
   readonly jobs: readonly RecoveredJob[]
 }
 
+export interface SweepReports {
+  recovered(recovered: Recovered): void
+  alert(change: AlertChange): void
+}
+
 export class Sweeper {
   readonly #connect: ConnectOptions
   readonly #namespace: string
-  readonly #report: (recovered: Recovered) => void
+  readonly #report: SweepReports
   #incarnation: string | null = null
   #client: pg.Client | null = null
   #timer: NodeJS.Timeout | null = null
   #running: Promise<void> | null = null
   #closed = false
+  #delivering: Promise<void> | null = null
+  #stopDelivering = new AbortController()
   #clockDifferenceMs: number | null = null
 
-  constructor(
-    options: { connect: ConnectOptions; namespace: string },
-    report: (recovered: Recovered) => void,
-  ) {
+  constructor(options: { connect: ConnectOptions; namespace: string }, report: SweepReports) {
     this.#connect = options.connect
     this.#namespace = options.namespace
     this.#report = report
@@ -62,6 +73,8 @@ export class Sweeper {
   leave(): void {
     this.#incarnation = null
     this.#cancel()
+    this.#stopDelivering.abort()
+    this.#stopDelivering = new AbortController()
   }
 
   /** Something is running: begin to sweep, if that has not begun. `now`: a part may be free, so ask also if the last answer was none. */
@@ -72,9 +85,11 @@ export class Sweeper {
 
   async close(): Promise<void> {
     this.#closed = true
-    this.#cancel()
+    this.leave()
+    // The server would go on with a pass whose connection has gone.
+    if (this.#running !== null) await atMost(this.#running, CLOSE_MS_MAX)
     await this.#client?.end().catch(() => undefined)
-    await this.#running
+    await Promise.all([this.#running, this.#delivering])
   }
 
   #cancel(): void {
@@ -114,12 +129,36 @@ export class Sweeper {
     }
     this.#compareClocks(swept, startedMs)
     if (swept.ended.length > 0 || swept.recovered.length > 0) {
-      this.#report({ layer: null, workers: swept.ended, jobs: swept.recovered })
+      this.#report.recovered({ layer: null, workers: swept.ended, jobs: swept.recovered })
     }
+    for (const change of swept.alerts) this.#report.alert(change)
+    if (swept.deliver) this.#deliver(incarnation)
     if (swept.more) this.#schedule(0)
-    else if (!swept.running) this.#stepped = false
-    else if (swept.role === 'none') this.#schedule(CANDIDATE_EVERY_MS)
+    else if (!swept.running) {
+      this.#stepped = false
+      if (swept.alertsMs !== null) this.#schedule(Math.max(SWEEP_EVERY_MS, swept.alertsMs))
+    } else if (swept.role === 'none') this.#schedule(CANDIDATE_EVERY_MS)
     else this.#schedule(Math.min(SWEEP_EVERY_MS, swept.nextMs ?? SWEEP_EVERY_MS))
+  }
+
+  /** Beside the passes: a receiver that is slow holds up no recovery. */
+  #deliver(incarnation: string): void {
+    if (this.#delivering !== null) return
+    const options = {
+      namespace: this.#namespace,
+      incarnation,
+      stop: this.#stopDelivering.signal,
+    }
+    this.#delivering = this.#database()
+      .then((db) => deliverDue(db, options))
+      .then(
+        () => undefined,
+        // The database is away: what was sent and not settled is sent again, under the same id.
+        () => undefined,
+      )
+      .finally(() => {
+        this.#delivering = null
+      })
   }
 
   #stepped = false

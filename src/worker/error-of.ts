@@ -1,4 +1,5 @@
 import {
+  DatabaseCopiedError,
   DatabaseReadOnlyError,
   DatabaseUnreachableError,
   DatabaseUnsafeError,
@@ -16,6 +17,7 @@ export function errorOf(data: { code: string; message: string; hint: string | un
     DatabaseUnreachableError,
     DatabaseReadOnlyError,
     DatabaseUnsafeError,
+    DatabaseCopiedError,
     PermissionDeniedError,
     SchemaOutdatedError,
     SchemaNewerError,

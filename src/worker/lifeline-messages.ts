@@ -1,6 +1,7 @@
 /** What the main thread and the lifeline thread say to each other. */
 import type { ConnectOptions } from '../db/connect.ts'
 import type { WorkerSettings } from '../config.ts'
+import type { AlertChange } from '../sql/alerts.ts'
 import type {
   EndCharge,
   RecoveredJob,
@@ -12,7 +13,10 @@ import type {
 export interface LifelineData {
   readonly connect: ConnectOptions
   readonly namespace: string
-  readonly identity: Omit<WorkerIdentity, 'incarnation' | 'direct'>
+  readonly identity: Omit<
+    WorkerIdentity,
+    'incarnation' | 'direct' | 'processAgeMs' | 'memoryBytes' | 'clockAheadMs' | 'listens'
+  >
   readonly settings: WorkerSettings
   readonly onOutage: 'continue' | 'abort'
   /** Whether this process may be ended when its event loop is stuck: it is the worker's own, not one that a library is a guest in. */
@@ -35,6 +39,7 @@ export type SharedSlot =
   | 'connected'
   | 'claimTurn'
   | 'ended'
+  | 'spoolSinceMs'
   | 'slots'
 
 /**
@@ -64,7 +69,9 @@ export const SHARED: Readonly<Record<SharedSlot, number>> = Object.freeze({
   claimTurn: 10,
   /** 1 when the worker's row was ended, or could not be: what a main thread waits for that lets no handler go on. */
   ended: 11,
-  slots: 12,
+  /** Since when the oldest outcome in the spool has waited, 0 while there is none. */
+  spoolSinceMs: 12,
+  slots: 13,
 })
 
 export type ToLifeline =
@@ -116,6 +123,7 @@ export type FromLifeline =
       readonly workers: readonly string[]
       readonly jobs: readonly RecoveredJob[]
     }
+  | ({ readonly type: 'alert' } & AlertChange)
   | {
       readonly type: 'refused'
       readonly error: {

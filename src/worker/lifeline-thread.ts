@@ -26,7 +26,7 @@
 import { randomUUID } from 'node:crypto'
 import { parentPort, workerData } from 'node:worker_threads'
 import type pg from 'pg'
-import { elapsedMs } from '../clock.ts'
+import { atMost, elapsedMs } from '../clock.ts'
 import { fenceMarginMs } from '../config.ts'
 import {
   CONNECT_DEFAULTS,
@@ -47,7 +47,7 @@ import {
   reportDeath,
   type StuckPart,
 } from '../sql/protocol.ts'
-import { backendPid, listenTo } from '../sql/listen.ts'
+import { backendInfo, listenTo } from '../sql/listen.ts'
 import { Sweeper } from '../sweep/sweeper.ts'
 import { Witness, WITNESS_EVERY_MS } from '../sweep/witness.ts'
 import { ownIdentity } from './identity.ts'
@@ -107,6 +107,9 @@ let knownDirect = false
 let outageSinceMs: number | null = null
 let outageSaid = false
 let loopLagMs = 0
+/** What this machine's wall clock is ahead of the database's, by the last exchange. */
+let clockAheadMs = 0
+let everRegistered = false
 let loopReportedMs = 0
 let lastTickMs = elapsedMs()
 let claimTurn = 0
@@ -125,8 +128,12 @@ const witness = new Witness([
   namespace,
   data.identity.machineId,
 ])
-const sweeper = new Sweeper({ connect: data.connect, namespace }, (recovered) =>
-  say({ type: 'recovered', ...recovered }),
+const sweeper = new Sweeper(
+  { connect: data.connect, namespace },
+  {
+    recovered: (recovered) => say({ type: 'recovered', ...recovered }),
+    alert: (change) => say({ type: 'alert', ...change }),
+  },
 )
 
 /** Jobs that the last renewal said the database holds for this worker, known here or not. */
@@ -159,14 +166,15 @@ async function run(): Promise<void> {
       await pauseUntil(phase === 'live' ? renewalDueMs() : elapsedMs() + settings.renewMs)
       resting = false
     } catch (error) {
+      const refused = phase === 'none' && classifyFailure(error) !== 'unknown'
+      if (refused) say({ type: 'refused', error: refusal(error) })
+      if (refused && !everRegistered) return
       noteFailure(error)
-      if (phase === 'none' && !(classifyFailure(error) === 'unknown')) {
-        refuse(error)
-        return
-      }
       // At most a sixth of the lease, so that a worker tries several times before it has to fence itself.
       retryMs = Math.min(retryMs * 2, settings.leaseMs / 6, 2_000)
-      await pauseUntil(elapsedMs() + retryMs * (0.75 + Math.random() / 2))
+      // What was well before, somebody may repair: a copy that is not confirmed, a right that was taken.
+      const pauseMs = refused ? settings.renewMs : retryMs
+      await pauseUntil(elapsedMs() + pauseMs * (0.75 + Math.random() / 2))
     }
   }
 }
@@ -183,7 +191,10 @@ async function connect(): Promise<void> {
   client.on('end', () => dropConnection(client))
   client.on('notification', (notice) => onHint(notice.payload ?? ''))
   // A pooler shows a process id of its own in the start-up, so it differs from the backend that answers.
-  const direct = (await backendPid(db)) === (client as unknown as { processID: number }).processID
+  const askedMs = Date.now()
+  const backend = await backendInfo(db)
+  noteClock(askedMs, backend.databaseMs)
+  const direct = backend.pid === (client as unknown as { processID: number }).processID
   reserved = { client, db, direct }
   knownDirect = direct
   write(SHARED.connected, 1)
@@ -215,7 +226,16 @@ async function registerIncarnation(): Promise<void> {
   heldByDatabase = 0
   const sentMs = elapsedMs()
   const own = ownIdentity(incarnation)
-  const answer = await register(db, namespace, { ...data.identity, ...own, direct })
+  const answer = await register(db, namespace, {
+    ...data.identity,
+    ...own,
+    processAgeMs: Math.round(process.uptime() * 1_000),
+    memoryBytes: process.memoryUsage.rss(),
+    clockAheadMs,
+    listens: settings.listen,
+    direct,
+  })
+  everRegistered = true
   workerId = answer.id
   write(SHARED.fenced, 0)
   write(SHARED.proofSentMs, sentMs)
@@ -239,6 +259,7 @@ async function renewLease(): Promise<void> {
   renewNow = false
   sendNumber += 1
   const sentMs = elapsedMs()
+  const askedMs = Date.now()
   const asked = incarnation
   const part = stuck
   const answer = await renew(reserved.db, {
@@ -250,6 +271,9 @@ async function renewLease(): Promise<void> {
     spoolDepth: read(SHARED.spoolDepth),
     direct: reserved.direct,
     stuck: part,
+    spoolAgeMs: spoolAgeMs(),
+    memoryBytes: process.memoryUsage.rss(),
+    clockAheadMs,
   })
   if (asked !== incarnation || phase !== 'live') return
   if (answer.outcome === 'lease_lost') {
@@ -257,6 +281,7 @@ async function renewLease(): Promise<void> {
     return
   }
   renewalSentMs = sentMs
+  noteClock(askedMs, answer.databaseMs)
   outageIsOver()
   write(SHARED.proofSentMs, Math.max(read(SHARED.proofSentMs), sentMs))
   heldByDatabase = answer.held.length
@@ -264,6 +289,17 @@ async function renewLease(): Promise<void> {
   say({ type: 'renewed', sentMs, answer })
   if (answer.leftMs < settings.leaseMs / 2) renewNow = true
   if (part !== stuckSaid) await sayStuck(part)
+}
+
+/** How long the oldest outcome that the database has not taken has been waiting. */
+function spoolAgeMs(): number {
+  const sinceMs = read(SHARED.spoolSinceMs)
+  return read(SHARED.spoolDepth) === 0 || sinceMs === 0 ? 0 : Math.max(0, elapsedMs() - sinceMs)
+}
+
+/** The answer was made somewhere between question and answer; the middle is wrong by half a round trip at most. */
+function noteClock(askedMs: number, databaseMs: number): void {
+  clockAheadMs = Math.round((askedMs + Date.now()) / 2 - databaseMs)
 }
 
 async function sayStuck(part: StuckPart | null): Promise<void> {
@@ -326,25 +362,23 @@ function noteFailure(error: unknown): void {
   })
 }
 
-function refuse(error: unknown): void {
+function refusal(error: unknown): Extract<FromLifeline, { type: 'refused' }>['error'] {
   const known = explainFailure(error, 'start')
-  const shown =
-    known instanceof LeaseholdError
-      ? {
-          name: known.name,
-          message: known.message,
-          hint: known.hint,
-          code: known.code,
-          exitCode: known.exitCode,
-        }
-      : {
-          name: known.name,
-          message: known.message,
-          hint: undefined,
-          code: 'ERR_START',
-          exitCode: 1,
-        }
-  say({ type: 'refused', error: shown })
+  return known instanceof LeaseholdError
+    ? {
+        name: known.name,
+        message: known.message,
+        hint: known.hint,
+        code: known.code,
+        exitCode: known.exitCode,
+      }
+    : {
+        name: known.name,
+        message: known.message,
+        hint: undefined,
+        code: 'ERR_START',
+        exitCode: 1,
+      }
 }
 
 function onHint(payload: string): void {
@@ -532,11 +566,13 @@ async function end(message: Extract<ToLifeline, { type: 'end' }>): Promise<void>
   if (failure === null) witness.leave()
   write(SHARED.ended, 1)
   Atomics.notify(shared, SHARED.ended)
+  // Whoever is told ends this thread; a pass that is under way should not be left to the server.
+  await atMost(sweeper.close(), 1_000)
   say({ type: 'ended', released, error: failure })
   clearInterval(ticking)
   const client = reserved?.client
   reserved = null
-  await Promise.all([sweeper.close(), client?.end().catch(() => undefined)])
+  await client?.end().catch(() => undefined)
   port?.close()
 }
 

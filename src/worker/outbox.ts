@@ -61,7 +61,8 @@ export interface OutboxEvents {
   flushed(count: number, answers: AnswerCounts): void
   /** What another process had left on disk is delivered from here. */
   takenOver(pid: number, count: number, unreadable: number): void
-  depthChanged(depth: number): void
+  /** `sinceMs`: since when the database has not been taking outcomes, as an `elapsedMs` reading, or null. */
+  depthChanged(depth: number, sinceMs: number | null): void
 }
 
 export class Outbox {
@@ -74,6 +75,7 @@ export class Outbox {
   #acknowledged = new Map<string, { settlement: Settlement; atMs: number }>()
   /** The database does not take outcomes now: whatever comes goes to disk at once. */
   #failing = false
+  #failingSinceMs: number | null = null
   /** What was last said of outcomes that wait. */
   #told = { depths: '', atMs: -Infinity }
   #closed = false
@@ -152,7 +154,7 @@ export class Outbox {
 
   #push(entry: Entry): void {
     this.#waiting.push(entry)
-    this.#events.depthChanged(this.depth)
+    this.#events.depthChanged(this.depth, this.#failingSinceMs)
     this.#flushing ??= this.#flush()
   }
 
@@ -195,10 +197,10 @@ export class Outbox {
       }
       stopWatch()
       this.#inFlight = []
-      this.#events.depthChanged(this.depth)
+      this.#events.depthChanged(this.depth, this.#failingSinceMs)
       this.#tellFlushed(batch)
       if (failure === null) {
-        this.#failing = false
+        if (this.#failing) this.#setFailing(false)
         pauseMs = 100
       } else {
         this.#pause = new AbortController()
@@ -227,13 +229,19 @@ export class Outbox {
     return () => clearInterval(watch)
   }
 
+  #setFailing(failing: boolean): void {
+    this.#failing = failing
+    this.#failingSinceMs = failing ? (this.#failingSinceMs ?? elapsedMs()) : null
+    this.#events.depthChanged(this.depth, this.#failingSinceMs)
+  }
+
   #tried(): void {
     for (const resolve of this.#whenTried.splice(0)) resolve()
   }
 
   /** Puts everything that waits on disk, and says so. A disk that hangs holds nothing up for longer than a second. */
   async #buffer(reason: string): Promise<void> {
-    this.#failing = true
+    this.#setFailing(true)
     for (const entry of [...this.#inFlight, ...this.#waiting]) {
       if (entry.answer !== null) continue
       entry.buffered = true

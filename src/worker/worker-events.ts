@@ -62,6 +62,21 @@ export interface WorkerEvents {
   'listen.degraded': { reason: string }
   'event_loop.blocked': { forMs: number; jobIds: readonly string[]; types: readonly string[] }
   'shutdown.timeout': { phase: string; afterMs: number }
+  no_worker_for_type: { type: string; queue: string; jobIds: readonly string[] }
+  'alert.raised': {
+    alertId: string
+    rule: string
+    subject: string
+    message: string
+    data: Readonly<Record<string, unknown>>
+  }
+  'alert.resolved': {
+    alertId: string
+    rule: string
+    subject: string
+    message: string
+    data: Readonly<Record<string, unknown>>
+  }
 }
 
 export type WorkerEventName = keyof WorkerEvents
@@ -95,6 +110,9 @@ export const EVENT_LEVELS: Readonly<Record<WorkerEventName, 'debug' | 'info' | '
     'listen.degraded': 'warn',
     'event_loop.blocked': 'warn',
     'shutdown.timeout': 'error',
+    no_worker_for_type: 'warn',
+    'alert.raised': 'error',
+    'alert.resolved': 'info',
   })
 
 /** The part of pino's interface that is used: constant message, data in fields. */

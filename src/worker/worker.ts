@@ -46,6 +46,7 @@ import { LaneMarks } from './lane-marks.ts'
 import { Lifeline } from './lifeline.ts'
 import type { FromLifeline } from './lifeline-messages.ts'
 import { Outbox } from './outbox.ts'
+import { redactedCommand } from './redacted-command.ts'
 import { PickUpConnection } from './pick-up-connection.ts'
 import { RunJudge } from './run-judge.ts'
 import { Spool, spoolDirectory } from './spool.ts'
@@ -72,7 +73,7 @@ export interface WorkerOptions extends Partial<WorkerSettings> {
   readonly labels?: readonly string[]
   /** Any logger shaped like pino's. Default none: a library is silent. */
   readonly logger?: Logger
-  /** Name of what this process is, as shown in the registry. Default `worker`. */
+  /** What this process is, as the registry shows it: of the program `worker` or `supervised`. Default `library`. */
   readonly kind?: string
   /** Id of the run whose jobs alone it takes. It stops by itself once that has ended. */
   readonly run?: string
@@ -450,7 +451,10 @@ class Running implements ExecutionHost {
       flushed: (count, answers) => options.bus.emit('spool.flushed', { count, answers }),
       takenOver: (pid, count, unreadable) =>
         options.bus.emit('spool.taken_over', { pid, count, unreadable }),
-      depthChanged: (depth) => this.#lifeline.write('spoolDepth', depth),
+      depthChanged: (depth, sinceMs) => {
+        this.#lifeline.write('spoolDepth', depth)
+        this.#lifeline.write('spoolSinceMs', sinceMs ?? 0)
+      },
     })
     this.#lifeline = new Lifeline(
       {
@@ -470,9 +474,9 @@ class Running implements ExecutionHost {
           pidNamespace: null,
           processStarted: null,
           parentPid: process.ppid,
-          kind: options.options.kind ?? 'worker',
+          kind: options.options.kind ?? 'library',
           version: PROGRAM_VERSION,
-          command: process.argv.slice(1, 4).join(' '),
+          command: redactedCommand(process.argv.slice(1)),
           concurrency: options.settings.concurrency,
           queues: options.queues,
           types: this.#types,
@@ -999,14 +1003,34 @@ class Running implements ExecutionHost {
           enter('ready', 'no longer stuck')
         }
         break
+      case 'alert':
+        this.#announceAlert(message)
+        break
       case 'refused':
         // An incarnation after the first, for a run that ended meanwhile.
         if (this.workerId !== null && this.#o.options.run !== undefined)
           this.#judge.touch(this.#o.options.run)
         this.#ready.reject(errorOf(message.error))
+        if (this.workerId !== null) {
+          const { message: reason, hint } = message.error
+          bus.emit('worker.degraded', {
+            reason: hint === undefined ? reason : `${reason}. ${hint}`,
+          })
+        }
         break
       case 'ended':
         break
+    }
+  }
+
+  /** By whoever swept, on behalf of all: the worker that it is about may be gone. */
+  #announceAlert({ kind, alert }: Extract<FromLifeline, { type: 'alert' }>): void {
+    const { bus } = this.#o
+    const { id: alertId, rule, subject, message, data } = alert
+    bus.emit(kind, { alertId, rule, subject, message, data })
+    if (kind === 'alert.raised' && rule === 'no_worker_for_type') {
+      const { type, queue, jobIds } = data as { type: string; queue: string; jobIds: string[] }
+      bus.emit('no_worker_for_type', { type, queue, jobIds })
     }
   }
 

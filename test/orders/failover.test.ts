@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type Database, openDatabase } from '../../src/db/connect.ts'
-import { migrate } from '../../src/db/migrate.ts'
+import { inspectSchema, migrate } from '../../src/db/migrate.ts'
 import { getJobs } from '../../src/sql/inspect.ts'
 import { claim, enqueue, register, renew, settle } from '../../src/sql/protocol.ts'
 import type { JobDocument } from '../../src/client/documents.ts'
@@ -92,6 +92,8 @@ describe('order 8: failover', () => {
     await pair.failOver()
 
     const after = open(pair.standbyUrl)
+    // It is the same database, so nobody has to confirm anything (O1).
+    expect(await inspectSchema({ databaseUrl: pair.standbyUrl })).toMatchObject({ copied: false })
     expect((await jobOf(after, lost.jobId)).state).toBe('pending')
     expect((await renew(after, renewal(worker, 1))).outcome).toBe('lease_lost')
     const successor = await startWorker(after)

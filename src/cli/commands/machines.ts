@@ -1,10 +1,11 @@
 import type { Command } from 'commander'
 import { documented } from '../help.ts'
+import { liveWorkersOf } from '../live-workers.ts'
 import { listDocument } from '../output.ts'
 import { withSession } from '../session.ts'
-import { renderMachineList } from '../terminal/workers-view.ts'
+import { renderMachine, renderMachineList } from '../terminal/machines-view.ts'
 
-/** `machines list`: the hosts that workers run on. */
+/** `machines …`: the hosts that workers run on. */
 export function registerMachines(program: Command): void {
   const machines = program
     .command('machines')
@@ -22,6 +23,21 @@ export function registerMachines(program: Command): void {
     withSession(command, async ({ client, output }) => {
       const items = await client.machines.list()
       output.result(listDocument(items), (terminal) => renderMachineList(terminal, items))
+    }),
+  )
+  documented(machines.command('show <ID>'), {
+    says: 'Shows one machine: its workers, and how often they crashed within the last day, by version.',
+    examples: [
+      'leasehold machines show render-a',
+      'leasehold machines show render-a-5be0d1',
+      "leasehold machines show render-a --json | jq '.versions[] | {version, crashes}'",
+    ],
+    exits: '0 done · 2 more than one matches · 4 no such machine',
+  }).action((id: string, _flags, command: Command) =>
+    withSession(command, async ({ client, output }) => {
+      const machine = await client.machines.get(id)
+      const workers = await liveWorkersOf(client, machine.id)
+      output.result(machine, (terminal) => renderMachine(terminal, machine, workers))
     }),
   )
 }

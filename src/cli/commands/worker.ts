@@ -124,7 +124,7 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
     namespace: target.namespace,
     jobs,
     machineId,
-    ...(isSupervised() ? { kind: 'supervised' } : {}),
+    kind: isSupervised() ? 'supervised' : 'worker',
     ...given({
       queues: flags.queue,
       run: run?.id,

@@ -10,7 +10,8 @@ import { renderEvents, renderJob, renderJobList } from './jobs-view.ts'
 import type { Terminal } from './style.ts'
 import { textWidth } from './text.ts'
 import { createWaitView } from './wait-view.ts'
-import { renderMachineList, renderWorkerList } from './workers-view.ts'
+import { renderMachineList } from './machines-view.ts'
+import { renderWorkerList } from './workers-view.ts'
 
 const now = new Date('2026-11-22T10:46:31.000Z')
 const pipe: Terminal = { isTerminal: false, color: false, unicode: true, redraws: false, width: 80 }
@@ -197,12 +198,20 @@ function worker(some: Partial<WorkerDocument>): WorkerDocument {
     lastSeenAt: time('10:46:29.400'),
     leaseExpiresAt: time('10:46:59.400'),
     stoppedAt: null,
+    endReason: null,
+    bootId: null,
+    parentPid: 1,
+    processStartedAt: time('08:12:44.000'),
+    command: 'worker handlers.ts',
     version: '0.1.0',
     queues: ['video'],
     types: ['video.transcode'],
     labels: [],
     eventLoopLagMs: 3,
     spoolDepth: 0,
+    spoolAgeMs: 0,
+    memoryBytes: 91_000_000,
+    clockAheadMs: 2,
     lastSeenAgoMs: 1600,
     leaseLeftMs: 28_400,
     ...some,
@@ -407,6 +416,8 @@ describe('machines list', () => {
       workersOnline: 2,
       workersTotal: 3,
       lastSeenAt: time('10:46:29.400'),
+      lastSeenAgoMs: 1600,
+      drainRequestedAt: null,
     },
   ]
   it('shows the workers and the age of the last sign of life', () => {

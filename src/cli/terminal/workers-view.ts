@@ -1,11 +1,11 @@
 /**
- * What `workers list` and `machines list` print, from the JSON documents alone.
+ * What `workers list` prints, from the JSON documents alone.
  *
  * Workers are grouped by machine, machines in the order of their first worker. A machine is online iff
  * a worker on it is, and a worker that drains or is late still holds its lease.
  */
-import type { MachineDocument, WorkerDocument } from '../../client/documents.ts'
-import { dash, formatDuration, formatTime, formatWorkerId, idEnding, plural } from './format.ts'
+import type { WorkerDocument } from '../../client/documents.ts'
+import { dash, formatDuration, formatWorkerId, idEnding } from './format.ts'
 import { markedText, workerMarks } from './marks.ts'
 import type { Rendered, Terminal } from './style.ts'
 import { type Cell, type Column, renderTable, renderTabs, type Row, wideFrom } from './table.ts'
@@ -114,54 +114,6 @@ function workersAsTabs(items: readonly WorkerDocument[]): string[] {
     worker.reason ?? '',
   ])
   return renderTabs(headings.split(' '), rows)
-}
-
-/** The machines, and for standard error how many are online. */
-export function renderMachineList(
-  terminal: Terminal,
-  items: readonly MachineDocument[],
-  now: Date = new Date(),
-): Rendered {
-  const up = items.filter(({ status }) => status !== 'offline').length
-  const note =
-    items.length === 0
-      ? 'No machine yet.\n'
-      : `${up} of ${plural(items.length, 'machine')} online.\n`
-  if (!terminal.isTerminal) {
-    const headings = ['status', 'id', 'hostname', 'workersOnline', 'workersTotal', 'lastSeen']
-    const rows = items.map((machine) => [
-      machine.status,
-      machine.id,
-      machine.hostname,
-      String(machine.workersOnline),
-      String(machine.workersTotal),
-      machine.lastSeenAt ?? '',
-    ])
-    return { output: text(renderTabs(headings, rows)), note }
-  }
-  if (items.length === 0) return { output: '', note }
-  const columns: Column[] = [
-    { heading: 'MACHINE' },
-    { heading: 'STATUS', widthMin: 10 },
-    { heading: 'WORKERS' },
-    { heading: 'SEEN', align: 'right', dropAt: 1 },
-    { heading: 'LAST SEEN', from: wideFrom },
-    { heading: 'ID', flexible: true },
-  ]
-  const rows = items.map((machine) => {
-    const mark = workerMarks[machine.status]
-    const { lastSeenAt } = machine
-    const ageMs = lastSeenAt === null ? null : now.getTime() - Date.parse(lastSeenAt)
-    return [
-      plain(machine.hostname),
-      { text: markedText(terminal, mark, machine.status), styles: mark.styles },
-      `${machine.workersOnline} of ${machine.workersTotal}`,
-      ageMs === null ? 'never' : `${formatDuration(ageMs)} ago`,
-      lastSeenAt === null ? dash(terminal) : formatTime(terminal, lastSeenAt, now),
-      plain(machine.id),
-    ]
-  })
-  return { output: text(renderTable(terminal, columns, rows)), note }
 }
 
 function text(lines: readonly string[]): string {

@@ -1,0 +1,194 @@
+/**
+ * What `machines list` and `machines show` print, from the JSON documents alone. A machine is online iff a worker on it is.
+ */
+import type {
+  MachineDetailDocument,
+  MachineDocument,
+  WorkerDocument,
+} from '../../client/documents.ts'
+import { dash, formatDuration, formatTime, formatWorkerId, plural } from './format.ts'
+import { marked, markedText, workerMarks } from './marks.ts'
+import { paint, type Rendered, type Terminal } from './style.ts'
+import { type Column, renderTable, renderTabs, wideFrom } from './table.ts'
+import { plain } from './text.ts'
+
+/** The machines, and for standard error how many are online. */
+export function renderMachineList(
+  terminal: Terminal,
+  items: readonly MachineDocument[],
+  now: Date = new Date(),
+): Rendered {
+  const up = items.filter(({ status }) => status !== 'offline').length
+  const note =
+    items.length === 0
+      ? 'No machine yet.\n'
+      : `${up} of ${plural(items.length, 'machine')} online.\n`
+  if (!terminal.isTerminal) {
+    const headings = [
+      'status',
+      'id',
+      'hostname',
+      'workersOnline',
+      'workersTotal',
+      'lastSeen',
+      'drainedSince',
+    ]
+    const rows = items.map((machine) => [
+      machine.status,
+      machine.id,
+      machine.hostname,
+      String(machine.workersOnline),
+      String(machine.workersTotal),
+      machine.lastSeenAt ?? '',
+      machine.drainRequestedAt ?? '',
+    ])
+    return { output: text(renderTabs(headings, rows)), note }
+  }
+  if (items.length === 0) return { output: '', note }
+  const columns: Column[] = [
+    { heading: 'MACHINE' },
+    { heading: 'STATUS', widthMin: 10 },
+    { heading: 'WORKERS' },
+    { heading: 'SEEN', align: 'right', dropAt: 1 },
+    { heading: 'LAST SEEN', from: wideFrom },
+    { heading: 'ID', flexible: true },
+  ]
+  const rows = items.map((machine) => {
+    const mark = workerMarks[machine.status]
+    const { lastSeenAt, lastSeenAgoMs } = machine
+    return [
+      plain(machine.hostname),
+      { text: markedText(terminal, mark, statusWords(machine)), styles: mark.styles },
+      `${machine.workersOnline} of ${machine.workersTotal}`,
+      lastSeenAgoMs === null ? 'never' : `${formatDuration(lastSeenAgoMs)} ago`,
+      lastSeenAt === null ? dash(terminal) : formatTime(terminal, lastSeenAt, now),
+      plain(machine.id),
+    ]
+  })
+  return { output: text(renderTable(terminal, columns, rows)), note }
+}
+
+/** One machine: its live workers, and its crashes by version. */
+export function renderMachine(
+  terminal: Terminal,
+  machine: MachineDetailDocument,
+  workers: readonly WorkerDocument[],
+): Rendered {
+  if (!terminal.isTerminal) return { output: text(machineAsTabs(machine)), note: '' }
+  const seen =
+    machine.lastSeenAgoMs === null
+      ? 'never seen'
+      : `last sign of life ${formatDuration(machine.lastSeenAgoMs)} ago`
+  const head = [
+    paint(terminal, ['bold'], plain(machine.id)),
+    marked(
+      terminal,
+      workerMarks[machine.status],
+      `${statusWords(machine)}: ${machine.workersOnline} of ${plural(machine.workersTotal, 'worker')} online, ${seen}`,
+    ),
+  ]
+  const live = workers.map((worker) => [
+    formatWorkerId(terminal, worker.id),
+    {
+      text: markedText(terminal, workerMarks[worker.status], worker.status),
+      styles: workerMarks[worker.status].styles,
+    },
+    `${worker.running}/${worker.concurrency}`,
+    plain(worker.version ?? ''),
+    plain(worker.reason ?? ''),
+  ])
+  const versions = machine.versions.map((version) => [
+    plain(version.version),
+    String(version.starts),
+    String(version.restarts),
+    String(version.crashes),
+    String(version.lostJobs),
+    version.meanTimeBetweenCrashesMs === null
+      ? dash(terminal)
+      : formatDuration(version.meanTimeBetweenCrashesMs),
+    plain(version.lastCrashReason ?? ''),
+  ])
+  return {
+    output: text([
+      ...head,
+      ...(live.length === 0
+        ? []
+        : [
+            '',
+            ...renderTable(
+              terminal,
+              [
+                { heading: 'WORKER' },
+                { heading: 'STATUS', widthMin: 10 },
+                { heading: 'SLOTS', align: 'right' },
+                { heading: 'VERSION', dropAt: 1 },
+                { heading: 'WHY', flexible: true },
+              ],
+              live,
+            ),
+          ]),
+      ...(versions.length === 0
+        ? []
+        : [
+            '',
+            ...renderTable(
+              terminal,
+              [
+                { heading: 'VERSION' },
+                { heading: 'STARTS', align: 'right' },
+                { heading: 'RESTARTS', align: 'right', dropAt: 2 },
+                { heading: 'CRASHES', align: 'right' },
+                { heading: 'LOST JOBS', align: 'right', dropAt: 1 },
+                { heading: 'ONE EACH', align: 'right' },
+                { heading: 'LAST CRASH', flexible: true },
+              ],
+              versions,
+            ),
+          ]),
+    ]),
+    note:
+      machine.drainRequestedAt === null
+        ? ''
+        : `Drained. To let its workers take jobs again: leasehold workers resume --machine ${machine.id}\n`,
+  }
+}
+
+function statusWords({ status, drainRequestedAt }: MachineDocument): string {
+  return drainRequestedAt === null ? status : `${status}, drained`
+}
+
+function machineAsTabs(machine: MachineDetailDocument): string[] {
+  const facts: [string, string | number | null][] = [
+    ['id', machine.id],
+    ['hostname', machine.hostname],
+    ['status', machine.status],
+    ['workersOnline', machine.workersOnline],
+    ['workersTotal', machine.workersTotal],
+    ['lastSeen', machine.lastSeenAt],
+    ['drainedSince', machine.drainRequestedAt],
+  ]
+  const headings =
+    'version starts restarts crashes lostJobs meanTimeBetweenCrashesMs lastCrash lastCrashReason'
+  return [
+    ...facts.map(([name, value]) => `${name}\t${plain(String(value ?? ''))}`),
+    ...renderTabs(
+      headings.split(' '),
+      machine.versions.map((version) =>
+        [
+          version.version,
+          version.starts,
+          version.restarts,
+          version.crashes,
+          version.lostJobs,
+          version.meanTimeBetweenCrashesMs ?? '',
+          version.lastCrashAt ?? '',
+          version.lastCrashReason ?? '',
+        ].map(String),
+      ),
+    ),
+  ]
+}
+
+function text(lines: readonly string[]): string {
+  return lines.length === 0 ? '' : `${lines.join('\n')}\n`
+}
