@@ -297,7 +297,7 @@ export function explainFailure(error: unknown, operation: string): Error {
   if (error instanceof LeaseholdError) return error
   const { code, message, hint } = error as { code?: string; message: string; hint?: string }
   if (code === 'LH001') return new DatabaseUnsafeError(message, { hint, cause: error })
-  if (code === 'LH006') return new DatabaseCopiedError(`${message}.`, { hint, cause: error })
+  if (code === 'LH008') return new DatabaseCopiedError(`${message}.`, { hint, cause: error })
   if (code === 'LH003' || code === 'LH005') return new UsageError(message, { cause: error })
   if (code === 'LH004') return new InputTooLargeError(message, { cause: error })
   if (code === 'LH006') {

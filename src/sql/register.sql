@@ -25,7 +25,7 @@ begin
   perform guard();
   if database_copied() then
     raise exception using
-      errcode = 'LH006',
+      errcode = 'LH008',
       message = format('the database %s is a copy of another one, and workers leave its jobs alone until somebody says that it may run them',
         current_database()),
       hint = 'If it may: leasehold migrate --confirm-copy';

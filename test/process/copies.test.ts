@@ -73,7 +73,7 @@ describe.concurrent('a copy of a database', { timeout: 120_000 }, () => {
     const copy = at(server.url, 'copy')
     expect(await inspectSchema({ databaseUrl: copy })).toMatchObject({ copied: true })
     await expect(register(copy)).rejects.toMatchObject({
-      code: 'LH006',
+      code: 'LH008',
       hint: 'If it may: leasehold migrate --confirm-copy',
     })
     await using client = createClient({ databaseUrl: copy })
@@ -126,11 +126,11 @@ describe.concurrent('a copy of a database', { timeout: 120_000 }, () => {
       [identity?.['id'], identity?.['system_identifier'], identity?.['database_oid']],
     )
     expect(await inspectSchema({ databaseUrl: there.url })).toMatchObject({ copied: true })
-    await expect(register(there.url)).rejects.toMatchObject({ code: 'LH006' })
+    await expect(register(there.url)).rejects.toMatchObject({ code: 'LH008' })
     // Migrating again does not make it one's own.
     await sql(there.url, `update leasehold.installed set functions = 'older'`)
     await migrate({ databaseUrl: there.url })
-    await expect(register(there.url)).rejects.toMatchObject({ code: 'LH006' })
+    await expect(register(there.url)).rejects.toMatchObject({ code: 'LH008' })
   })
 
   test('a backup that is restored in place is none, nor is a database that was renamed', async (context) => {
@@ -173,7 +173,7 @@ describe.concurrent('a copy of a database', { timeout: 120_000 }, () => {
     expect(identity?.system_identifier).toBeNull()
     await register(owner)
     await sql(server.url, `create database copy template hidden owner hidden_owner`)
-    await expect(register(at(owner, 'copy'))).rejects.toMatchObject({ code: 'LH006' })
+    await expect(register(at(owner, 'copy'))).rejects.toMatchObject({ code: 'LH008' })
     expect(await confirmCopy({ databaseUrl: at(owner, 'copy') })).not.toBeNull()
     await register(at(owner, 'copy'))
   })
