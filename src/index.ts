@@ -4,6 +4,13 @@ export type { JobDefinition, JobOptions } from './client/define-job.ts'
 export type { StandardSchema } from './client/standard-schema.ts'
 export type { NewJobOptions } from './client/new-job-options.ts'
 export type { AbortCause, JobContext, JobLog, Resume } from './client/job-context.ts'
+export type {
+  SessionOptions,
+  SessionResult,
+  Sessions,
+  ShutdownNotice,
+  StepOutcome,
+} from './client/session.ts'
 export { createClient } from './client/client.ts'
 export type {
   Client,
@@ -24,6 +31,8 @@ export type {
   WorkerOptions,
   WorkerState,
 } from './worker/worker.ts'
+export type { HookOptions, HookPhase, HookResult } from './worker/shutdown-hooks.ts'
+export type { ShutdownOutcome, ShutdownPhase, ShutdownReport } from './worker/shutdown-report.ts'
 export type { Logger, WorkerEventName, WorkerEvents } from './worker/worker-events.ts'
 export { WORKER_DEFAULTS } from './config.ts'
 export type { WorkerSettings } from './config.ts'

@@ -14,6 +14,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import type { AnyJobDefinition } from '../client/define-job.ts'
 import { parseWith, type StandardSchema } from '../client/standard-schema.ts'
 import type { JobContext, JobLog, Resume } from '../client/job-context.ts'
+import type { Sessions } from '../client/session.ts'
 import { definitionOptions, newJob } from '../client/client.ts'
 import type { NewJobOptions } from '../client/new-job-options.ts'
 import { VALUE_BYTES_MAX } from '../config.ts'
@@ -55,6 +56,7 @@ export interface ExecutionHost {
   /** Time during which this process was not frozen, in milliseconds. */
   awakeMs(): number
   shutdownDeadline(): Date | null
+  readonly sessions: Sessions
 }
 
 export interface Ending {
@@ -291,6 +293,10 @@ class Context implements JobContext {
 
   get shutdownDeadline(): Date | null {
     return this.#execution.host.shutdownDeadline()
+  }
+
+  get sessions(): Sessions {
+    return this.#execution.host.sessions
   }
 
   get log(): JobLog {

@@ -19,6 +19,8 @@
  * are not answered, and a main thread that is silent though no handler keeps it busy. Only time in which the lifeline itself was
  * answered counts (an outage is nobody's wedge), and in which this process ran. The renewal that tells the database must have been
  * accepted before anything is done about it.
+ *
+ * It serves the health endpoints, and ends a process of the worker's own whose main thread hangs in a shutdown, after the hard exit.
  */
 import { randomUUID } from 'node:crypto'
 import { parentPort, workerData } from 'node:worker_threads'
@@ -37,6 +39,7 @@ import {
 } from '../db/connect.ts'
 import { LeaseholdError } from '../errors.ts'
 import {
+  type EndCharge,
   endWorker,
   type LeaseLostAnswer,
   register,
@@ -47,13 +50,17 @@ import {
 import { backendPid, listenTo } from '../sql/listen.ts'
 import { Sweeper } from '../sweep/sweeper.ts'
 import { Witness, WITNESS_EVERY_MS } from '../sweep/witness.ts'
+import { answerHealth, type HealthFacts } from './health.ts'
+import { serveHealth } from './health-server.ts'
 import { ownIdentity } from './identity.ts'
 import {
   type FromLifeline,
   type LifelineData,
+  SETTLED_SLOTS,
   SHARED,
   type ToLifeline,
 } from './lifeline-messages.ts'
+import { SHUTDOWN_PHASES } from './shutdown-report.ts'
 
 const TICK_MS = 100
 const OUTAGE_MS_MAX = 600_000
@@ -61,6 +68,8 @@ const OUTAGE_FORESEEN_MS = 1_000
 const LOOP_BLOCKED_MS = 1_000
 /** In renewal intervals. The rest of the third is for the renewal that says so, so that it is known within three. */
 const STUCK_AFTER = 1.75
+/** What the main thread has to come to the hard exit by itself, and the database to hear of it. */
+const HARD_EXIT_SLACK_MS = 1_000
 
 const data = workerData as LifelineData
 const shared = new BigInt64Array(data.shared)
@@ -112,6 +121,18 @@ const silentMs: Record<StuckPart, number> = { claims: 0, event_loop: 0 }
 let stuck: StuckPart | null = null
 /** What the database and the main thread were told last. */
 let stuckSaid: StuckPart | null = null
+/** What the database said last, when that was not that it has accepted a write. */
+let doubt: string | null = 'nothing was heard of it yet'
+let drained = false
+let renewals = 0
+let renewalsFailed = 0
+const startedMs = elapsedMs()
+let claimRounds = 0
+/** How long a claim has been due, as far as ticks saw, and nobody has made one. */
+let unaskedMs = 0
+let stopping: Extract<ToLifeline, { type: 'stopping' }> | null = null
+/** The row has ended: this thread lives on to answer, and to end a process that hangs. */
+let rowEnded = false
 let wake: () => void = () => undefined
 
 const witness = new Witness([
@@ -139,6 +160,59 @@ const busy = (): boolean =>
 function renewalDueMs(): number {
   if (busy()) return Math.max(renewalSentMs, busySinceMs) + settings.renewMs
   return read(SHARED.proofSentMs) + Math.round(settings.idleBeatMs * 1.5)
+}
+
+async function begin(): Promise<void> {
+  const { healthHost: host, healthPort } = settings
+  if (healthPort !== null) {
+    try {
+      const served = await serveHealth({ host, port: healthPort }, (path) =>
+        answerHealth(path, healthFacts()),
+      )
+      say({ type: 'health', host, port: served })
+    } catch (error) {
+      refuse(error)
+      return
+    }
+  }
+  await run()
+}
+
+function healthFacts(): HealthFacts {
+  const nowMs = elapsedMs()
+  const oldestMs = read(SHARED.oldestOutcomeMs)
+  const proofSentMs = read(SHARED.proofSentMs)
+  return {
+    workerId,
+    machineId: data.identity.machineId,
+    namespace,
+    version: data.identity.version,
+    registered: phase === 'live' && !rowEnded,
+    draining: read(SHARED.draining) === 1,
+    drained,
+    shutdownPhase: read(SHARED.shutdownPhase),
+    connected: reserved !== null,
+    doubt,
+    stuck,
+    stuckForMs: stuck === null ? 0 : silentMs[stuck],
+    unaskedMs,
+    unaskedMaxMs: 2 * Math.max(settings.idleBeatMs, settings.pollMs) + settings.renewMs,
+    // A claim that was accepted is a renewal too.
+    sinceRenewalMs: proofSentMs === 0 ? null : Math.round(nowMs - proofSentMs),
+    renewals,
+    renewalsFailed,
+    loopLagMs,
+    running: read(SHARED.handlers),
+    capacity: settings.concurrency,
+    claimRounds: read(SHARED.claimRounds),
+    claimed: read(SHARED.claimed),
+    settled: Object.fromEntries(
+      SETTLED_SLOTS.map((outcome) => [outcome, read(SHARED[outcome])]),
+    ) as HealthFacts['settled'],
+    spoolDepth: read(SHARED.spoolDepth),
+    spoolAgeMs: oldestMs === 0 ? 0 : nowMs - oldestMs,
+    upMs: nowMs - startedMs,
+  }
 }
 
 async function run(): Promise<void> {
@@ -193,12 +267,9 @@ function dropConnection(client: pg.Client): void {
   reserved = null
   write(SHARED.connected, 0)
   forgetSilence()
-  say({
-    type: 'connection',
-    up: false,
-    listening: false,
-    error: 'the reserved connection was lost',
-  })
+  const error = 'the reserved connection was lost'
+  doubt = error
+  say({ type: 'connection', up: false, listening: false, error })
   wake()
 }
 
@@ -214,6 +285,8 @@ async function registerIncarnation(): Promise<void> {
   workerId = answer.id
   write(SHARED.fenced, 0)
   write(SHARED.proofSentMs, sentMs)
+  doubt = null
+  drained = false
   phase = 'live'
   forgetSilence()
   stuckSaid = null
@@ -252,6 +325,9 @@ async function renewLease(): Promise<void> {
     return
   }
   renewalSentMs = sentMs
+  renewals += 1
+  doubt = null
+  drained = answer.drain
   outageIsOver()
   write(SHARED.proofSentMs, Math.max(read(SHARED.proofSentMs), sentMs))
   heldByDatabase = answer.held.length
@@ -307,6 +383,8 @@ async function settleDebt(): Promise<void> {
 
 function noteFailure(error: unknown): void {
   forgetSilence()
+  doubt = (error as Error).message
+  renewalsFailed += 1
   if (provesDown(error)) {
     lastDownMs = elapsedMs()
   } else {
@@ -353,6 +431,8 @@ function onHint(payload: string): void {
 /** Ten times a second: the fence, and what the main thread does. */
 function tick(): void {
   const nowMs = elapsedMs()
+  watchShutdown(nowMs)
+  if (rowEnded) return
   // A process that was frozen did not run: that time counts against nobody.
   const ranMs = Math.min(nowMs - lastTickMs, 5 * TICK_MS)
   write(SHARED.awakeMs, read(SHARED.awakeMs) + ranMs)
@@ -389,6 +469,11 @@ function watchMain(ranMs: number): void {
     event_loop: well && blocked && read(SHARED.handlers) === 0,
   }
   claimTurn = turn
+  const rounds = read(SHARED.claimRounds)
+  const due =
+    well && !blocked && turn === 0 && rounds === claimRounds && read(SHARED.draining) === 0
+  unaskedMs = due && read(SHARED.handlers) < settings.concurrency ? unaskedMs + ranMs : 0
+  claimRounds = rounds
   silentMs.claims = owed.claims ? silentMs.claims + ranMs : 0
   silentMs.event_loop = owed.event_loop ? silentMs.event_loop + ranMs : 0
   const limitMs = STUCK_AFTER * settings.renewMs
@@ -399,6 +484,26 @@ function watchMain(ranMs: number): void {
     renewNow = true
     wake()
   }
+}
+
+/** The main thread ends a shutdown that hangs, unless it hangs itself: a hook that never returns, a handler that computes. */
+function watchShutdown(nowMs: number): void {
+  const hardExitAtMs = stopping?.hardExitAtMs ?? null
+  if (stopping === null || hardExitAtMs === null || !data.mayEndProcess) return
+  if (nowMs < hardExitAtMs + HARD_EXIT_SLACK_MS) return
+  const { charge, reason, signal } = stopping
+  stopping = null
+  void cutShort(charge, reason, signal).finally(() => process.kill(process.pid, 'SIGKILL'))
+}
+
+async function cutShort(charge: EndCharge, reason: string, signal: string | null): Promise<void> {
+  if (rowEnded || phase !== 'live' || reserved === null) return
+  const hungIn = SHUTDOWN_PHASES[read(SHARED.shutdownPhase) - 1] ?? null
+  const message = `${reason}; its shutdown hung${hungIn === null ? '' : ` while ${hungIn}`}`
+  const shutdown = { outcome: 'timed_out', signal, hungIn }
+  const ended = endWorker(reserved.db, incarnation, charge, { code: 'shutdown', message, shutdown })
+  // Whoever notices the end of the process tells, where the database could not be told.
+  await within(ended, HARD_EXIT_SLACK_MS).catch(() => undefined)
 }
 
 function forgetSilence(): void {
@@ -508,16 +613,15 @@ async function end(message: Extract<ToLifeline, { type: 'end' }>): Promise<void>
       failure = (error as Error).message
     }
   }
+  rowEnded = true
   // The file goes last: had the row not ended, a witness would still notice that this process is gone.
   if (failure === null) witness.leave()
   write(SHARED.ended, 1)
   Atomics.notify(shared, SHARED.ended)
   say({ type: 'ended', released, error: failure })
-  clearInterval(ticking)
   const client = reserved?.client
   reserved = null
   await Promise.all([sweeper.close(), client?.end().catch(() => undefined)])
-  port?.close()
 }
 
 function within<T>(work: Promise<T>, limitMs: number): Promise<T> {
@@ -536,14 +640,18 @@ port.on('message', (message: ToLifeline) => {
   } else if (message.type === 'reincarnate') {
     reincarnate = true
     wake()
+  } else if (message.type === 'stopping') {
+    stopping = message
+    renewNow = true
+    wake()
   } else {
     void end(message)
   }
 })
 
-const ticking = setInterval(tick, TICK_MS)
+setInterval(tick, TICK_MS)
 const watching = setInterval(() => {
   // What could not be reported is still to be seen at the next look; layers 3 and 4 notice anyway.
   lookAround().catch(() => undefined)
 }, WITNESS_EVERY_MS)
-void run()
+void begin()
