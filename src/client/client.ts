@@ -25,7 +25,13 @@ import * as inspect from '../sql/inspect.ts'
 import * as protocol from '../sql/protocol.ts'
 import type { AnyJobDefinition, JobDefinition } from './define-job.ts'
 import { parseWith, type StandardSchema } from './standard-schema.ts'
-import type { JobDocument, MachineDocument, StatsDocument, WorkerDocument } from './documents.ts'
+import type {
+  JobDocument,
+  MachineDocument,
+  ShutdownsDocument,
+  StatsDocument,
+  WorkerDocument,
+} from './documents.ts'
 import { type EventListener, type EventName, EventFeed } from './event-feed.ts'
 import { EnqueueGatherer } from './enqueue-gatherer.ts'
 import type { NewJobOptions } from './new-job-options.ts'
@@ -137,6 +143,8 @@ export interface Client extends AsyncDisposable {
     resume(id: string): Promise<string>
     /** Fences it first, then hands back its jobs. */
     evict(id: string): Promise<{ job: string; status: string }[]>
+    /** How workers ended, by machine and version. Default those of the last seven days. */
+    shutdowns(options?: { withinMs?: number }): Promise<ShutdownsDocument[]>
   }
   readonly machines: { list(): Promise<MachineDocument[]> }
   /** One sweep now, by whoever asks. */
@@ -404,6 +412,8 @@ class DatabaseClient implements Client {
       }
       return released
     },
+    shutdowns: (options = {}) =>
+      inspect.shutdowns(this.#db, this.namespace, options.withinMs ?? 604_800_000),
   }
 
   readonly machines: Client['machines'] = {

@@ -12,9 +12,9 @@ export interface ShutdownNotice {
 
 export interface SessionOptions {
   /** Told once that the end has been ordered, before anything is closed. Not waited for longer than `timeoutMs`. */
-  notify?(notice: ShutdownNotice): Promise<unknown> | unknown
+  notify?(notice: ShutdownNotice): unknown
   /** Closes it. Called once, after `notify`; what it throws is logged and passed over. */
-  close(): Promise<unknown> | unknown
+  close(): unknown
   /** Longest wait for `notify`, and again for `close`, in milliseconds. Default 5,000. */
   readonly timeoutMs?: number
 }

@@ -61,6 +61,10 @@ export function listMachines<T>(db: Database, namespace: string): Promise<T[]> {
   return call(db, 'list_machines', [namespace])
 }
 
+export function shutdowns<T>(db: Database, namespace: string, withinMs: number): Promise<T[]> {
+  return call(db, 'shutdowns', [namespace, withinMs])
+}
+
 export function stats<T>(db: Database, namespace: string): Promise<T> {
   return call(db, 'stats', [namespace])
 }

@@ -30,7 +30,8 @@ as $$
     'lastSeenAgoMs', milliseconds_between(t.seen_at, clock()),
     'leaseExpiresAt', case when t.ended_at is null then iso(t.lease_expires_at) end,
     'leaseLeftMs', case when t.ended_at is null then milliseconds_between(clock(), t.lease_expires_at) end,
-    'stoppedAt', iso(t.ended_at), 'endReason', t.end_reason,
+    'stoppedAt', iso(t.ended_at), 'endReason', t.end_reason - 'shutdown',
+    'shutdown', coalesce(t.end_reason -> 'shutdown', '{}') || jsonb_build_object('outcome', t.shutdown),
     'version', t.version, 'queues', t.queues, 'types', t.types, 'labels', t.labels,
     'eventLoopLagMs', t.loop_lag_ms, 'spoolDepth', t.spool_depth
   )

@@ -3,6 +3,7 @@
  * signal, and tells the database, so that the child's jobs go elsewhere at once.
  *
  *     child exits ── it had stopped cleanly ──▶ nothing to report
+ *          ├─────── it had reached a bound of its own ──▶ not restarted; the supervisor is done when all have
  *          └─────── else ─▶ report (layer 1) ─▶ restart after a back-off: 0.5 s, doubling to 30 s, anew after a minute of life
  *
  * Children run in sessions of their own, so a terminal's Ctrl-C reaches them once, through here. A child whose supervisor is gone (its
@@ -27,6 +28,8 @@ export interface SupervisorOptions {
   /** How long a stop may take before children are killed, in milliseconds. */
   readonly hardExitMs: number
   readonly onEvent?: (event: SupervisorEvent) => void
+  /** Every child has reached a bound of its own. */
+  readonly onDone: () => void
 }
 
 export type SupervisorEvent =
@@ -57,7 +60,8 @@ export type SupervisorEvent =
 /** What a worker process tells its supervisor. */
 export type ChildMessage =
   | { readonly type: 'registered'; readonly incarnation: string; readonly id: string }
-  | { readonly type: 'stopped' }
+  /** `done`: by a bound of its own, so nobody is to take its place. */
+  | { readonly type: 'stopped'; readonly done: boolean }
 
 interface Child {
   readonly slot: number
@@ -65,6 +69,7 @@ interface Child {
   readonly startedMs: number
   readonly incarnations: Set<string>
   clean: boolean
+  done: boolean
 }
 
 const BACKOFF_MS_MIN = 500
@@ -78,6 +83,7 @@ export class Supervisor {
   readonly #db: Database
   readonly #children = new Map<number, Child>()
   readonly #failures = new Map<number, number>()
+  readonly #done = new Set<number>()
   readonly #restarts = new Set<Promise<void>>()
   readonly #stopped = new AbortController()
   #kill: NodeJS.Timeout | null = null
@@ -126,8 +132,9 @@ export class Supervisor {
       startedMs: elapsedMs(),
       incarnations: new Set(),
       clean: false,
+      done: false,
       process: spawn(program, args, {
-        env: { ...this.#options.env, LEASEHOLD_SUPERVISED: '1' },
+        env: { ...this.#options.env, LEASEHOLD_SUPERVISED: '1', LEASEHOLD_SLOT: String(slot) },
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
         detached: true,
       }),
@@ -141,6 +148,7 @@ export class Supervisor {
         this.#emit({ kind: 'child.ready', slot, pid, workerId: message.id })
       } else {
         child.clean = true
+        child.done = message.done
       }
     })
     child.process.on('error', () => undefined)
@@ -162,7 +170,7 @@ export class Supervisor {
     const failures =
       exitedMs - child.startedMs > STABLE_MS ? 0 : (this.#failures.get(child.slot) ?? 0)
     this.#failures.set(child.slot, failures + 1)
-    const stopping = this.#stopped.signal.aborted
+    const stopping = this.#stopped.signal.aborted || child.done
     const restartInMs = stopping ? null : Math.min(BACKOFF_MS_MAX, BACKOFF_MS_MIN * 2 ** failures)
     this.#emit({
       kind: 'child.exited',
@@ -181,6 +189,8 @@ export class Supervisor {
       if (!this.#stopped.signal.aborted) this.#spawn(child.slot)
     }
     await reported
+    if (child.done) this.#done.add(child.slot)
+    if (this.#done.size === this.#options.processes) this.#options.onDone()
   }
 
   async #report(

@@ -227,7 +227,7 @@ export class Worker implements AsyncDisposable {
   }
 
   /** Called in every shutdown, in its phase, in the order of registration. One that throws or hangs is logged and passed over. */
-  onShutdown(name: string, run: () => Promise<unknown> | unknown, options: HookOptions = {}): void {
+  onShutdown(name: string, run: () => unknown, options: HookOptions = {}): void {
     this.#hooks.add(name, run, options)
   }
 
@@ -727,7 +727,6 @@ class Running implements ExecutionHost {
       awakeMs: this.#lifeline.read('awakeMs'),
     })
     this.executions.set(job.token, execution)
-    this.#bounds.begun()
     this.#lifeline.write('handlers', this.executions.size)
     if (this.executions.size === 1) this.#hastenTick()
     if (bus.heard('job.picked_up')) {
@@ -738,6 +737,7 @@ class Running implements ExecutionHost {
         attempt: job.attempt,
       })
     }
+    this.#bounds.begun()
     void this.#execute(execution)
   }
 
@@ -1206,14 +1206,14 @@ class Running implements ExecutionHost {
     const running = [...this.executions.values()]
     await record.phase('draining', () => this.#drain(running, shutdown))
     const unfinished = new Set(this.executions.values())
-    record.finished = jobIds(running.filter((execution) => !unfinished.has(execution)))
+    record.finished = idsOf(running.filter((execution) => !unfinished.has(execution)))
 
     enter('stopping', reason)
     // Handlers had all the time that they wanted; the rest does not.
     if (shutdown.hardExitAtMs === Infinity) this.#order(shutdown, 0)
     if (unfinished.size > 0) await record.phase('aborting', () => this.#abort(shutdown, graceMs))
     const deaf = [...this.executions.values()]
-    record.interrupted = jobIds([...unfinished].filter((execution) => !deaf.includes(execution)))
+    record.interrupted = idsOf([...unfinished].filter((execution) => !deaf.includes(execution)))
     await this.#runHooks('after-drain', shutdown)
     const closed = sessions.end({ reason, deadline: this.#deadline }, limits)
     record.sessions = await (sessions.names.length === 0
@@ -1286,7 +1286,7 @@ class Running implements ExecutionHost {
     const { bus } = this.#o
     const { record, limits, onReleased } = shutdown
     const { reason } = record.facts
-    const left = jobIds([...this.executions.values()])
+    const left = idsOf([...this.executions.values()])
     record.released.push(...left)
     const code =
       this.#charge === 'interrupted' ? 'shutdown' : this.#stuck ? 'worker_stuck' : 'uncaught_error'
@@ -1347,7 +1347,7 @@ class Running implements ExecutionHost {
   }
 }
 
-function jobIds(executions: readonly Execution[]): string[] {
+function idsOf(executions: readonly Execution[]): string[] {
   return executions.map((execution) => execution.job.id)
 }
 

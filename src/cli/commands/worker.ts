@@ -1,6 +1,7 @@
 import { constants } from 'node:os'
 import type { Command } from 'commander'
-import { resolveSettings, type WorkerSettings } from '../../config.ts'
+import { isBounded, PORT_MAX, resolveSettings, type WorkerSettings } from '../../config.ts'
+import { UsageError } from '../../errors.ts'
 import { ownMachineId } from '../../worker/identity.ts'
 import type { ChildMessage } from '../../worker/supervisor.ts'
 import { duration, wholeNumber } from '../arguments.ts'
@@ -10,12 +11,15 @@ import { createOutput } from '../output.ts'
 import { namedFailure, readyDatabase, type ReadyTarget } from '../ready-database.ts'
 import {
   type CommonFlags,
+  COUNT_RANGE,
   resolveLease,
   resolveLogLevel,
   resolveMachineId,
+  resolveMaxLoops,
   resolveTarget,
 } from '../resolve.ts'
 import { flagsOf } from '../session.ts'
+import { processFacts, unboundedWarning } from '../unbounded-warning.ts'
 import { createWorkerLog, type WorkerLog } from '../worker-log.ts'
 
 interface WorkerFlags extends CommonFlags {
@@ -24,6 +28,13 @@ interface WorkerFlags extends CommonFlags {
   readonly processes?: number
   readonly shutdownGrace?: number
   readonly listen: boolean
+  readonly maxLoops?: number
+  readonly maxJobs?: number
+  readonly exitWhenIdle?: boolean
+  readonly maxLifetime?: number
+  readonly healthPort?: number
+  readonly healthHost?: string
+  readonly run?: string
 }
 
 /** `worker`: runs a worker in this process, or a supervisor of several. */
@@ -33,10 +44,10 @@ export function registerWorker(program: Command): void {
     examples: [
       'leasehold worker handlers.ts',
       'leasehold worker handlers.ts --processes 4 --concurrency 2',
-      'LEASE_DURATION=60 leasehold worker handlers.ts --queue video,audio',
+      'leasehold worker handlers.ts --exit-when-idle --max-lifetime 1h --health-port 9090',
     ],
     exits:
-      '0 stopped · 1 failed · 2 wrong usage or handlers · 3 database unreachable · 130 second interrupt',
+      '0 stopped, or a bound was reached · 1 failed · 2 wrong usage or handlers · 3 database unreachable · 130 second interrupt',
   })
     .helpGroup('Run')
     .option('--queue <A,B>', 'queues to take from (those of the definitions)', (text: string) =>
@@ -58,6 +69,28 @@ export function registerWorker(program: Command): void {
       duration('--shutdown-grace'),
     )
     .option('--no-listen', 'look for work by polling alone')
+    .option(
+      '--max-loops <N>',
+      'stop after so many claims, once their jobs are done (WORKER_MAX_LOOPS, or no bound)',
+      wholeNumber('--max-loops', COUNT_RANGE),
+    )
+    .option(
+      '--max-jobs <N>',
+      'stop after so many jobs (no bound)',
+      wholeNumber('--max-jobs', COUNT_RANGE),
+    )
+    .option('--exit-when-idle', 'stop when nothing is due, without waiting for scheduled jobs')
+    .option(
+      '--max-lifetime <D>',
+      'stop after so long, as at a SIGTERM (no bound)',
+      duration('--max-lifetime'),
+    )
+    .option(
+      '--health-port <P>',
+      'serve /livez, /readyz and /metrics there; 0 takes a free port (off)',
+      wholeNumber('--health-port', { min: 0, max: PORT_MAX }),
+    )
+    .option('--health-host <H>', 'on this address; containers need 0.0.0.0 (127.0.0.1)')
     .action((files: string[], _flags, command: Command) => runWorkers(files, command))
 }
 
@@ -69,9 +102,18 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
     ...(flags.concurrency === undefined ? {} : { concurrency: flags.concurrency }),
     ...(flags.shutdownGrace === undefined ? {} : { shutdownGraceMs: flags.shutdownGrace }),
     listen: flags.listen,
+    ...boundsOf(flags),
+    ...healthOf(flags),
   })
   const log = createWorkerLog(process.stderr, process.env, resolveLogLevel())
   const machineId = resolveMachineId() ?? ownMachineId()
+  const warning = unboundedWarning({
+    ...processFacts(),
+    aimedAt: flags.run ?? null,
+    bounded: isBounded(settings),
+  })
+  if (warning !== null && process.env['LEASEHOLD_SUPERVISED'] !== '1')
+    log.say('warn', 'worker.unbounded', warning)
   const jobs = await loadHandlers(files)
   const target = await readyDatabase(resolveTarget(flags), (text) => output.note(text))
   if (flags.processes !== undefined && process.env['LEASEHOLD_SUPERVISED'] !== '1') {
@@ -96,7 +138,9 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
   worker.on('worker.started', ({ workerId }) =>
     tell({ type: 'registered', incarnation: worker.incarnation ?? '', id: workerId }),
   )
-  worker.on('worker.stopped', () => tell({ type: 'stopped' }))
+  let done = false
+  worker.on('worker.bound_reached', () => (done = true))
+  worker.on('worker.stopped', () => tell({ type: 'stopped', done }))
   const guard = guardProcess(worker, {
     onSignal: (signal, count) => log.worker('worker.signal', { signal, count }),
     onUncaught: (error) =>
@@ -110,6 +154,37 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
   } catch (error) {
     guard.remove()
     throw await namedFailure(error, target)
+  }
+}
+
+function boundsOf(flags: WorkerFlags): Partial<WorkerSettings> {
+  return {
+    maxLoops: flags.maxLoops ?? resolveMaxLoops(),
+    maxJobs: flags.maxJobs ?? null,
+    exitWhenIdle: flags.exitWhenIdle ?? false,
+    maxLifetimeMs: flags.maxLifetime ?? null,
+  }
+}
+
+/**
+ * Processes under a supervisor take ports in a row, from the one that was named: each answers for itself, as a supervisor, which can't
+ * see into them, would have to guess.
+ */
+function healthOf(flags: WorkerFlags): Partial<WorkerSettings> {
+  const { healthPort, healthHost, processes = 1 } = flags
+  if (healthPort === undefined) {
+    if (healthHost === undefined) return {}
+    throw new UsageError('--health-host says where, and there is no --health-port.')
+  }
+  if (healthPort + processes - 1 > PORT_MAX) {
+    throw new UsageError(
+      `${processes} processes take the ports ${healthPort} to ${healthPort + processes - 1}, and the last one there is is ${PORT_MAX}.`,
+    )
+  }
+  const place = Number(process.env['LEASEHOLD_SLOT'] ?? 1) - 1
+  return {
+    healthPort: healthPort === 0 ? 0 : healthPort + place,
+    ...(healthHost === undefined ? {} : { healthHost }),
   }
 }
 
@@ -138,6 +213,7 @@ async function supervise(options: {
     },
     hardExitMs: settings.hardExitMs,
     onEvent: (event) => log.supervisor(event),
+    onDone: () => void supervisor.stop().then(() => process.exit()),
   })
   let signals = 0
   const stop = (signal: NodeJS.Signals): void => {

@@ -205,6 +205,7 @@ function worker(some: Partial<WorkerDocument>): WorkerDocument {
     spoolDepth: 0,
     lastSeenAgoMs: 1600,
     leaseLeftMs: 28_400,
+    shutdown: { outcome: null },
     ...some,
   }
 }
