@@ -75,6 +75,8 @@ export class Execution {
   #abort: AbortController | null = null
   /** The handler has returned or thrown. */
   settled = false
+  /** What it tells the database that it ended as. Null: it has not ended, or has nothing to say. */
+  outcome: Outcome | null = null
   /** When it was first seen aborted, as an `elapsedMs` reading. */
   abortedMs: number | null = null
   reportedDeaf = false

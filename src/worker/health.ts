@@ -25,6 +25,7 @@ export interface HealthFacts {
   readonly connected: boolean
   /** What was last heard of the database, when that was not an accepted write. */
   readonly doubt: string | null
+  /** Known to the database: an outage, in which nothing is answered either, never looks like this. */
   readonly stuck: StuckPart | null
   readonly stuckForMs: number
   /** How long nobody has asked for work although it was due. */
@@ -103,7 +104,8 @@ function deadBecause(facts: HealthFacts): string[] {
 
 function unreadyBecause(facts: HealthFacts): string[] {
   const reasons: string[] = deadBecause(facts)
-  if (facts.draining) reasons.push('draining')
+  // Whatever else goes now goes because of that.
+  if (facts.draining) return [...reasons, 'draining']
   if (facts.drained) reasons.push('drained by an operator')
   if (!facts.registered) reasons.push('not registered')
   if (!facts.connected) reasons.push('no connection to the database')

@@ -121,6 +121,7 @@ const silentMs: Record<StuckPart, number> = { claims: 0, event_loop: 0 }
 let stuck: StuckPart | null = null
 /** What the database and the main thread were told last. */
 let stuckSaid: StuckPart | null = null
+let stuckSinceMs = 0
 /** What the database said last, when that was not that it has accepted a write. */
 let doubt: string | null = 'nothing was heard of it yet'
 let drained = false
@@ -193,8 +194,8 @@ function healthFacts(): HealthFacts {
     shutdownPhase: read(SHARED.shutdownPhase),
     connected: reserved !== null,
     doubt,
-    stuck,
-    stuckForMs: stuck === null ? 0 : silentMs[stuck],
+    stuck: stuckSaid,
+    stuckForMs: nowMs - stuckSinceMs,
     unaskedMs,
     unaskedMaxMs: 2 * Math.max(settings.idleBeatMs, settings.pollMs) + settings.renewMs,
     // A claim that was accepted is a renewal too.
@@ -339,6 +340,7 @@ async function renewLease(): Promise<void> {
 
 async function sayStuck(part: StuckPart | null): Promise<void> {
   stuckSaid = part
+  if (part !== null) stuckSinceMs = elapsedMs() - silentMs[part]
   say({ type: 'stuck', part, forMs: part === null ? 0 : Math.round(silentMs[part]) })
   if (part !== 'event_loop' || !data.mayEndProcess || reserved === null) return
   // The main thread hears nothing any more. What it holds (claimed ahead, or an outcome that it did not send) goes back first.

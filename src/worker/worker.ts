@@ -753,6 +753,7 @@ class Running implements ExecutionHost {
     this.#meanMs = this.#meanMs === Infinity ? tookMs : 0.9 * this.#meanMs + 0.1 * tookMs
     this.executions.delete(job.token)
     this.#lifeline.write('handlers', this.executions.size)
+    execution.outcome = ending?.outcome ?? null
     execution.leave()
     if (tookMs >= LOOP_BLOCKED_MS)
       this.#justEnded = [...this.#justEnded, { execution, endedMs: elapsedMs() }]
@@ -1205,15 +1206,15 @@ class Running implements ExecutionHost {
     await this.#runHooks('before-drain', shutdown)
     const running = [...this.executions.values()]
     await record.phase('draining', () => this.#drain(running, shutdown))
-    const unfinished = new Set(this.executions.values())
-    record.finished = idsOf(running.filter((execution) => !unfinished.has(execution)))
 
     enter('stopping', reason)
     // Handlers had all the time that they wanted; the rest does not.
     if (shutdown.hardExitAtMs === Infinity) this.#order(shutdown, 0)
-    if (unfinished.size > 0) await record.phase('aborting', () => this.#abort(shutdown, graceMs))
-    const deaf = [...this.executions.values()]
-    record.interrupted = idsOf([...unfinished].filter((execution) => !deaf.includes(execution)))
+    if (this.executions.size > 0)
+      await record.phase('aborting', () => this.#abort(shutdown, graceMs))
+    const { interrupted, ended } = groupByEnd(running)
+    record.finished = idsOf(ended)
+    record.interrupted = idsOf(interrupted)
     await this.#runHooks('after-drain', shutdown)
     const closed = sessions.end({ reason, deadline: this.#deadline }, limits)
     record.sessions = await (sessions.names.length === 0
@@ -1344,6 +1345,17 @@ class Running implements ExecutionHost {
     this.#nextWide = null
     this.#nextWatch = null
     this.#ticker = null
+  }
+}
+
+/** Without those that have not ended, and those whose end is not theirs to say any more. */
+function groupByEnd(
+  executions: readonly Execution[],
+): Record<'interrupted' | 'ended', Execution[]> {
+  const said = executions.filter(({ outcome }) => outcome !== null)
+  return {
+    interrupted: said.filter(({ outcome }) => outcome === 'interrupted'),
+    ended: said.filter(({ outcome }) => outcome !== 'interrupted'),
   }
 }
 
