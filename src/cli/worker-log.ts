@@ -6,7 +6,7 @@ import { pino } from 'pino'
 import type { SupervisorEvent } from '../worker/supervisor.ts'
 import { EVENT_LEVELS, type WorkerEventName, type WorkerEvents } from '../worker/worker-events.ts'
 import type { LogLevel } from './resolve.ts'
-import { formatDuration, formatId, workerName } from './terminal/format.ts'
+import { formatDuration, formatId, plural, workerName } from './terminal/format.ts'
 import { createTerminal, paint, type Style, type Terminal } from './terminal/style.ts'
 import { plain } from './terminal/text.ts'
 
@@ -205,7 +205,7 @@ function stoppedSentence(stopped: WorkerEvents['worker.stopped']): string {
     ...(['finished', 'interrupted', 'released'] as const)
       .filter((what) => stopped[what] > 0)
       .map((what) => `${stopped[what]} ${what}`),
-    ...(sessions.length > 0 ? [`${sessions.length} sessions closed`] : []),
+    ...(sessions.length > 0 ? [`${plural(sessions.length, 'session')} closed`] : []),
     ...troubled.map((step) => `${step.name} ${step.outcome.replace('_', ' ')}`),
     ...(error === null ? [] : [`not marked offline: ${error}`]),
   ]

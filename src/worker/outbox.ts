@@ -97,12 +97,11 @@ export class Outbox {
   /** How long the oldest outcome has waited, in milliseconds; 0 when none waits. */
   get oldestAgeMs(): number {
     const nowMs = performance.now()
-    return Math.max(
-      0,
-      ...[...this.#waiting, ...this.#inFlight]
-        .filter((entry) => entry.answer === null)
-        .map((entry) => nowMs - entry.sinceMs),
-    )
+    let sinceMs = nowMs
+    for (const entries of [this.#waiting, this.#inFlight])
+      for (const entry of entries)
+        if (entry.answer === null) sinceMs = Math.min(sinceMs, entry.sinceMs)
+    return nowMs - sinceMs
   }
 
   /** Queues an outcome. Resolves to the database's answer, whenever that comes. */

@@ -103,9 +103,11 @@ export function guardProcess(
     const reason = `stuck: ${part === 'claims' ? 'its claims were not answered' : 'its event loop was blocked'}`
     void finish(worker.stop({ graceMs: 0, reason, charge: 'lost', exitCode, onReleased }))
   })
-  // The worker has begun to stop by itself, and its handlers may take their time.
+  // The worker begins to stop by itself, and its handlers may take their time: this joins it, and does not shorten it.
   const unhearBound = worker.on('worker.bound_reached', ({ reason }) => {
-    void finish(worker.stop({ reason, graceMs: Infinity, exitCode, onReleased }))
+    queueMicrotask(
+      () => void finish(worker.stop({ reason, graceMs: Infinity, exitCode, onReleased })),
+    )
   })
   const unhearPhase = worker.on('worker.phase', ({ phase }) => {
     if (phase === 'draining') hardExit()

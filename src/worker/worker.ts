@@ -14,7 +14,7 @@ import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { AnyJobDefinition } from '../client/define-job.ts'
 import { atMost, elapsedMs, sleep } from '../clock.ts'
-import { fenceMarginMs, resolveSettings, type WorkerSettings } from '../config.ts'
+import { fenceMarginMs, isBounded, resolveSettings, type WorkerSettings } from '../config.ts'
 import {
   classifyFailure,
   type Database,
@@ -413,6 +413,7 @@ class Running implements ExecutionHost {
   readonly #marks = new LaneMarks()
   #ticker: NodeJS.Timeout | null = null
   readonly #bounds: Bounds
+  readonly #bounded: boolean
   #boundReached = false
   #shutdown: Shutdown | null = null
   /** Ends the pause before a claim is tried again, and every wait of a shutdown that is to end at once. */
@@ -439,6 +440,7 @@ class Running implements ExecutionHost {
     this.#o = options
     this.#marginMs = fenceMarginMs(options.settings.leaseMs)
     this.#bounds = new Bounds(options.settings)
+    this.#bounded = isBounded(options.settings)
     this.#onOutage =
       parseDatabaseUrl(options.options.databaseUrl).hosts.length === 1 ? 'continue' : 'abort'
     this.#types = [...options.definitions.keys()]
@@ -626,12 +628,12 @@ class Running implements ExecutionHost {
   }
 
   #checkBounds(): void {
+    if (!this.#bounded) return
     const bound = this.#bounds.reached(elapsedMs(), this.#ahead.size)
     if (bound === null || this.#boundReached || this.#draining) return
     this.#boundReached = true
-    // First: whoever hears of it may then join the stop.
-    this.#o.onBound(bound)
     this.#o.bus.emit('worker.bound_reached', { bound: bound.bound, reason: bound.reason })
+    this.#o.onBound(bound)
   }
 
   async #claim(want: number): Promise<Claimed | LeaseLostAnswer> {

@@ -5,6 +5,7 @@ import { defineJob } from '../../src/client/define-job.ts'
 import type { JobContext } from '../../src/client/job-context.ts'
 import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import type { Worker, WorkerOptions } from '../../src/worker/worker.ts'
+import { Proxy } from '../process/proxy.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { builtApi, until } from '../support/process.ts'
 
@@ -400,6 +401,25 @@ test('D6: handlers know when a shutdown will abort them, and the default grace l
   expect(second?.getTime()).toBeGreaterThanOrEqual(beforeMs + 25_000)
   expect(second?.getTime()).toBeLessThan(beforeMs + 30_000)
   await client.close()
+})
+
+test('without its database a worker stops in time, and its report says what the registry does not know', async () => {
+  const db = await createTestDatabase()
+  await using proxy = await Proxy.open(db.databaseUrl)
+  const job = defineJob({ type: 'job', input: anything, run: () => null })
+  const connect = { databaseUrl: proxy.url, schema: db.schemaName }
+  const worker = createWorker({ ...connect, jobs: [job], shutdownGraceMs: 1_000 })
+  let closed = false
+  worker.sessions.add('chat', { close: () => (closed = true) })
+  await worker.start()
+  await proxy.refuse()
+  const startedMs = performance.now()
+  const report = await worker.stop()
+  expect(performance.now() - startedMs).toBeLessThan(10_000)
+  expect(closed).toBe(true)
+  expect(report).toMatchObject({ outcome: 'timed_out', sessions: [{ outcome: 'done' }] })
+  expect(report?.error).toContain('not connected')
+  expect(worker.state).toBe('stopped')
 })
 
 test('stopped while it starts, a worker gives up starting and says so', async () => {

@@ -54,6 +54,10 @@ function renderStats(terminal: Terminal, stats: StatsDocument): Rendered {
   const oldest =
     oldestPendingAgeMs === null ? '' : `   the oldest waits ${formatDuration(oldestPendingAgeMs)}`
   const dim = (text: string): string => paint(terminal, ['dim'], text)
+  const rate =
+    shutdowns.successRate === null
+      ? ''
+      : dim(`   ${(Math.floor(shutdowns.successRate * 1_000) / 10).toFixed(1)} % of all`)
   return {
     output: lines(
       dim('  JOBS'),
@@ -71,7 +75,9 @@ function renderStats(terminal: Terminal, stats: StatsDocument): Rendered {
       ),
       '',
       dim('  SHUTDOWNS of the last 7 days'),
-      ...ends.map(([name, count]) => row(name === 'timedOut' ? 'timed out' : name, count)),
+      ...ends.map(([name, count]) =>
+        row(name === 'timedOut' ? 'timed out' : name, count, name === 'graceful' ? rate : ''),
+      ),
     ),
     note: '',
   }

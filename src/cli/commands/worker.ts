@@ -152,6 +152,8 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
   try {
     await worker.start()
   } catch (error) {
+    // A signal came first, and the guard ends the process.
+    if (worker.state === 'stopped') return
     guard.remove()
     throw await namedFailure(error, target)
   }
