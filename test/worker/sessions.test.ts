@@ -270,7 +270,9 @@ test('hooks that throw, hang or call stop themselves do not stop the shutdown', 
   })
   worker.onShutdown('rejects', () => Promise.reject(new Error('no')), { phase: 'before-drain' })
   worker.onShutdown('hangs', never, { timeoutMs: 100 })
-  worker.onShutdown('stops', async () => saw(`stop says ${await worker.stop({ graceMs: 9 })}`))
+  worker.onShutdown('stops', async () =>
+    saw(`stop says ${JSON.stringify(await worker.stop({ graceMs: 9 }))}`),
+  )
   worker.onShutdown('last', () => saw('last'), { phase: 'after-offline' })
   await worker.start()
   const report = await worker.stop()
@@ -316,7 +318,7 @@ test('a second stop without grace cuts hooks and sessions that hang', async () =
 test('D5: a handler that stops its own worker and waits for it does not wait for itself', async () => {
   let stop: () => Promise<unknown> = never
   const { worker, client, happened, job } = await setUp(async (_ctx, see) => {
-    see(`stop says ${await stop()}`)
+    see(`stop says ${JSON.stringify(await stop())}`)
     return 'finished'
   })
   stop = () => worker.stop({ reason: 'enough' })
