@@ -599,7 +599,14 @@ create view worker_truth as
             WHEN w.stuck IS NOT NULL THEN 'unhealthy'::text
             WHEN w.draining_at IS NOT NULL OR w.drain_requested_at IS NOT NULL THEN 'draining'::text
             ELSE 'online'::text
-        END AS status
+        END AS status,
+        CASE
+            WHEN w.ended_at IS NULL OR w.end_layer IS NULL OR w.end_charge = 'uncharged'::text THEN NULL::text
+            WHEN w.end_layer = 0 AND w.end_charge = 'interrupted'::text THEN COALESCE(d.end_reason #>> '{shutdown,outcome}'::text[], 'graceful'::text)
+            WHEN w.end_layer > 0 AND d.end_reason ? 'heardAgainAt'::text THEN NULL::text
+            WHEN w.end_charge = 'interrupted'::text THEN 'timed_out'::text
+            ELSE 'crashed'::text
+        END AS shutdown
    FROM worker w
      JOIN worker_detail d USING (incarnation)
      CROSS JOIN tick
@@ -738,6 +745,8 @@ function set_alert_rule(p_namespace text, p_rule text, p_settings jsonb) returns
 function settle(p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
 function settle_delivery(p_delivery uuid, p_token uuid, p_status integer, p_error text DEFAULT NULL::text) returns text volatile security definer; -- admin, worker
 function settle_late(p_job uuid, p_token uuid, p_outcome text, p_value jsonb) returns text volatile;
+function shutdown_counts(p_shutdowns text[]) returns jsonb immutable;
+function shutdowns(p_namespace text, p_within_ms bigint DEFAULT 604800000) returns jsonb stable security definer; -- admin, client
 function sign_webhook(p_secret text, p_id uuid, p_timestamp bigint, p_body text) returns text immutable;
 function somebody_must_sweep(p_namespace text) returns boolean stable;
 function stats(p_namespace text) returns jsonb stable security definer; -- admin, client

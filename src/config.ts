@@ -26,6 +26,18 @@ export interface WorkerSettings {
    * under the working directory. Give it a disk that outlives the process.
    */
   readonly spoolDir: string
+  /** Answer so many claims' worth of work, then stop when it is done. Default null: no bound. */
+  readonly maxLoops: number | null
+  /** Begin so many jobs, then stop when they are done. Default null: no bound. */
+  readonly maxJobs: number | null
+  /** Stop when nothing is due and nothing runs here. Default false. */
+  readonly exitWhenIdle: boolean
+  /** Stop so long after it has registered, in milliseconds; handlers have the shutdown grace. Default null: no bound. */
+  readonly maxLifetimeMs: number | null
+  /** Port of `/livez`, `/readyz` and `/metrics`; 0 takes a free one. Default null: none. */
+  readonly healthPort: number | null
+  /** Address that they are served on. Default the loopback: a container's probes need `0.0.0.0`. */
+  readonly healthHost: string
 }
 
 export const WORKER_DEFAULTS: WorkerSettings = Object.freeze({
@@ -38,7 +50,19 @@ export const WORKER_DEFAULTS: WorkerSettings = Object.freeze({
   hardExitMs: 30_000,
   listen: true,
   spoolDir: '.leasehold/spool',
+  maxLoops: null,
+  maxJobs: null,
+  exitWhenIdle: false,
+  maxLifetimeMs: null,
+  healthPort: null,
+  healthHost: '127.0.0.1',
 })
+
+/** Whether a worker with these settings comes to an end by itself. */
+export function isBounded(settings: WorkerSettings): boolean {
+  const { maxLoops, maxJobs, exitWhenIdle, maxLifetimeMs } = settings
+  return exitWhenIdle || [maxLoops, maxJobs, maxLifetimeMs].some((bound) => bound !== null)
+}
 
 /** Below this the margin of at least 2 s would leave no room for two renewals. */
 export const LEASE_MS_MIN = 6_000
@@ -47,6 +71,8 @@ export const LEASE_MS_MIN = 6_000
 export function fenceMarginMs(leaseMs: number): number {
   return Math.max(leaseMs / 6, 2_000)
 }
+
+export const PORT_MAX = 65_535
 
 /** Limits of values that jobs store, in bytes. Both are enforced by the database too. */
 export const INPUT_BYTES_MAX = 1_048_576
@@ -71,16 +97,31 @@ export function resolveSettings(given: Partial<WorkerSettings>): WorkerSettings 
     hardExitMs: given.hardExitMs ?? shutdownGraceMs + 5_000,
     listen: given.listen ?? WORKER_DEFAULTS.listen,
     spoolDir: given.spoolDir ?? WORKER_DEFAULTS.spoolDir,
+    maxLoops: given.maxLoops ?? WORKER_DEFAULTS.maxLoops,
+    maxJobs: given.maxJobs ?? WORKER_DEFAULTS.maxJobs,
+    exitWhenIdle: given.exitWhenIdle ?? WORKER_DEFAULTS.exitWhenIdle,
+    maxLifetimeMs: given.maxLifetimeMs ?? WORKER_DEFAULTS.maxLifetimeMs,
+    healthPort: given.healthPort ?? WORKER_DEFAULTS.healthPort,
+    healthHost: given.healthHost ?? WORKER_DEFAULTS.healthHost,
   }
   for (const [name, value] of Object.entries(settings)) {
-    if (
-      name !== 'listen' &&
-      name !== 'spoolDir' &&
-      !(Number.isFinite(value) && (value as number) >= 0)
-    ) {
+    if (typeof WORKER_DEFAULTS[name as keyof WorkerSettings] !== 'number') continue
+    if (!(Number.isFinite(value) && (value as number) >= 0))
       problems.push(`\`${name}\` must be a number of at least 0, got ${String(value)}`)
-    }
   }
+  for (const name of ['maxLoops', 'maxJobs', 'maxLifetimeMs'] as const) {
+    const bound = settings[name]
+    if (bound !== null && !(Number.isSafeInteger(bound) && bound >= 1))
+      problems.push(`\`${name}\` must be a whole number of at least 1, got ${String(bound)}`)
+  }
+  const { healthPort, healthHost } = settings
+  if (
+    healthPort !== null &&
+    !(Number.isInteger(healthPort) && healthPort >= 0 && healthPort <= PORT_MAX)
+  )
+    problems.push(`\`healthPort\` must be a port from 0 to ${PORT_MAX}, got ${String(healthPort)}`)
+  if (typeof healthHost !== 'string' || healthHost === '')
+    problems.push('`healthHost` must be an address or a host name')
   if (leaseMs < LEASE_MS_MIN) {
     problems.push(
       `the lease is ${seconds(leaseMs)}, but must be at least ${seconds(LEASE_MS_MIN)}: a worker fences itself 2 s before the end and must have two renewals until then`,

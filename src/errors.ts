@@ -79,6 +79,12 @@ export class ConfigUnsafeError extends LeaseholdError {
   readonly exitCode = 2
 }
 
+/** The address of the health endpoints can't be had: another process has the port, or this one may not. */
+export class HealthPortError extends LeaseholdError {
+  readonly code = 'ERR_HEALTH_PORT'
+  readonly exitCode = 1
+}
+
 /** Wrong usage of the program or of a function: an unknown flag, option or value. */
 export class UsageError extends LeaseholdError {
   readonly code = 'ERR_USAGE'

@@ -5,6 +5,13 @@ export type { StandardSchema } from './client/standard-schema.ts'
 export type { JobTarget, NewJobOptions } from './client/new-job-options.ts'
 export type { EndRunOptions, NewRunOptions, RunListOptions, Runs } from './client/runs.ts'
 export type { AbortCause, JobContext, JobLog, Resume } from './client/job-context.ts'
+export type {
+  SessionOptions,
+  SessionResult,
+  Sessions,
+  ShutdownNotice,
+  StepOutcome,
+} from './client/session.ts'
 export { createClient } from './client/client.ts'
 export type {
   Client,
@@ -26,6 +33,8 @@ export type {
   WorkerOptions,
   WorkerState,
 } from './worker/worker.ts'
+export type { HookOptions, HookPhase, HookResult } from './worker/shutdown-hooks.ts'
+export type { ShutdownOutcome, ShutdownPhase, ShutdownReport } from './worker/shutdown-report.ts'
 export type { Logger, WorkerEventName, WorkerEvents } from './worker/worker-events.ts'
 export { WORKER_DEFAULTS } from './config.ts'
 export type { WorkerSettings } from './config.ts'

@@ -14,7 +14,7 @@
 import path from 'node:path'
 import type { WorkerSettings } from '../config.ts'
 import { UsageError } from '../errors.ts'
-import { oneOf } from './arguments.ts'
+import { oneOf, wholeNumber } from './arguments.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
@@ -69,6 +69,15 @@ export function resolveLogLevel(env: Environment = process.env): LogLevel {
   const level = env['LEASEHOLD_LOG_LEVEL'] || 'info'
   return oneOf('LEASEHOLD_LOG_LEVEL', LOG_LEVELS)(level)
 }
+
+/** `null`: no bound. @throws {UsageError} */
+export function resolveMaxLoops(env: Environment = process.env): number | null {
+  const text = env['WORKER_MAX_LOOPS']
+  return text ? wholeNumber('WORKER_MAX_LOOPS', COUNT_RANGE)(text) : null
+}
+
+/** What `--max-loops` and its like may be. */
+export const COUNT_RANGE: { min: number; max: number } = { min: 1, max: 1_000_000_000 }
 
 /** The lease and its renewal as the environment sets them, unchecked against each other. @throws {UsageError} */
 export function resolveLease(

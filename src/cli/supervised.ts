@@ -47,6 +47,7 @@ export function answerSupervisor(
   )
   let done = false
   worker.on('run.ended', () => (done = true))
+  worker.on('worker.bound_reached', () => (done = true))
   worker.on('worker.stopped', () => tell({ type: 'stopped', done }))
   process.on('message', (message: ParentMessage) => {
     if (message.type !== 'leave_if_idle' || worker.running.length > 0) return

@@ -6,7 +6,7 @@ import { pino } from 'pino'
 import type { SupervisorEvent } from '../worker/supervisor.ts'
 import { EVENT_LEVELS, type WorkerEventName, type WorkerEvents } from '../worker/worker-events.ts'
 import type { LogLevel } from './resolve.ts'
-import { formatDuration, formatId, workerName } from './terminal/format.ts'
+import { formatDuration, formatId, plural, workerName } from './terminal/format.ts'
 import { createTerminal, paint, type Style, type Terminal } from './terminal/style.ts'
 import { plain } from './terminal/text.ts'
 
@@ -171,11 +171,21 @@ function workerSentence(
     case 'worker.signal':
       return `${String(fields['signal'])}${Number(fields['count']) === 1 ? ': stopping; once more to stop at once' : Number(fields['count']) === 2 ? ' again: stopping at once' : ': exit'}`
     case 'worker.draining':
-      return `draining (${String(fields['reason'])}): ${String(fields['running'])} running, up to ${formatDuration(Number(fields['graceMs']))}`
+      return `draining (${String(fields['reason'])}): ${String(fields['running'])} running, ${fields['graceMs'] === null ? 'for as long as they take' : `up to ${formatDuration(Number(fields['graceMs']))}`}`
     case 'worker.phase':
       return `${String(fields['phase'])} done after ${took()}`
     case 'worker.stopped':
-      return `stopped in ${took()}${Number(fields['released']) > 0 ? `, ${String(fields['released'])} given back` : ''}`
+      return stoppedSentence(given as WorkerEvents['worker.stopped'])
+    case 'worker.bound_reached':
+      return `enough: ${text('reason')}`
+    case 'health.listening':
+      return `answers for its health at http://${text('host').includes(':') ? `[${text('host')}]` : text('host')}:${text('port')}/livez, /readyz and /metrics`
+    case 'session.closed':
+      return `session ${text('name')} closed in ${took()}`
+    case 'session.failed':
+      return `session ${text('name')} (${text('step')}): ${text('error')}`
+    case 'hook.failed':
+      return `hook ${text('name')} (${text('phase')}): ${text('error')}`
     case 'worker.offline':
       return `${(fields['workerIds'] as string[]).length === 1 ? 'a worker was' : `${(fields['workerIds'] as string[]).length} workers were`} found gone`
     case 'worker.degraded':
@@ -227,6 +237,21 @@ function workerSentence(
     default:
       return name
   }
+}
+
+function stoppedSentence(stopped: WorkerEvents['worker.stopped']): string {
+  const { outcome, durationMs, error, sessions, hooks } = stopped
+  const troubled = [...sessions, ...hooks].filter((step) => step.outcome !== 'done')
+  const parts = [
+    ...(['finished', 'interrupted', 'released'] as const)
+      .filter((what) => stopped[what] > 0)
+      .map((what) => `${stopped[what]} ${what}`),
+    ...(sessions.length > 0 ? [`${plural(sessions.length, 'session')} closed`] : []),
+    ...troubled.map((step) => `${step.name} ${step.outcome.replace('_', ' ')}`),
+    ...(error === null ? [] : [`not marked offline: ${error}`]),
+  ]
+  const how = outcome === 'graceful' ? 'stopped' : `stopped (${outcome.replace('_', ' ')})`
+  return `${how} in ${formatDuration(durationMs)}${parts.map((part) => `, ${part}`).join('')}`
 }
 
 function answers(fields: Record<string, unknown>): string {

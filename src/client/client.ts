@@ -33,6 +33,7 @@ import type {
   MachineDetailDocument,
   MachineDocument,
   Page,
+  ShutdownsDocument,
   StatsDocument,
   SupervisorDocument,
   WorkerDocument,
@@ -144,6 +145,8 @@ export interface Client extends AsyncDisposable {
     resume(id: string): Promise<string>
     /** Fences it first, then hands back its jobs. */
     evict(id: string): Promise<{ job: string; status: string }[]>
+    /** How workers ended, by machine and version. Default those of the last seven days. */
+    shutdowns(options?: { withinMs?: number }): Promise<ShutdownsDocument[]>
   }
   readonly runs: Runs
   /** Those that are there, and those that ended within the time (default an hour). */
@@ -424,6 +427,8 @@ class DatabaseClient implements Client {
       }
       return released
     },
+    shutdowns: (options = {}) =>
+      inspect.shutdowns(this.#db, this.namespace, options.withinMs ?? 604_800_000),
   }
 
   readonly machines: Client['machines'] = {

@@ -189,6 +189,39 @@ export interface WorkerDocument {
   lastSeenAgoMs: number | null
   /** What is left of the lease on the database's clock, in milliseconds; negative once lapsed. */
   leaseLeftMs: number | null
+  shutdown: WorkerShutdownDocument
+}
+
+/** How the process of a worker that has ended was shut down, and what its last report said; the rest is absent without one. */
+export interface WorkerShutdownDocument {
+  /** null: it lives, or its process went on: it was evicted, fenced itself, or was heard again. */
+  outcome: 'graceful' | 'timed_out' | 'crashed' | null
+  signal?: string
+  exitCode?: number
+  durationMs?: number
+  phases?: { phase: string; durationMs: number }[]
+  /** Numbers of jobs, sessions and hooks. */
+  finished?: number
+  interrupted?: number
+  released?: number
+  sessions?: number
+  hooks?: number
+  /** Sessions and hooks that did not end well, at most 20. */
+  troubled?: { session?: string; hook?: string; outcome: string }[]
+}
+
+/** How many shutdowns ended how. `successRate` is the part that was graceful, from 0 to 1; null where there were none. */
+export interface ShutdownCountsDocument {
+  graceful: number
+  timedOut: number
+  crashed: number
+  successRate: number | null
+}
+
+/** Shutdowns of one version on one machine. */
+export interface ShutdownsDocument extends ShutdownCountsDocument {
+  machineId: string
+  version: string
 }
 
 /** A machine: the host that workers run on. */
@@ -312,4 +345,6 @@ export interface StatsDocument {
   /** Age of the oldest pending job on the database's clock, in milliseconds. */
   oldestPendingAgeMs: number | null
   workers: Record<WorkerStatus, number>
+  /** Of the last seven days. */
+  shutdowns: ShutdownCountsDocument
 }

@@ -1,6 +1,7 @@
 /** What a handler is given: `ctx`. Every call that writes is fenced by the attempt's token. */
 import type { AbortReason } from '../domain/states.ts'
 import type { NewJobOptions } from './new-job-options.ts'
+import type { Sessions } from './session.ts'
 import type { StandardSchema } from './standard-schema.ts'
 
 /** `signal.reason` of an attempt that has to stop. */
@@ -45,6 +46,8 @@ export interface JobContext<Input = unknown> {
   readonly idempotencyKey: string
   /** When a shutdown that has begun will abort this handler, or null. */
   readonly shutdownDeadline: Date | null
+  /** Of this worker: what is added here outlives the job, and is told and closed in order when the worker stops. */
+  readonly sessions: Sessions
   /**
    * Keeps `value` (JSON, at most 1 MiB) durable before it resolves; the next attempt finds it in `resume.checkpoint`.
    * @throws {AttemptAbortedError} when cancel was asked or the attempt was aborted.

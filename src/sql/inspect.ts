@@ -67,6 +67,10 @@ export function findMachines<T>(db: Database, namespace: string, text: string): 
   return call(db, 'find_machines', [namespace, text])
 }
 
+export function shutdowns<T>(db: Database, namespace: string, withinMs: number): Promise<T[]> {
+  return call(db, 'shutdowns', [namespace, withinMs])
+}
+
 export function stats<T>(db: Database, namespace: string): Promise<T> {
   return call(db, 'stats', [namespace])
 }

@@ -1,5 +1,5 @@
 -- Counts and ages of a namespace. Each count stops at 10,001, which means "more than 10,000": an exact number of millions is
--- not worth walking them.
+-- not worth walking them. Shutdowns are those of the last seven days.
 create or replace function stats(p_namespace text) returns jsonb
 language sql stable security definer set search_path from current
 as $$
@@ -41,6 +41,11 @@ as $$
         'late', count(*) filter (where status = 'late'),
         'unhealthy', count(*) filter (where status = 'unhealthy'), 'offline', count(*) filter (where status = 'offline' and ended_at is null))
       from worker_truth where namespace = p_namespace and ended_at is null
+    ),
+    'shutdowns', (
+      select shutdown_counts(array_agg(shutdown))
+      from worker_truth
+      where namespace = p_namespace and ended_at > clock() - interval '7 days' and shutdown is not null
     )
   )
 $$;

@@ -37,7 +37,7 @@ begin
     -- and yet it was lost to a job that may not simply run again.
     select coalesce(w.end_charge, 'lost'),
            w.incarnation is null or w.end_charge in ('lost', 'uncharged') or coalesce(w.end_layer, 0) >= 1,
-           jsonb_build_object('code', 'worker_lost', 'message', 'its worker is unknown to this database') || coalesce(d.end_reason, '{}')
+           jsonb_build_object('code', 'worker_lost', 'message', 'its worker is unknown to this database') || coalesce(d.end_reason - 'shutdown', '{}')
     into v_charge, v_worker_lost, v_reason
     from (select j.worker as incarnation) x
     left join worker w on w.incarnation = x.incarnation

@@ -4,6 +4,10 @@
 --   unhealthy renews, but says that its claims or its event loop are stuck, so it takes no jobs
 -- Whether its reserved connection is on the server is looked up here and now: without it a worker takes nothing. The long lease of an
 -- idle worker is granted to that connection; once it is gone, silence for the plain lease is enough to be offline.
+-- And how the process of one that has ended was shut down, which is read from how its row was ended. Null: its process went on, as
+-- it was evicted, fenced itself, or was heard again.
+--   graceful  it ended in order        timed_out  something of it was cut, or it was killed while it drained
+--   crashed   it was lost, or it brought its end on itself
 create or replace view worker_truth as
 select
   w.incarnation,
@@ -50,7 +54,14 @@ select
     when w.stuck is not null then 'unhealthy'
     when w.draining_at is not null or w.drain_requested_at is not null then 'draining'
     else 'online'
-  end as status
+  end as status,
+  case
+    when w.ended_at is null or w.end_layer is null or w.end_charge = 'uncharged' then null
+    when w.end_layer = 0 and w.end_charge = 'interrupted' then coalesce(d.end_reason #>> '{shutdown,outcome}', 'graceful')
+    when w.end_layer > 0 and d.end_reason ? 'heardAgainAt' then null
+    when w.end_charge = 'interrupted' then 'timed_out'
+    else 'crashed'
+  end as shutdown
 from worker w
 join worker_detail d using (incarnation)
 cross join tick

@@ -14,6 +14,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import type { AnyJobDefinition } from '../client/define-job.ts'
 import { parseWith, type StandardSchema } from '../client/standard-schema.ts'
 import type { JobContext, JobLog, Resume } from '../client/job-context.ts'
+import type { Sessions } from '../client/session.ts'
 import { newJob, optionsText } from '../client/client.ts'
 import type { NewJobOptions } from '../client/new-job-options.ts'
 import { VALUE_BYTES_MAX } from '../config.ts'
@@ -64,6 +65,7 @@ export interface ExecutionHost {
   shutdownDeadline(): Date | null
   /** An attempt of this run has reported what it costs. */
   costReported(runId: string): void
+  readonly sessions: Sessions
 }
 
 export interface Ending {
@@ -82,6 +84,8 @@ export class Execution {
   #abort: AbortController | null = null
   /** The handler has returned or thrown. */
   settled = false
+  /** What it tells the database that it ended as. Null: it has not ended, or has nothing to say. */
+  outcome: Outcome | null = null
   /** When it was first seen aborted, as an `elapsedMs` reading. */
   abortedMs: number | null = null
   reportedDeaf = false
@@ -326,6 +330,10 @@ class Context implements JobContext {
 
   get shutdownDeadline(): Date | null {
     return this.#execution.host.shutdownDeadline()
+  }
+
+  get sessions(): Sessions {
+    return this.#execution.host.sessions
   }
 
   get log(): JobLog {

@@ -40,7 +40,23 @@ export type SharedSlot =
   | 'claimTurn'
   | 'ended'
   | 'spoolSinceMs'
+  | 'claimRounds'
+  | 'claimed'
+  | 'shutdownPhase'
+  | SettledSlot
   | 'slots'
+
+/** Attempts whose outcome the database has answered, by what it said. */
+export type SettledSlot = (typeof SETTLED_SLOTS)[number]
+export const SETTLED_SLOTS = [
+  'completed',
+  'failed',
+  'retrying',
+  'cancelled',
+  'interrupted',
+  'released',
+  'late',
+] as const
 
 /**
  * Numbers that both threads read and write without asking each other, so that neither can hold the other up. All times are
@@ -71,7 +87,19 @@ export const SHARED: Readonly<Record<SharedSlot, number>> = Object.freeze({
   ended: 11,
   /** Since when the oldest outcome in the spool has waited, 0 while there is none. */
   spoolSinceMs: 12,
-  slots: 13,
+  /** Claims that were answered, and the jobs that they brought. */
+  claimRounds: 13,
+  claimed: 14,
+  /** Place in SHUTDOWN_PHASES, from 1; 0: no shutdown. */
+  shutdownPhase: 15,
+  completed: 16,
+  failed: 17,
+  retrying: 18,
+  cancelled: 19,
+  interrupted: 20,
+  released: 21,
+  late: 22,
+  slots: 23,
 })
 
 export type ToLifeline =
@@ -79,14 +107,28 @@ export type ToLifeline =
   | { readonly type: 'watch' }
   /** All handlers of the ended incarnation have settled: begin a fresh one. */
   | { readonly type: 'reincarnate' }
+  /** A shutdown has begun, or is to end sooner: whoever may end this process does, should the main thread not come to it. */
+  | {
+      readonly type: 'stopping'
+      readonly charge: EndCharge
+      readonly reason: string
+      readonly signal: string | null
+      /** An `elapsedMs` reading; null: not while handlers may go on for as long as they take. */
+      readonly hardExitAtMs: number | null
+    }
   | {
       readonly type: 'end'
       readonly charge: EndCharge
-      readonly reason: { readonly code: string; readonly message: string }
+      readonly reason: {
+        readonly code: string
+        readonly message: string
+        readonly shutdown: Record<string, unknown>
+      }
       readonly limitMs: number
     }
 
 export type FromLifeline =
+  | { readonly type: 'health'; readonly host: string; readonly port: number }
   | {
       readonly type: 'registered'
       readonly incarnation: string

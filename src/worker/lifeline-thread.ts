@@ -22,6 +22,7 @@
  *
  * A process whose supervisor is gone stops by itself, if its main thread hears of it; where a handler keeps that busy, the lifeline
  * says that the worker drains, so that nothing is charged, and ends the process at the hard exit.
+ * It serves the health endpoints, and ends a process of the worker's own whose main thread hangs in a shutdown, after the hard exit.
  */
 import { randomUUID } from 'node:crypto'
 import { parentPort, workerData } from 'node:worker_threads'
@@ -40,6 +41,7 @@ import {
 } from '../db/connect.ts'
 import { LeaseholdError } from '../errors.ts'
 import {
+  type EndCharge,
   endWorker,
   type LeaseLostAnswer,
   register,
@@ -50,13 +52,17 @@ import {
 import { backendInfo, listenTo } from '../sql/listen.ts'
 import { Sweeper } from '../sweep/sweeper.ts'
 import { Witness, WITNESS_EVERY_MS } from '../sweep/witness.ts'
+import { answerHealth, type HealthFacts } from './health.ts'
+import { serveHealth } from './health-server.ts'
 import { ownIdentity } from './identity.ts'
 import {
   type FromLifeline,
   type LifelineData,
+  SETTLED_SLOTS,
   SHARED,
   type ToLifeline,
 } from './lifeline-messages.ts'
+import { SHUTDOWN_PHASES } from './shutdown-report.ts'
 
 const TICK_MS = 100
 const OUTAGE_MS_MAX = 600_000
@@ -64,6 +70,8 @@ const OUTAGE_FORESEEN_MS = 1_000
 const LOOP_BLOCKED_MS = 1_000
 /** In renewal intervals. The rest of the third is for the renewal that says so, so that it is known within three. */
 const STUCK_AFTER = 1.75
+/** What the main thread has to come to the hard exit by itself, and the database to hear of it. */
+const HARD_EXIT_SLACK_MS = 1_000
 
 const data = workerData as LifelineData
 const shared = new BigInt64Array(data.shared)
@@ -120,6 +128,19 @@ let stuck: StuckPart | null = null
 let stuckSaid: StuckPart | null = null
 /** Since when the supervisor of this process is gone. */
 let orphanedAtMs: number | null = null
+let stuckSinceMs = 0
+/** What the database said last, when that was not that it has accepted a write. */
+let doubt: string | null = 'nothing was heard of it yet'
+let drained = false
+let renewals = 0
+let renewalsFailed = 0
+const startedMs = elapsedMs()
+let claimRounds = 0
+/** How long a claim has been due, as far as ticks saw, and nobody has made one. */
+let unaskedMs = 0
+let stopping: Extract<ToLifeline, { type: 'stopping' }> | null = null
+/** The row has ended: this thread lives on to answer, and to end a process that hangs. */
+let rowEnded = false
 let wake: () => void = () => undefined
 
 const witness = new Witness([
@@ -151,6 +172,58 @@ const busy = (): boolean =>
 function renewalDueMs(): number {
   if (busy()) return Math.max(renewalSentMs, busySinceMs) + settings.renewMs
   return read(SHARED.proofSentMs) + Math.round(settings.idleBeatMs * 1.5)
+}
+
+async function begin(): Promise<void> {
+  const { healthHost: host, healthPort } = settings
+  if (healthPort !== null) {
+    try {
+      const served = await serveHealth({ host, port: healthPort }, (path) =>
+        answerHealth(path, healthFacts()),
+      )
+      say({ type: 'health', host, port: served })
+    } catch (error) {
+      say({ type: 'refused', error: refusal(error) })
+      return
+    }
+  }
+  await run()
+}
+
+function healthFacts(): HealthFacts {
+  const nowMs = elapsedMs()
+  const proofSentMs = read(SHARED.proofSentMs)
+  return {
+    workerId,
+    machineId: data.identity.machineId,
+    namespace,
+    version: data.identity.version,
+    registered: phase === 'live' && !rowEnded,
+    draining: read(SHARED.draining) === 1,
+    drained,
+    shutdownPhase: read(SHARED.shutdownPhase),
+    connected: reserved !== null,
+    doubt,
+    stuck: stuckSaid,
+    stuckForMs: nowMs - stuckSinceMs,
+    unaskedMs,
+    unaskedMaxMs: 2 * Math.max(settings.idleBeatMs, settings.pollMs) + settings.renewMs,
+    // A claim that was accepted is a renewal too.
+    sinceRenewalMs: proofSentMs === 0 ? null : Math.round(nowMs - proofSentMs),
+    renewals,
+    renewalsFailed,
+    loopLagMs,
+    running: read(SHARED.handlers),
+    capacity: settings.concurrency,
+    claimRounds: read(SHARED.claimRounds),
+    claimed: read(SHARED.claimed),
+    settled: Object.fromEntries(
+      SETTLED_SLOTS.map((outcome) => [outcome, read(SHARED[outcome])]),
+    ) as HealthFacts['settled'],
+    spoolDepth: read(SHARED.spoolDepth),
+    spoolAgeMs: spoolAgeMs(),
+    upMs: nowMs - startedMs,
+  }
 }
 
 async function run(): Promise<void> {
@@ -209,12 +282,9 @@ function dropConnection(client: pg.Client): void {
   reserved = null
   write(SHARED.connected, 0)
   forgetSilence()
-  say({
-    type: 'connection',
-    up: false,
-    listening: false,
-    error: 'the reserved connection was lost',
-  })
+  const error = 'the reserved connection was lost'
+  doubt = error
+  say({ type: 'connection', up: false, listening: false, error })
   wake()
 }
 
@@ -239,6 +309,8 @@ async function registerIncarnation(): Promise<void> {
   workerId = answer.id
   write(SHARED.fenced, 0)
   write(SHARED.proofSentMs, sentMs)
+  doubt = null
+  drained = false
   phase = 'live'
   forgetSilence()
   stuckSaid = null
@@ -282,6 +354,9 @@ async function renewLease(): Promise<void> {
   }
   renewalSentMs = sentMs
   noteClock(askedMs, answer.databaseMs)
+  renewals += 1
+  doubt = null
+  drained = answer.drain
   outageIsOver()
   write(SHARED.proofSentMs, Math.max(read(SHARED.proofSentMs), sentMs))
   heldByDatabase = answer.held.length
@@ -304,6 +379,7 @@ function noteClock(askedMs: number, databaseMs: number): void {
 
 async function sayStuck(part: StuckPart | null): Promise<void> {
   stuckSaid = part
+  if (part !== null) stuckSinceMs = elapsedMs() - silentMs[part]
   say({ type: 'stuck', part, forMs: part === null ? 0 : Math.round(silentMs[part]) })
   if (part !== 'event_loop' || !data.mayEndProcess || reserved === null) return
   // The main thread hears nothing any more. What it holds (claimed ahead, or an outcome that it did not send) goes back first.
@@ -349,6 +425,8 @@ async function settleDebt(): Promise<void> {
 
 function noteFailure(error: unknown): void {
   forgetSilence()
+  doubt = (error as Error).message
+  renewalsFailed += 1
   if (provesDown(error)) {
     lastDownMs = elapsedMs()
   } else {
@@ -393,6 +471,8 @@ function onHint(payload: string): void {
 /** Ten times a second: the fence, and what the main thread does. */
 function tick(): void {
   const nowMs = elapsedMs()
+  watchShutdown(nowMs)
+  if (rowEnded) return
   // A process that was frozen did not run: that time counts against nobody.
   const ranMs = Math.min(nowMs - lastTickMs, 5 * TICK_MS)
   write(SHARED.awakeMs, read(SHARED.awakeMs) + ranMs)
@@ -430,6 +510,11 @@ function watchMain(ranMs: number): void {
     event_loop: well && blocked && read(SHARED.handlers) === 0,
   }
   claimTurn = turn
+  const rounds = read(SHARED.claimRounds)
+  const due =
+    well && !blocked && turn === 0 && rounds === claimRounds && read(SHARED.draining) === 0
+  unaskedMs = due && read(SHARED.handlers) < settings.concurrency ? unaskedMs + ranMs : 0
+  claimRounds = rounds
   silentMs.claims = owed.claims ? silentMs.claims + ranMs : 0
   silentMs.event_loop = owed.event_loop ? silentMs.event_loop + ranMs : 0
   const limitMs = STUCK_AFTER * settings.renewMs
@@ -453,6 +538,26 @@ function watchParent(nowMs: number): void {
   } else if (nowMs - orphanedAtMs >= settings.hardExitMs) {
     process.kill(process.pid, 'SIGKILL')
   }
+}
+
+/** The main thread ends a shutdown that hangs, unless it hangs itself: a hook that never returns, a handler that computes. */
+function watchShutdown(nowMs: number): void {
+  const hardExitAtMs = stopping?.hardExitAtMs ?? null
+  if (stopping === null || hardExitAtMs === null || !data.mayEndProcess) return
+  if (nowMs < hardExitAtMs + HARD_EXIT_SLACK_MS) return
+  const { charge, reason, signal } = stopping
+  stopping = null
+  void cutShort(charge, reason, signal).finally(() => process.kill(process.pid, 'SIGKILL'))
+}
+
+async function cutShort(charge: EndCharge, reason: string, signal: string | null): Promise<void> {
+  if (rowEnded || phase !== 'live' || reserved === null) return
+  const hungIn = SHUTDOWN_PHASES[read(SHARED.shutdownPhase) - 1] ?? null
+  const message = `${reason}; its shutdown hung${hungIn === null ? '' : ` while ${hungIn}`}`
+  const shutdown = { outcome: 'timed_out', signal, hungIn }
+  const ended = endWorker(reserved.db, incarnation, charge, { code: 'shutdown', message, shutdown })
+  // Whoever notices the end of the process tells, where the database could not be told.
+  await within(ended, HARD_EXIT_SLACK_MS).catch(() => undefined)
 }
 
 function forgetSilence(): void {
@@ -562,6 +667,7 @@ async function end(message: Extract<ToLifeline, { type: 'end' }>): Promise<void>
       failure = (error as Error).message
     }
   }
+  rowEnded = true
   // The file goes last: had the row not ended, a witness would still notice that this process is gone.
   if (failure === null) witness.leave()
   write(SHARED.ended, 1)
@@ -569,11 +675,9 @@ async function end(message: Extract<ToLifeline, { type: 'end' }>): Promise<void>
   // Whoever is told ends this thread; a pass that is under way should not be left to the server.
   await atMost(sweeper.close(), 1_000)
   say({ type: 'ended', released, error: failure })
-  clearInterval(ticking)
   const client = reserved?.client
   reserved = null
   await client?.end().catch(() => undefined)
-  port?.close()
 }
 
 function within<T>(work: Promise<T>, limitMs: number): Promise<T> {
@@ -592,14 +696,18 @@ port.on('message', (message: ToLifeline) => {
   } else if (message.type === 'reincarnate') {
     reincarnate = true
     wake()
+  } else if (message.type === 'stopping') {
+    stopping = message
+    renewNow = true
+    wake()
   } else {
     void end(message)
   }
 })
 
-const ticking = setInterval(tick, TICK_MS)
+setInterval(tick, TICK_MS)
 const watching = setInterval(() => {
   // What could not be reported is still to be seen at the next look; layers 3 and 4 notice anyway.
   lookAround().catch(() => undefined)
 }, WITNESS_EVERY_MS)
-void run()
+void begin()

@@ -67,7 +67,7 @@ export class Lifeline {
    */
   async end(
     charge: EndCharge,
-    reason: { code: string; message: string },
+    reason: { code: string; message: string; shutdown: Record<string, unknown> },
     limitMs: number,
     thenExit?: () => void,
   ): Promise<{ released: readonly string[]; error: string | null }> {

@@ -7,7 +7,10 @@
  *     the worker is stuck: its jobs go back, charged as lost, as none is to blame; exit 1
  *     the run that the worker is aimed at has ended: the same as a first signal
  *     an operator has evicted the worker: exit 0
- *     whatever hangs: exit 1 at the hard exit, counted from the first signal
+ *     a bound of the worker is reached: graceful stop, exit 0
+ *     whatever hangs: exit 1 at the hard exit, counted from the first signal, or after a bound from when nothing runs any more
+ *
+ * A main thread that hangs comes to none of this; the lifeline then ends the process a second after the hard exit.
  */
 import { constants } from 'node:os'
 import { elapsedMs } from '../clock.ts'
@@ -38,7 +41,10 @@ export function guardProcess(
   let ending = false
   let exitCode = 0
 
+  let hardExits = false
   const hardExit = (): void => {
+    if (hardExits) return
+    hardExits = true
     const startedMs = elapsedMs()
     setTimeout(() => {
       worker.reportTimeout(Math.round(elapsedMs() - startedMs))
@@ -46,7 +52,7 @@ export function guardProcess(
     }, worker.settings.hardExitMs).unref()
   }
 
-  const finish = async (stopped: Promise<void>): Promise<void> => {
+  const finish = async (stopped: Promise<unknown>): Promise<void> => {
     await stopped
     await options.beforeExit?.()
     remove()
@@ -56,10 +62,12 @@ export function guardProcess(
   // A handler that ignores its signal must not run beside its successor: once its job is released, the process is gone.
   const onReleased = (): void => exit(exitCode)
 
-  const shutDown = (reason: string): Promise<void> => {
-    if (!ending) hardExit()
+  const shutDown = (reason: string, signal?: Signal): Promise<void> => {
+    hardExit()
     ending = true
-    return finish(worker.stop({ reason, onReleased }))
+    return finish(
+      worker.stop({ reason, exitCode, onReleased, ...(signal === undefined ? {} : { signal }) }),
+    )
   }
 
   const onSignal = (signal: Signal): void => {
@@ -67,11 +75,11 @@ export function guardProcess(
     options.onSignal?.(signal, signals)
     const code = 128 + constants.signals[signal]
     if (signals === 1) {
-      void shutDown(signal)
+      void shutDown(signal, signal)
     } else if (signals === 2) {
       // Abort, release, exit: the stop that is under way does it, without its grace.
       exitCode = code
-      void worker.stop({ graceMs: 0, reason: signal })
+      void worker.stop({ graceMs: 0, reason: signal, exitCode })
     } else {
       exit(code)
     }
@@ -85,7 +93,7 @@ export function guardProcess(
     ending = true
     exitCode = 1
     hardExit()
-    void finish(worker.blame(execution, error, onReleased))
+    void finish(worker.blame(execution, error, { exitCode, onReleased }))
   }
 
   worker.mayEndProcess = true
@@ -102,11 +110,22 @@ export function guardProcess(
     exitCode = 1
     hardExit()
     const reason = `stuck: ${part === 'claims' ? 'its claims were not answered' : 'its event loop was blocked'}`
-    void finish(worker.stop({ graceMs: 0, reason, charge: 'lost', onReleased }))
+    void finish(worker.stop({ graceMs: 0, reason, charge: 'lost', exitCode, onReleased }))
+  })
+  // The worker begins to stop by itself, and its handlers may take their time: this joins it, and does not shorten it.
+  const unhearBound = worker.on('worker.bound_reached', ({ reason }) => {
+    queueMicrotask(
+      () => void finish(worker.stop({ reason, graceMs: Infinity, exitCode, onReleased })),
+    )
+  })
+  const unhearPhase = worker.on('worker.phase', ({ phase }) => {
+    if (phase === 'draining') hardExit()
   })
 
   const remove = (): void => {
     unhear()
+    unhearBound()
+    unhearPhase()
     for (const signal of SIGNALS) process.off(signal, onSignal)
     process.off('uncaughtException', onUncaught)
     process.off('unhandledRejection', onUncaught)

@@ -6,7 +6,7 @@
  *                                           └▶ counted; a new one after a back-off: 0.5 s, doubling to 30 s, anew after a minute of life
  *     roll        ── for each child that started before the last request: a new one ready ─▶ the old one stops ─▶ the next
  *     autoscale   ── between the least and the most processes, see autoscale.ts
- *     done        ── a child that left for good, as its run has ended, is not followed; when all have, onDone is called
+ *     done        ── a child that left for good, as its run has ended or a bound is reached, is not followed; when all have, onDone is called
  *     place lost  ── every child stops gracefully, and none is started any more
  *
  * One supervisor has a place (supervisor-place.ts), and no child is started unless that place is certainly held. A child is *kept*
@@ -258,7 +258,7 @@ export class Supervisor {
     let slot = 1
     while (taken.has(slot)) slot += 1
     const started = spawn(program, args, {
-      env: { ...this.#options.env, LEASEHOLD_SUPERVISED: '1' },
+      env: { ...this.#options.env, LEASEHOLD_SUPERVISED: '1', LEASEHOLD_SLOT: String(slot) },
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       detached: true,
     })

@@ -13,10 +13,25 @@ export interface WorkerEvents {
     concurrency: number
     listening: boolean
   }
-  'worker.draining': { workerId: string; reason: string; running: number; graceMs: number }
+  'worker.draining': { workerId: string; reason: string; running: number; graceMs: number | null }
   'worker.signal': { signal: string; count: number }
   'worker.phase': { phase: string; durationMs: number }
-  'worker.stopped': { workerId: string; reason: string; durationMs: number; released: number }
+  'worker.bound_reached': { bound: string; reason: string }
+  'worker.stopped': {
+    workerId: string
+    outcome: 'graceful' | 'timed_out' | 'crashed'
+    reason: string
+    signal: string | null
+    exitCode: number | null
+    durationMs: number
+    finished: number
+    interrupted: number
+    released: number
+    phases: readonly { readonly phase: string; readonly durationMs: number }[]
+    sessions: readonly { readonly name: string; readonly outcome: string }[]
+    hooks: readonly { readonly name: string; readonly outcome: string }[]
+    error: string | null
+  }
   'worker.offline': { workerIds: readonly string[]; layer: number | null }
   'worker.degraded': { reason: string }
   'worker.stuck': { part: 'claims' | 'event_loop'; forMs: number }
@@ -61,6 +76,10 @@ export interface WorkerEvents {
   'spool.degraded': { directory: string; reason: string }
   'listen.degraded': { reason: string }
   'event_loop.blocked': { forMs: number; jobIds: readonly string[]; types: readonly string[] }
+  'health.listening': { host: string; port: number }
+  'session.closed': { name: string; durationMs: number }
+  'session.failed': { name: string; step: string; outcome: string; error: string }
+  'hook.failed': { name: string; phase: string; outcome: string; error: string }
   'shutdown.timeout': { phase: string; afterMs: number }
   no_worker_for_type: { type: string; queue: string; jobIds: readonly string[] }
   'alert.raised': {
@@ -88,6 +107,7 @@ export const EVENT_LEVELS: Readonly<Record<WorkerEventName, 'debug' | 'info' | '
     'worker.draining': 'info',
     'worker.signal': 'info',
     'worker.phase': 'info',
+    'worker.bound_reached': 'info',
     'worker.stopped': 'info',
     'worker.offline': 'warn',
     'worker.degraded': 'warn',
@@ -109,6 +129,10 @@ export const EVENT_LEVELS: Readonly<Record<WorkerEventName, 'debug' | 'info' | '
     'spool.degraded': 'warn',
     'listen.degraded': 'warn',
     'event_loop.blocked': 'warn',
+    'health.listening': 'info',
+    'session.closed': 'debug',
+    'session.failed': 'warn',
+    'hook.failed': 'warn',
     'shutdown.timeout': 'error',
     no_worker_for_type: 'warn',
     'alert.raised': 'error',

@@ -1,22 +1,20 @@
 /**
- * A worker: claims jobs, runs their handlers, settles what they end as.
+ * A worker: claims jobs, runs their handlers, settles what they end as. Its states are in lifecycle.ts.
  *
- *     starting → ready ⇄ degraded → draining → stopping → stopped
- *         └──────────┴──────────────────────────────────▶ failed
- *
- * `degraded`: the reserved connection is gone or the incarnation has ended, and nothing is claimed until it is well again; or claims
- * or event loop are stuck. Everything that decides who owns a job is in the database; here are three loops that only ask it: pick-up
- * (a hint, a free slot, or the poll underneath), settling (outbox) and reconciling with what each renewal says the database holds
- * for us.
+ * Everything that decides who owns a job is in the database; here are three loops that only ask it: pick-up (a hint, a free slot, or
+ * the poll underneath), settling (outbox) and reconciling with what each renewal says the database holds for us.
  *
  * What a renewal answers is compared by token, and only with what was known when it was sent: an attempt that the answer lacks is
  * aborted as lease_lost; a token that nobody here knows is given back, unless a claim was under way meanwhile.
+ *
+ * A shutdown goes sessions, then our own connections, then the process, whatever hangs: each phase has an end, and what is somebody
+ * else's code (handlers, sessions, hooks) is cut at its own limit or at the end of all. Its order is that of SHUTDOWN_PHASES.
  */
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { AnyJobDefinition } from '../client/define-job.ts'
 import { atMost, elapsedMs, sleep } from '../clock.ts'
-import { fenceMarginMs, resolveSettings, type WorkerSettings } from '../config.ts'
+import { fenceMarginMs, isBounded, resolveSettings, type WorkerSettings } from '../config.ts'
 import {
   classifyFailure,
   type Database,
@@ -25,30 +23,38 @@ import {
   wentUnanswered,
 } from '../db/connect.ts'
 import { ensureSchema } from '../db/migrate.ts'
+import type { Sessions } from '../client/session.ts'
 import type { AbortReason, RunStatus } from '../domain/states.ts'
 import { formatTarget } from '../domain/target.ts'
-import { UsageError } from '../errors.ts'
+import { StateRefusedError, UsageError } from '../errors.ts'
 import {
   claim,
   type Claimed,
   type ClaimedJob,
   type EndCharge,
   type LeaseLostAnswer,
+  type Outcome,
   type Renewed,
 } from '../sql/protocol.ts'
 import { PROGRAM_VERSION } from '../version.ts'
-import { Execution, type ExecutionHost } from './execution.ts'
+import { Bounds, type ReachedBound } from './bounds.ts'
+import { currentExecution, type Ending, Execution, type ExecutionHost } from './execution.ts'
 import { endProcess } from './end-process.ts'
 import { errorOf } from './error-of.ts'
 import { FencedWrites } from './fenced-writes.ts'
 import { ownMachineId } from './identity.ts'
 import { LaneMarks } from './lane-marks.ts'
+import { Lifecycle, type StateChange, type WorkerState } from './lifecycle.ts'
 import { Lifeline } from './lifeline.ts'
-import type { FromLifeline } from './lifeline-messages.ts'
+import type { FromLifeline, SettledSlot } from './lifeline-messages.ts'
 import { Outbox } from './outbox.ts'
 import { redactedCommand } from './redacted-command.ts'
 import { PickUpConnection } from './pick-up-connection.ts'
 import { RunJudge } from './run-judge.ts'
+import { WorkerSessions } from './sessions.ts'
+import { type HookOptions, type HookPhase, ShutdownHooks } from './shutdown-hooks.ts'
+import { SHUTDOWN_PHASES, ShutdownRecord, type ShutdownReport } from './shutdown-report.ts'
+import { steppingFor, type StepLimits } from './shutdown-step.ts'
 import { Spool, spoolDirectory } from './spool.ts'
 import {
   type Logger,
@@ -57,8 +63,7 @@ import {
   type WorkerEvents,
 } from './worker-events.ts'
 
-export type WorkerState =
-  'starting' | 'ready' | 'degraded' | 'draining' | 'stopping' | 'stopped' | 'failed'
+export type { StateChange, WorkerState }
 
 export interface WorkerOptions extends Partial<WorkerSettings> {
   readonly databaseUrl: string
@@ -82,11 +87,18 @@ export interface WorkerOptions extends Partial<WorkerSettings> {
 }
 
 export interface StopOptions {
-  /** How long handlers may go on. Default the worker's `shutdownGraceMs`; 0 aborts them at once. */
+  /**
+   * How long handlers may go on. Default the worker's `shutdownGraceMs`; 0 aborts them at once; `Infinity` waits for them, and the
+   * hard exit is counted from when they have ended. Of two stops the earlier end holds.
+   */
   readonly graceMs?: number
   /** For people, kept with the worker. Default `stop`. */
   readonly reason?: string
   readonly charge?: EndCharge
+  /** The signal that ordered it, for the report. */
+  readonly signal?: string
+  /** What the process will exit with, for the report. */
+  readonly exitCode?: number
   /**
    * Called in the moment when jobs were released whose handlers still run, because they ignored their signal: the process must
    * end now, or they run beside their successors. Also when the worker is stuck, as what follows could hang.
@@ -94,20 +106,16 @@ export interface StopOptions {
   readonly onReleased?: () => void
 }
 
-export interface StateChange {
-  readonly state: WorkerState
-  readonly at: Date
-  readonly reason: string
-}
-
-type ShutdownHook = { name: string; run: () => Promise<void> | void; timeoutMs: number }
-
 /** How long aborted handlers have to settle before what they hold is released in the last statement. */
 const ABORT_SETTLE_MS = 150
 const HURRIED_SETTLE_MS = 40
 /** Outcomes of a worker whose calls are not answered may be stuck as well. */
 const STUCK_FLUSH_MS = 1_000
-const HOOK_TIMEOUT_MS = 5_000
+/** Time is up when a handler is deaf: what sessions and hooks may still take then, in all. */
+const DEAF_STEPS_MS = 500
+/** Left to the last statement and the exit. */
+const LAST_ACTS_MS = 500
+const TIMER_MS_MAX = 2_147_483_647
 const TICK_BUSY_MS = 50
 const TICK_IDLE_MS = 500
 /** A handler that ran for less can't have blocked the event loop for as long as is reported. */
@@ -145,18 +153,22 @@ export class Worker implements AsyncDisposable {
   readonly #definitions = new Map<string, AnyJobDefinition>()
   readonly #queues: readonly string[]
   readonly #bus: WorkerEventBus
-  readonly #history: StateChange[] = []
-  readonly #hooks: ShutdownHook[] = []
+  readonly #life = new Lifecycle()
+  readonly #hooks: ShutdownHooks
+  readonly #sessions: WorkerSessions
   /** Set before `start` by whoever guards a process that is the worker's own: it may be ended when it is stuck. */
   mayEndProcess = false
   /** How it stops when its run has ended. Set by whoever guards a process that then ends too. */
-  stopAfterRun: (options: StopOptions) => Promise<void> = (options) => this.stop(options)
+  stopAfterRun: (options: StopOptions) => Promise<unknown> = (options) => this.stop(options)
   /** Set before `start` by a process that may not outlive its parent. */
   endsWithParent = false
   /** Called when an operator has evicted this worker and every handler has settled. By default it stops. */
   onEvicted: () => void = () => void this.stop({ graceMs: 0, reason: 'evicted' })
   #run: Running | null = null
-  #stopping: Promise<void> | null = null
+  #stopping: Promise<ShutdownReport> | null = null
+  #lastReport: ShutdownReport | null = null
+  /** Stopped before there was anything to stop. */
+  #startRevoked = false
 
   constructor(options: WorkerOptions) {
     const {
@@ -185,18 +197,21 @@ export class Worker implements AsyncDisposable {
     this.namespace = namespace ?? 'default'
     this.#queues = queues ?? [...new Set(jobs.map((job) => job.queue))]
     this.#bus = new WorkerEventBus(logger)
-    this.#enter('stopped', 'not started')
-    this.#history.length = 0
+    this.#hooks = new ShutdownHooks(this.#bus)
+    this.#sessions = new WorkerSessions(this, this.#bus)
   }
 
-  #state: WorkerState = 'stopped'
-
   get state(): WorkerState {
-    return this.#state
+    return this.#life.state
   }
 
   get history(): readonly StateChange[] {
-    return this.#history
+    return this.#life.history
+  }
+
+  /** What the worker serves outside its jobs and closes in order when it stops. Handlers have the same as `ctx.sessions`. */
+  get sessions(): Sessions {
+    return this.#sessions
   }
 
   /** `<host>-<pid>-<uuid>` of the present incarnation, or null before it has registered. */
@@ -228,25 +243,24 @@ export class Worker implements AsyncDisposable {
     return this.#bus.onEvery(listener)
   }
 
-  /** Called during shutdown, after the handlers and before the worker is marked offline, in the order of registration. */
-  onShutdown(
-    name: string,
-    run: () => Promise<void> | void,
-    options: { timeoutMs?: number } = {},
-  ): void {
-    this.#hooks.push({ name, run, timeoutMs: options.timeoutMs ?? HOOK_TIMEOUT_MS })
+  /** Called in every shutdown, in its phase, in the order of registration. One that throws or hangs is logged and passed over. */
+  onShutdown(name: string, run: () => unknown, options: HookOptions = {}): void {
+    this.#hooks.add(name, run, options)
   }
 
   /** Registers and begins to take jobs. Resolves once it is ready. May be called again after `stop`. */
   async start(): Promise<void> {
-    if (this.#run !== null || this.#state === 'starting')
-      throw new UsageError(`the worker is ${this.#state}; stop it before starting it again.`)
-    this.#enter('starting', 'start')
+    if (this.#run !== null || this.state === 'starting')
+      throw new UsageError(`the worker is ${this.state}; stop it before starting it again.`)
+    this.#life.enter('starting', 'start')
+    this.#startRevoked = false
     const { databaseUrl, schema } = this.#options
     let run: Running | null = null
     try {
       // First: the lifeline registers as soon as it is there.
       await ensureSchema({ databaseUrl, ...(schema === undefined ? {} : { schema }) })
+      if (this.#startRevoked)
+        throw new StateRefusedError('the worker was stopped before it was ready.')
       run = new Running({
         options: this.#options,
         settings: this.settings,
@@ -254,41 +268,70 @@ export class Worker implements AsyncDisposable {
         queues: this.#queues,
         definitions: this.#definitions,
         bus: this.#bus,
-        enter: (state, reason) => this.#enter(state, reason),
+        enter: (state, reason) => this.#life.enter(state, reason),
+        sessions: this.#sessions,
+        hooks: this.#hooks,
+        worker: this,
+        onBound: ({ reason, graceMs }) => void this.#stop({ reason, graceMs: graceMs ?? Infinity }),
         mayEndProcess: this.mayEndProcess,
         runIsOver: (stop) => void this.stopAfterRun(stop),
         endsWithParent: this.endsWithParent,
         evicted: () => this.onEvicted(),
         giveUp: (execution, deafForMs) => {
           const error = new Error(`${execution.job.type} ignored its signal for ${deafForMs} ms`)
-          void this.blame(execution, error, () => endProcess(1)).then(() => endProcess(1))
+          const onReleased = (): void => endProcess(1)
+          void this.blame(execution, error, { exitCode: 1, onReleased }).then(onReleased)
         },
       })
       this.#run = run
       await run.start()
     } catch (error) {
+      if (this.#stopping !== null) {
+        await this.#stopping
+        throw error
+      }
       this.#run = null
       await run?.abandon()
-      this.#enter('failed', (error as Error).message)
+      this.#life.enter('failed', (error as Error).message)
       throw error
     }
   }
 
   /**
-   * Stops gracefully, in phases: no more claims; handlers may go on for the grace; then they are aborted; what they still hold goes
-   * back; hooks run; outcomes are flushed; the worker is marked offline. Idempotent, resolves when nothing of ours is left.
+   * Stops gracefully, in phases: no more claims; sessions are told; handlers may go on for the grace; then they are aborted; sessions
+   * are closed; outcomes are flushed; the worker is marked offline and what it still holds goes back; our connections are closed.
+   * Hooks run in between. Resolves to what it did when nothing of ours is left, and to null where there was nothing to stop.
+   *
+   * Idempotent: a second call joins the first and may shorten its grace. From inside a handler, session or hook of this worker it
+   * begins the stop and resolves at once, to null: they can't wait for their own end.
    */
-  stop(options: StopOptions = {}): Promise<void> {
-    if (this.#run === null) return this.#stopping ?? Promise.resolve()
+  stop(options: StopOptions = {}): Promise<ShutdownReport | null> {
+    const isPart =
+      steppingFor.getStore() === this ||
+      (this.#run !== null && currentExecution.getStore()?.host === this.#run)
+    const stopped = this.#stop(options)
+    return isPart ? Promise.resolve(null) : stopped
+  }
+
+  #stop(options: StopOptions): Promise<ShutdownReport | null> {
+    const run = this.#run
+    if (run === null) {
+      this.#startRevoked = this.state === 'starting'
+      return Promise.resolve(this.#lastReport)
+    }
     if (this.#stopping !== null) {
-      if (options.graceMs !== undefined) this.#run.hurry(options.graceMs)
+      run.join(options)
       return this.#stopping
     }
-    const run = this.#run
-    this.#stopping = run.stop(options, this.#hooks).finally(() => {
-      this.#run = null
-      this.#stopping = null
-    })
+    this.#lastReport = null
+    this.#stopping = run
+      .stop(options)
+      .then((report) => (this.#lastReport = report))
+      .finally(() => {
+        this.#run = null
+        this.#stopping = null
+        this.#sessions.reopen()
+      })
     return this.#stopping
   }
 
@@ -299,7 +342,7 @@ export class Worker implements AsyncDisposable {
   async blame(
     execution: Execution | undefined,
     error: Error,
-    onReleased?: () => void,
+    options: Pick<StopOptions, 'exitCode' | 'onReleased'>,
   ): Promise<void> {
     const own =
       execution !== undefined && this.#run?.executions.get(execution.job.token) === execution
@@ -307,27 +350,21 @@ export class Worker implements AsyncDisposable {
       execution.blame(error)
       await this.#run?.settledWithin([execution], 1_000)
     }
-    await this.stop({
+    await this.#stop({
       graceMs: 0,
       reason: `uncaught error: ${error.message}`,
       charge: own ? 'released' : 'lost',
-      ...(onReleased === undefined ? {} : { onReleased }),
+      ...options,
     })
   }
 
   /** Says that a shutdown was cut because something hung. */
   reportTimeout(afterMs: number): void {
-    this.#bus.emit('shutdown.timeout', { phase: this.#state, afterMs })
+    this.#bus.emit('shutdown.timeout', { phase: this.#run?.phase ?? this.state, afterMs })
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.stop()
-  }
-
-  #enter(state: WorkerState, reason: string): void {
-    if (state === this.#state && this.#history.length > 0) return
-    this.#state = state
-    this.#history.push({ state, at: new Date(), reason })
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
   }
 }
 
@@ -339,6 +376,10 @@ interface RunningOptions {
   readonly definitions: ReadonlyMap<string, AnyJobDefinition>
   readonly bus: WorkerEventBus
   readonly enter: (state: WorkerState, reason: string) => void
+  readonly sessions: WorkerSessions
+  readonly hooks: ShutdownHooks
+  readonly worker: object
+  readonly onBound: (bound: ReachedBound) => void
   readonly mayEndProcess: boolean
   /** The run that it is aimed at has ended, and nothing of it is left here that should not be released. */
   readonly runIsOver: (stop: StopOptions) => void
@@ -346,6 +387,21 @@ interface RunningOptions {
   readonly evicted: () => void
   /** A handler that ignores its signal has to be ended, and only the end of the process can. */
   readonly giveUp: (execution: Execution, deafForMs: number) => void
+}
+
+/** A shutdown under way. Times are `elapsedMs` readings. */
+interface Shutdown {
+  readonly record: ShutdownRecord
+  /** What bounds sessions and hooks. */
+  readonly limits: StepLimits
+  /** Aborts when everything under way has to be cut: a second signal. */
+  readonly cut: AbortController
+  /** Aborts when `graceEndsMs` has changed, and is replaced then. */
+  graceChanged: AbortController
+  graceEndsMs: number
+  hardExitAtMs: number
+  deafEndsMs: number
+  onReleased: (() => void) | undefined
 }
 
 /** Everything between one `start` and the `stop` that ends it. */
@@ -386,7 +442,12 @@ class Running implements ExecutionHost {
   #nextWatch: NodeJS.Timeout | null = null
   readonly #marks = new LaneMarks()
   #ticker: NodeJS.Timeout | null = null
-  #hurry = new AbortController()
+  readonly #bounds: Bounds
+  readonly #bounded: boolean
+  #boundReached = false
+  #shutdown: Shutdown | null = null
+  /** Ends the pause before a claim is tried again, and every wait of a shutdown that is to end at once. */
+  readonly #hurry = new AbortController()
   #deadline: Date | null = null
   #takingOver = false
   #claimsWait = false
@@ -408,6 +469,8 @@ class Running implements ExecutionHost {
   constructor(options: RunningOptions) {
     this.#o = options
     this.#marginMs = fenceMarginMs(options.settings.leaseMs)
+    this.#bounds = new Bounds(options.settings)
+    this.#bounded = isBounded(options.settings)
     this.#onOutage =
       parseDatabaseUrl(options.options.databaseUrl).hosts.length === 1 ? 'continue' : 'abort'
     this.#types = [...options.definitions.keys()]
@@ -454,6 +517,8 @@ class Running implements ExecutionHost {
       depthChanged: (depth, sinceMs) => {
         this.#lifeline.write('spoolDepth', depth)
         this.#lifeline.write('spoolSinceMs', sinceMs ?? 0)
+        // An outcome that was under way was the one thing that kept it from being idle.
+        if (depth === 0 && options.settings.exitWhenIdle) this.wake()
       },
     })
     this.#lifeline = new Lifeline(
@@ -527,6 +592,7 @@ class Running implements ExecutionHost {
       !this.#draining &&
       !this.#runEnded &&
       !this.#claimsWait &&
+      !this.#bounds.claimsOver &&
       this.#lifeline.read('connected') === 1 &&
       this.#lifeline.read('fenced') === 0 &&
       this.#wants() > 0
@@ -541,7 +607,11 @@ class Running implements ExecutionHost {
       this.#meanMs < SHORT_JOB_MS
         ? Math.min(AHEAD_MAX, Math.floor((concurrency * AHEAD_MS) / Math.max(this.#meanMs, 0.1)))
         : 0
-    const wants = Math.min(CLAIM_BATCH_MAX, free + ahead - this.#ahead.size)
+    const wants = Math.min(
+      CLAIM_BATCH_MAX,
+      free + ahead - this.#ahead.size,
+      this.#bounds.jobsLeft - this.#ahead.size,
+    )
     return this.#ahead.size > ahead / 2 ? 0 : wants
   }
 
@@ -568,6 +638,7 @@ class Running implements ExecutionHost {
         // More may wait when everything that was asked for came; otherwise a hint, the next due job or the poll tells.
         if (answer.jobs.length === want && want > 0) this.#wanted = true
         this.#schedulePoll(answer.nextDueMs)
+        this.#endRound(answer)
       } catch (error) {
         if (!wentUnanswered(error)) this.#claimTurn += 1
         if (classifyFailure(error) !== 'unknown') {
@@ -579,6 +650,32 @@ class Running implements ExecutionHost {
         pauseMs = Math.min(pauseMs * 2, this.#o.settings.leaseMs / 6)
       }
     }
+  }
+
+  #endRound(answer: Claimed): void {
+    this.#lifeline.add('claimRounds', 1)
+    this.#lifeline.add('claimed', answer.jobs.length)
+    const idle =
+      !answer.alone &&
+      !answer.drain &&
+      this.executions.size === 0 &&
+      this.#ahead.size === 0 &&
+      this.#outbox.depth === 0
+    if (this.#bounds.answered({ jobs: answer.jobs.length, idle })) {
+      // What was committed late stands below the marks.
+      this.#marks.forget()
+      this.#wanted = true
+    }
+    this.#checkBounds()
+  }
+
+  #checkBounds(): void {
+    if (!this.#bounded) return
+    const bound = this.#bounds.reached(elapsedMs(), this.#ahead.size)
+    if (bound === null || this.#boundReached || this.#draining) return
+    this.#boundReached = true
+    this.#o.bus.emit('worker.bound_reached', { bound: bound.bound, reason: bound.reason })
+    this.#o.onBound(bound)
   }
 
   async #claim(want: number): Promise<Claimed | LeaseLostAnswer> {
@@ -726,6 +823,7 @@ class Running implements ExecutionHost {
         attempt: job.attempt,
       })
     }
+    this.#bounds.begun()
     void this.#execute(execution)
   }
 
@@ -741,6 +839,7 @@ class Running implements ExecutionHost {
     this.#meanMs = this.#meanMs === Infinity ? tookMs : 0.9 * this.#meanMs + 0.1 * tookMs
     this.executions.delete(job.token)
     this.#lifeline.write('handlers', this.executions.size)
+    execution.outcome = ending?.outcome ?? null
     execution.leave()
     if (tookMs >= LOOP_BLOCKED_MS)
       this.#justEnded = [...this.#justEnded, { execution, endedMs: elapsedMs() }]
@@ -784,18 +883,15 @@ class Running implements ExecutionHost {
       this.#ahead.delete(token)
       this.#startHandler(job, claimedMs)
     }
+    this.#checkBounds()
   }
 
-  #announce(
-    execution: Execution,
-    ending: { outcome: string; value: string | null },
-    answer: string,
-    tookMs: number,
-  ): void {
+  #announce(execution: Execution, ending: Ending, answer: string, tookMs: number): void {
     const { bus } = this.#o
     const { job } = execution
     const durationMs = Math.round(tookMs)
     const facts = { jobId: job.id, type: job.type, attempt: job.attempt, durationMs }
+    this.#lifeline.add(settledAs(answer, ending.outcome), 1)
     if (answer === 'lease_lost') {
       bus.emit('lease.lost', {
         jobIds: [job.id],
@@ -863,6 +959,15 @@ class Running implements ExecutionHost {
     return this.#deadline
   }
 
+  get sessions(): Sessions {
+    return this.#o.sessions
+  }
+
+  /** Of the shutdown that is under way. */
+  get phase(): string | null {
+    return SHUTDOWN_PHASES[this.#lifeline.read('shutdownPhase') - 1] ?? null
+  }
+
   #abortAll(code: AbortReason, message: string): void {
     const jobIds: string[] = []
     for (const execution of this.executions.values()) {
@@ -903,6 +1008,7 @@ class Running implements ExecutionHost {
       this.#justEnded = this.#justEnded.filter(({ endedMs }) => nowMs - endedMs < LOOP_BLOCKED_MS)
     }
     if (nowMs - this.#lookedMs >= SPOOL_LOOK_MS) void this.#takeOver()
+    this.#checkBounds()
     this.#tickMs = this.executions.size > 0 ? TICK_BUSY_MS : TICK_IDLE_MS
     this.#ticker = setTimeout(() => this.#tick(), this.#tickMs)
   }
@@ -939,6 +1045,9 @@ class Running implements ExecutionHost {
       case 'registered':
         this.#registered(message)
         break
+      case 'health':
+        bus.emit('health.listening', { host: message.host, port: message.port })
+        break
       case 'renewed':
         this.#reconcile(message.sentMs, message.answer)
         break
@@ -968,7 +1077,7 @@ class Running implements ExecutionHost {
           }
           this.wake()
         } else if (!this.#draining) {
-          enter('degraded', message.error ?? 'no connection')
+          if (this.workerId !== null) enter('degraded', message.error ?? 'no connection')
           bus.emit('worker.degraded', { reason: message.error ?? 'no connection' })
         }
         break
@@ -1041,6 +1150,7 @@ class Running implements ExecutionHost {
     this.#pickUp.listen = message.listening
     this.#openClaim = null
     this.#live = true
+    this.#bounds.registered(elapsedMs())
     if (!this.#draining) enter('ready', 'registered')
     bus.emit('worker.started', {
       workerId: message.id,
@@ -1114,143 +1224,238 @@ class Running implements ExecutionHost {
 
   // ── shutdown ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Shortens the grace of a stop that has begun. */
-  hurry(graceMs: number): void {
-    if (graceMs <= 0) this.#hurry.abort()
+  /** A second order to stop: of the two the earlier end holds, and one without grace cuts whatever is under way. */
+  join(options: StopOptions): void {
+    const shutdown = this.#shutdown
+    if (shutdown === null) return
+    shutdown.onReleased = options.onReleased ?? shutdown.onReleased
+    const { facts } = shutdown.record
+    // An error that nobody caught, or a part that is stuck, while it drained in peace.
+    const crashed = options.charge !== undefined && options.charge !== 'interrupted'
+    if (crashed) this.#charge = options.charge
+    shutdown.record.facts = {
+      ...facts,
+      crashed: facts.crashed || crashed,
+      signal: facts.signal ?? options.signal ?? null,
+      exitCode: options.exitCode ?? facts.exitCode,
+    }
+    const graceMs = options.graceMs ?? this.#o.settings.shutdownGraceMs
+    this.#order(shutdown, graceMs)
+    if (graceMs <= 0) {
+      shutdown.cut.abort()
+      this.#hurry.abort()
+    }
   }
 
-  async stop(options: StopOptions, hooks: readonly ShutdownHook[]): Promise<void> {
-    const { bus, enter, settings } = this.#o
-    const startedMs = elapsedMs()
+  /** Handlers may go on for so long from now, and the whole for as long beyond that as the settings allow. */
+  #order(shutdown: Shutdown, graceMs: number): void {
+    const { shutdownGraceMs, hardExitMs } = this.#o.settings
+    const nowMs = elapsedMs()
+    if (nowMs + graceMs < shutdown.graceEndsMs) {
+      shutdown.graceEndsMs = nowMs + graceMs
+      this.#deadline = new Date(Date.now() + graceMs)
+      shutdown.graceChanged.abort()
+      shutdown.graceChanged = new AbortController()
+    }
+    const wholeMs = Math.max(hardExitMs, graceMs + hardExitMs - shutdownGraceMs)
+    shutdown.hardExitAtMs = Math.min(shutdown.hardExitAtMs, nowMs + wholeMs)
+    const { reason, signal } = shutdown.record.facts
+    this.#lifeline.send({
+      type: 'stopping',
+      charge: this.#charge,
+      reason,
+      signal,
+      hardExitAtMs: Number.isFinite(shutdown.hardExitAtMs) ? shutdown.hardExitAtMs : null,
+    })
+  }
+
+  #newShutdown(options: StopOptions): Shutdown {
+    const facts = {
+      reason: options.reason ?? 'stop',
+      signal: options.signal ?? null,
+      exitCode: options.exitCode ?? null,
+      crashed: this.#charge !== 'interrupted',
+    }
+    const cut = new AbortController()
+    const shutdown: Shutdown = {
+      record: new ShutdownRecord(facts, this.#o.bus, (phase) =>
+        this.#lifeline.write('shutdownPhase', SHUTDOWN_PHASES.indexOf(phase) + 1),
+      ),
+      cut,
+      limits: {
+        worker: this.#o.worker,
+        leftMs: () => {
+          const endsMs = Math.min(shutdown.hardExitAtMs - LAST_ACTS_MS, shutdown.deafEndsMs)
+          return cut.signal.aborted ? 0 : Math.max(0, endsMs - elapsedMs())
+        },
+        cut: cut.signal,
+      },
+      graceChanged: new AbortController(),
+      graceEndsMs: Infinity,
+      hardExitAtMs: Infinity,
+      deafEndsMs: Infinity,
+      onReleased: options.onReleased,
+    }
+    return shutdown
+  }
+
+  async stop(options: StopOptions): Promise<ShutdownReport> {
+    const { bus, enter, settings, sessions } = this.#o
     const graceMs = options.graceMs ?? settings.shutdownGraceMs
-    const reason = options.reason ?? 'stop'
     this.#draining = true
     this.#lifeline.write('draining', 1)
     this.#charge = options.charge ?? 'interrupted'
-    this.#deadline = new Date(Date.now() + graceMs)
+    const shutdown = this.#newShutdown(options)
+    this.#shutdown = shutdown
+    const { record, limits } = shutdown
+    const { reason } = record.facts
     if (this.#nextPoll !== null) clearTimeout(this.#nextPoll)
     if (this.#nextWide !== null) clearTimeout(this.#nextWide)
+    this.#ready.reject(new StateRefusedError('the worker was stopped before it was ready.'))
     enter('draining', reason)
     bus.emit('worker.draining', {
       workerId: this.workerId ?? '',
       reason,
       running: this.executions.size,
-      graceMs,
+      graceMs: Number.isFinite(graceMs) ? graceMs : null,
     })
-    this.#lifeline.send({ type: 'renew' })
+    this.#order(shutdown, graceMs)
+    record.released = [...this.#ahead.values()].map(({ job }) => job.id)
     this.#giveBackAhead()
-
-    if (graceMs > 0 && this.executions.size > 0)
-      await this.settledWithin([...this.executions.values()], graceMs)
-    this.#phase('draining', startedMs)
+    sessions.tell({ reason, deadline: this.#deadline }, limits)
+    await this.#runHooks('before-drain', shutdown)
+    const running = [...this.executions.values()]
+    await record.phase('draining', () => this.#drain(running, shutdown))
 
     enter('stopping', reason)
-    const abortedMs = elapsedMs()
-    if (this.executions.size > 0) {
-      this.#abortAll('shutdown', `the worker stops: ${reason}`)
-      const settleMs =
-        graceMs === 0 || this.#hurry.signal.aborted ? HURRIED_SETTLE_MS : ABORT_SETTLE_MS
-      await this.settledWithin([...this.executions.values()], settleMs, false)
+    // Handlers had all the time that they wanted; the rest does not.
+    if (shutdown.hardExitAtMs === Infinity) this.#order(shutdown, 0)
+    if (this.executions.size > 0)
+      await record.phase('aborting', () => this.#abort(shutdown, graceMs))
+    const { interrupted, ended } = groupByEnd(running)
+    record.finished = idsOf(ended)
+    record.interrupted = idsOf(interrupted)
+    await this.#runHooks('after-drain', shutdown)
+    const closed = sessions.end({ reason, deadline: this.#deadline }, limits)
+    record.sessions = await (sessions.names.length === 0
+      ? closed
+      : record.phase('sessions', () => closed))
+    await this.#runHooks('before-close', shutdown)
+    await record.phase('flushing', () => this.#flush(shutdown))
+    await record.phase('offline', () => this.#goOffline(shutdown))
+    await this.#runHooks('after-offline', shutdown)
+    this.#stopTimers()
+    await record.phase('closing', async () => {
+      await this.#outbox.close()
+      await Promise.all([this.#pickUp.close(), this.db.close()])
+      // Last, as it answers for our health to the end.
+      await this.#lifeline.terminate()
+    })
+    enter('stopped', reason)
+    return this.#reportStop(record)
+  }
+
+  async #drain(running: readonly Execution[], shutdown: Shutdown): Promise<void> {
+    const left = Promise.all(running.map((execution) => execution.left))
+    const over = new AbortController()
+    void left.then(() => over.abort())
+    // The time that is left may be cut short meanwhile.
+    while (running.some((execution) => this.executions.has(execution.job.token))) {
+      const waitMs = Math.min(shutdown.graceEndsMs - elapsedMs(), TIMER_MS_MAX)
+      if (waitMs <= 0 || shutdown.cut.signal.aborted) break
+      await sleep(waitMs, AbortSignal.any([over.signal, shutdown.graceChanged.signal]))
     }
-    this.#phase('aborting', abortedMs)
-    const deaf = [...this.executions.values()]
-    for (const execution of deaf) {
-      bus.emit('job.unresponsive', {
+  }
+
+  async #abort(shutdown: Shutdown, graceMs: number): Promise<void> {
+    const startedMs = elapsedMs()
+    const { reason } = shutdown.record.facts
+    this.#abortAll('shutdown', `the worker stops: ${reason}`)
+    const hurried = graceMs === 0 || shutdown.cut.signal.aborted
+    const settleMs = hurried ? HURRIED_SETTLE_MS : ABORT_SETTLE_MS
+    await this.settledWithin([...this.executions.values()], settleMs)
+    for (const execution of this.executions.values()) {
+      // Time is up: what is left goes back soon, and the process is expected to end.
+      shutdown.deafEndsMs = elapsedMs() + DEAF_STEPS_MS
+      shutdown.record.cut = true
+      this.#o.bus.emit('job.unresponsive', {
         jobId: execution.job.id,
         type: execution.job.type,
         attempt: execution.job.attempt,
         reason: 'shutdown',
-        forMs: Math.round(elapsedMs() - abortedMs),
+        forMs: Math.round(elapsedMs() - startedMs),
       })
     }
+  }
 
-    // With a handler that is deaf, time is up: what is left goes back now, and the process is expected to end.
-    const leftMs = (): number =>
-      deaf.length > 0 ? 0 : Math.max(0, startedMs + settings.hardExitMs - elapsedMs() - 500)
-    for (const hook of hooks) await this.#runHook(hook, leftMs())
-    const flushedMs = elapsedMs()
-    await this.#claimCut()
-    await this.#outbox.flushed(this.#stuck ? STUCK_FLUSH_MS : Math.max(200, leftMs()))
-    await atMost(this.#judge.settled(), LAST_JUDGEMENT_MS_MAX)
-    this.#judge.close()
-    this.#phase('flushing', flushedMs)
-
-    const { released, error } = await this.#lifeline.end(
-      this.#charge,
-      {
-        code:
-          this.#charge === 'interrupted'
-            ? 'shutdown'
-            : this.#stuck
-              ? 'worker_stuck'
-              : 'uncaught_error',
-        message: reason,
-      },
-      Math.max(500, leftMs()),
-      this.executions.size > 0 ? options.onReleased : undefined,
-    )
-    // Connections that are stuck would be waited for, too.
-    if (this.#stuck) options.onReleased?.()
-    if (released.length > 0) bus.emit('jobs.released', { jobIds: released, reason })
-    if (error !== null)
-      bus.emit('lease.renewal_failed', { error: `not marked offline: ${error}`, trustedForMs: 0 })
-    this.#stopTimers()
-    await this.#outbox.close()
-    await Promise.all([this.#pickUp.close(), this.db.close(), this.#lifeline.terminate()])
-    enter('stopped', reason)
-    bus.emit('worker.stopped', {
-      workerId: this.workerId ?? '',
-      reason,
-      durationMs: Math.round(elapsedMs() - startedMs),
-      released: released.length,
+  async #runHooks(phase: HookPhase, { record, limits }: Shutdown): Promise<void> {
+    if (!this.#o.hooks.has(phase)) return
+    await record.phase(phase, async () => {
+      record.hooks.push(...(await this.#o.hooks.run(phase, limits)))
     })
   }
 
-  /** Waits until these have settled, or for so long; a hurry cuts it short. */
-  async settledWithin(
-    executions: readonly Execution[],
-    limitMs: number,
-    hurried = true,
-  ): Promise<void> {
-    const over = new AbortController()
-    const left = Promise.all(executions.map((execution) => execution.left))
-    const limit = AbortSignal.any(hurried ? [over.signal, this.#hurry.signal] : [over.signal])
-    await Promise.race([left, sleep(limitMs, limit)])
-    over.abort()
+  async #flush({ record, limits }: Shutdown): Promise<void> {
+    await this.#claimCut()
+    const leftMs = this.executions.size > 0 ? 0 : limits.leftMs()
+    await this.#outbox.flushed(this.#stuck ? STUCK_FLUSH_MS : Math.max(200, leftMs))
+    if (this.#outbox.depth > 0) record.cut = true
+    await atMost(this.#judge.settled(), LAST_JUDGEMENT_MS_MAX)
+    this.#judge.close()
+  }
+
+  /** The worker's last statement; with handlers that are deaf, the last thing that happens in this process. */
+  async #goOffline(shutdown: Shutdown): Promise<void> {
+    const { bus } = this.#o
+    const { record, limits, onReleased } = shutdown
+    const { reason } = record.facts
+    const left = idsOf([...this.executions.values()])
+    record.released.push(...left)
+    const code =
+      this.#charge === 'interrupted' ? 'shutdown' : this.#stuck ? 'worker_stuck' : 'uncaught_error'
+    const { released, error } = await this.#lifeline.end(
+      this.#charge,
+      { code, message: reason, shutdown: record.stored(this.workerId ?? '') },
+      Math.max(500, limits.leftMs()),
+      left.length === 0 || onReleased === undefined
+        ? undefined
+        : () => {
+            this.#reportStop(record)
+            onReleased()
+          },
+    )
+    record.released = [...new Set([...record.released, ...released])]
+    record.error = error
+    if (released.length > 0) bus.emit('jobs.released', { jobIds: released, reason })
+    if (error !== null)
+      bus.emit('lease.renewal_failed', { error: `not marked offline: ${error}`, trustedForMs: 0 })
+    // Connections that are stuck would be waited for, too.
+    if (this.#stuck && onReleased !== undefined) {
+      this.#reportStop(record)
+      onReleased()
+    }
+  }
+
+  #reportStop(record: ShutdownRecord): ShutdownReport {
+    const report = record.report(this.workerId ?? '')
+    this.#o.bus.emit('worker.stopped', {
+      ...report,
+      finished: report.finished.length,
+      interrupted: report.interrupted.length,
+      released: report.released.length,
+    })
+    return report
+  }
+
+  /** Waits until these have settled, or for so long. */
+  async settledWithin(executions: readonly Execution[], limitMs: number): Promise<void> {
+    await atMost(Promise.all(executions.map((execution) => execution.left)), limitMs)
   }
 
   /** A claim under way may still bring jobs, which go straight back; an answer that does not come is left to the last statement. */
   async #claimCut(): Promise<void> {
     this.#hurry.abort()
     await atMost(this.#claimSettled, 500)
-  }
-
-  async #runHook(hook: ShutdownHook, leftMs: number): Promise<void> {
-    const startedMs = elapsedMs()
-    const limitMs = Math.min(hook.timeoutMs, leftMs)
-    if (limitMs <= 0) return
-    const limit = new AbortController()
-    try {
-      const late = Symbol('late')
-      const outcome = await Promise.race([
-        Promise.resolve(hook.run()),
-        sleep(limitMs, limit.signal).then(() => (limit.signal.aborted ? undefined : late)),
-      ])
-      if (outcome === late)
-        this.#o.bus.emit('shutdown.timeout', { phase: `hook ${hook.name}`, afterMs: limitMs })
-    } catch (error) {
-      // A hook is the user's own code; its failure is reported and must not keep the worker from ending well.
-      this.#o.bus.emit('worker.degraded', {
-        reason: `shutdown hook ${hook.name}: ${(error as Error).message}`,
-      })
-    } finally {
-      limit.abort()
-      this.#phase(`hook ${hook.name}`, startedMs)
-    }
-  }
-
-  #phase(phase: string, startedMs: number): void {
-    this.#o.bus.emit('worker.phase', { phase, durationMs: Math.round(elapsedMs() - startedMs) })
   }
 
   #stopTimers(): void {
@@ -1262,6 +1467,39 @@ class Running implements ExecutionHost {
     this.#nextWide = null
     this.#nextWatch = null
     this.#ticker = null
+  }
+}
+
+/** Without those that have not ended, and those whose end is not theirs to say any more. */
+function groupByEnd(
+  executions: readonly Execution[],
+): Record<'interrupted' | 'ended', Execution[]> {
+  const said = executions.filter(({ outcome }) => outcome !== null)
+  return {
+    interrupted: said.filter(({ outcome }) => outcome === 'interrupted'),
+    ended: said.filter(({ outcome }) => outcome !== 'interrupted'),
+  }
+}
+
+function idsOf(executions: readonly Execution[]): string[] {
+  return executions.map((execution) => execution.job.id)
+}
+
+/** What the database made of an outcome, for the count. */
+function settledAs(answer: string, outcome: Outcome): SettledSlot {
+  switch (answer) {
+    case 'adopted':
+      return 'completed'
+    case 'lease_lost':
+      return 'late'
+    case 'completed':
+    case 'failed':
+    case 'retrying':
+    case 'cancelled':
+      return answer
+    default:
+      // Accepted before, or held: what the attempt itself ended as.
+      return outcome === 'failed_finally' ? 'failed' : outcome
   }
 }
 

@@ -265,3 +265,34 @@ export const plain = defineJob({
     return { attempt: ctx.attempt }
   },
 })
+
+/** Leaves a session behind that blocks the main thread when it is closed. */
+export const badSession = defineJob({
+  type: 'bad.session',
+  input: shape<unknown>(),
+  run(ctx) {
+    ctx.sessions.add('bad', {
+      close() {
+        for (;;);
+      },
+    })
+    return null
+  },
+})
+
+/** Leaves a session behind that is told, and never closes. */
+export const endlessSession = defineJob({
+  type: 'endless.session',
+  input: shape<unknown>(),
+  run(ctx) {
+    note(ctx, 'start')
+    ctx.sessions.add('endless', {
+      notify: ({ reason }) => note(ctx, `told ${reason}`),
+      close() {
+        note(ctx, 'closing')
+        return new Promise(() => undefined)
+      },
+    })
+    return null
+  },
+})

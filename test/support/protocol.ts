@@ -7,7 +7,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { afterEach, expect, onTestFinished } from 'vitest'
-import type { RunDocument } from '../../src/client/documents.ts'
+import type { RunDocument, ShutdownsDocument, StatsDocument } from '../../src/client/documents.ts'
 import { connectOne, type Database, useExecutor } from '../../src/db/connect.ts'
 import { call } from '../../src/sql/call.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
@@ -144,6 +144,7 @@ export interface WorkerDocument {
   readonly reason: string
   readonly running: number
   readonly endReason: Record<string, unknown> | null
+  readonly shutdown: { readonly outcome: string | null }
 }
 
 export interface FeedEvent {
@@ -171,6 +172,7 @@ export interface RegisterOptions {
   readonly labels?: string[]
   readonly runId?: string
   readonly direct?: boolean
+  readonly version?: string
 }
 
 export interface ClaimOptions {
@@ -400,6 +402,9 @@ export function functionsOf(db: Database, namespace: string) {
       if (one === undefined) throw new Error(`no worker ${worker.id} in ${namespace}`)
       return one
     },
+    shutdowns: (withinMs = 86_400_000): Promise<ShutdownsDocument[]> =>
+      run('shutdowns', namespace, withinMs),
+    stats: (): Promise<StatsDocument> => run('stats', namespace),
     machines: (): Promise<{ id: string; status: string; workersOnline: number }[]> =>
       run('list_machines', namespace),
     events: (after: string | null = null, limit = 10_000): Promise<FeedEvent[]> =>

@@ -33,13 +33,20 @@ export function registerStats(program: Command): void {
 }
 
 function renderStats(terminal: Terminal, stats: StatsDocument): Rendered {
-  const { jobs, workers, oldestPendingAgeMs } = stats
+  const { jobs, workers, oldestPendingAgeMs, shutdowns } = stats
+  const ends = [
+    ['graceful', shutdowns.graceful],
+    ['timedOut', shutdowns.timedOut],
+    ['crashed', shutdowns.crashed],
+  ] as const
   if (!terminal.isTerminal) {
     return {
       output: lines(
         ...JOB_STATES.map((state) => `jobs.${state}\t${countWords(jobs[state], String)}`),
         `oldestPendingAgeMs\t${oldestPendingAgeMs ?? ''}`,
         ...WORKER_STATUSES.map((status) => `workers.${status}\t${workers[status]}`),
+        ...ends.map(([name, count]) => `shutdowns.${name}\t${count}`),
+        `shutdowns.successRate\t${shutdowns.successRate ?? ''}`,
       ),
       note: '',
     }
@@ -47,6 +54,10 @@ function renderStats(terminal: Terminal, stats: StatsDocument): Rendered {
   const oldest =
     oldestPendingAgeMs === null ? '' : `   the oldest waits ${formatDuration(oldestPendingAgeMs)}`
   const dim = (text: string): string => paint(terminal, ['dim'], text)
+  const rate =
+    shutdowns.successRate === null
+      ? ''
+      : dim(`   ${(Math.floor(shutdowns.successRate * 1_000) / 10).toFixed(1)} % of all`)
   return {
     output: lines(
       dim('  JOBS'),
@@ -61,6 +72,11 @@ function renderStats(terminal: Terminal, stats: StatsDocument): Rendered {
       dim('  WORKERS'),
       ...WORKER_STATUSES.map((status) =>
         row(marked(terminal, workerMarks[status], status), workers[status]),
+      ),
+      '',
+      dim('  SHUTDOWNS of the last 7 days'),
+      ...ends.map(([name, count]) =>
+        row(name === 'timedOut' ? 'timed out' : name, count, name === 'graceful' ? rate : ''),
       ),
     ),
     note: '',

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import type { RunDocument } from '../../client/documents.ts'
-import { resolveSettings } from '../../config.ts'
+import { isBounded, PORT_MAX, resolveSettings, type WorkerSettings } from '../../config.ts'
 import { RunTerminalError, UsageError } from '../../errors.ts'
 import { ownMachineId } from '../../worker/identity.ts'
 import { duration, given, numberRange, oneOf, wholeNumber } from '../arguments.ts'
@@ -10,9 +10,11 @@ import { createOutput, leave } from '../output.ts'
 import { namedFailure, readyDatabase, type ReadyTarget } from '../ready-database.ts'
 import {
   type CommonFlags,
+  COUNT_RANGE,
   resolveLease,
   resolveLogLevel,
   resolveMachineId,
+  resolveMaxLoops,
   resolveRunFilter,
   resolveTarget,
 } from '../resolve.ts'
@@ -20,6 +22,7 @@ import { watchRunner } from '../runner.ts'
 import { flagsOf } from '../session.ts'
 import { defaultName, supervise } from '../supervise.ts'
 import { answerSupervisor, isSupervised, leaveForGood } from '../supervised.ts'
+import { processFacts, unboundedWarning } from '../unbounded-warning.ts'
 import { createWorkerLog, type WorkerLog } from '../worker-log.ts'
 
 interface WorkerFlags extends CommonFlags {
@@ -32,6 +35,12 @@ interface WorkerFlags extends CommonFlags {
   readonly run?: string
   readonly onRunEnd?: 'finish' | 'release'
   readonly target?: readonly string[]
+  readonly maxLoops?: number
+  readonly maxJobs?: number
+  readonly exitWhenIdle?: boolean
+  readonly maxLifetime?: number
+  readonly healthPort?: number
+  readonly healthHost?: string
 }
 
 /** `worker`: runs a worker in this process, or a supervisor of several. */
@@ -41,10 +50,10 @@ export function registerWorker(program: Command): void {
     examples: [
       'leasehold worker handlers.ts',
       'leasehold worker handlers.ts --processes 1..8 --concurrency 2',
-      'leasehold worker handlers.ts --run nightly-eval --target gpu eu-west',
+      'leasehold worker handlers.ts --run nightly-eval --target gpu --max-lifetime 1h',
     ],
     exits:
-      '0 stopped, or its run has ended · 1 failed · 2 wrong usage or handlers · 3 database unreachable · 4 no such run · 5 this supervisor runs already, or was overtaken · 130 second interrupt',
+      '0 stopped, a bound was reached or its run has ended · 1 failed · 2 wrong usage or handlers · 3 database unreachable · 4 no such run · 5 this supervisor runs already, or was overtaken · 130 second interrupt',
   })
     .helpGroup('Run')
     .option('--queue <A,B>', 'queues to take from (those of the definitions)', (text: string) =>
@@ -81,6 +90,28 @@ export function registerWorker(program: Command): void {
     )
     .option('--target <LABEL...>', 'labels of this worker: it also takes jobs aimed at them')
     .option('--no-listen', 'look for work by polling alone')
+    .option(
+      '--max-loops <N>',
+      'stop after so many claims, once their jobs are done (WORKER_MAX_LOOPS, or no bound)',
+      wholeNumber('--max-loops', COUNT_RANGE),
+    )
+    .option(
+      '--max-jobs <N>',
+      'stop after so many jobs (no bound)',
+      wholeNumber('--max-jobs', COUNT_RANGE),
+    )
+    .option('--exit-when-idle', 'stop when nothing is due, without waiting for scheduled jobs')
+    .option(
+      '--max-lifetime <D>',
+      'stop after so long, as at a SIGTERM (no bound)',
+      duration('--max-lifetime'),
+    )
+    .option(
+      '--health-port <P>',
+      'serve /livez, /readyz and /metrics there; 0 takes a free port (off)',
+      wholeNumber('--health-port', { min: 0, max: PORT_MAX }),
+    )
+    .option('--health-host <H>', 'on this address; containers need 0.0.0.0 (127.0.0.1)')
     .action((files: string[], _flags, command: Command) => runWorkers(files, command))
 }
 
@@ -101,10 +132,18 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
     ...(flags.concurrency === undefined ? {} : { concurrency: flags.concurrency }),
     ...(flags.shutdownGrace === undefined ? {} : { shutdownGraceMs: flags.shutdownGrace }),
     listen: flags.listen,
+    ...boundsOf(flags),
+    ...healthOf(flags),
   })
   const log = createWorkerLog(process.stderr, process.env, resolveLogLevel())
   const machineId = resolveMachineId() ?? ownMachineId()
   outliveReaders()
+  const warning = unboundedWarning({
+    ...processFacts(),
+    aimedAt: flags.run ?? resolveRunFilter(),
+    bounded: isBounded(settings),
+  })
+  if (warning !== null && !isSupervised()) log.say('warn', 'worker.unbounded', warning)
   const jobs = await loadHandlers(files)
   const target = await readyDatabase(resolveTarget(flags), (text) => output.note(text))
   const named = flags.run ?? resolveRunFilter()
@@ -144,6 +183,8 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
   try {
     await worker.start()
   } catch (error) {
+    // A signal came first, and the guard ends the process.
+    if (worker.state === 'stopped') return
     guard.remove()
     // It ended between the look above and the registration.
     if (error instanceof RunTerminalError) await leaveEnded(log, error.message)
@@ -175,4 +216,37 @@ async function findRun(named: string, target: ReadyTarget): Promise<RunDocument>
 function outliveReaders(): void {
   process.stdout.removeAllListeners('error')
   process.stdout.on('error', () => undefined)
+}
+
+function boundsOf(flags: WorkerFlags): Partial<WorkerSettings> {
+  return {
+    maxLoops: flags.maxLoops ?? resolveMaxLoops(),
+    maxJobs: flags.maxJobs ?? null,
+    exitWhenIdle: flags.exitWhenIdle ?? false,
+    maxLifetimeMs: flags.maxLifetime ?? null,
+  }
+}
+
+/**
+ * Processes under a supervisor take ports in a row, from the one that was named, and one more while they are rolled: each answers for itself, as a supervisor, which can't
+ * see into them, would have to guess.
+ */
+function healthOf(flags: WorkerFlags): Partial<WorkerSettings> {
+  const { healthPort, healthHost, processes } = flags
+  if (healthPort === undefined) {
+    if (healthHost === undefined) return {}
+    throw new UsageError('--health-host says where, and there is no --health-port.')
+  }
+  // One more while a roll replaces them.
+  const last = healthPort + (processes?.max ?? 0)
+  if (last > PORT_MAX) {
+    throw new UsageError(
+      `${processes?.max} processes and one that replaces another take the ports ${healthPort} to ${last}, and the last one there is is ${PORT_MAX}.`,
+    )
+  }
+  const place = Number(process.env['LEASEHOLD_SLOT'] ?? 1) - 1
+  return {
+    healthPort: healthPort === 0 ? 0 : healthPort + place,
+    ...(healthHost === undefined ? {} : { healthHost }),
+  }
 }

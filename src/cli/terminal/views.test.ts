@@ -214,6 +214,7 @@ function worker(some: Partial<WorkerDocument>): WorkerDocument {
     clockAheadMs: 2,
     lastSeenAgoMs: 1600,
     leaseLeftMs: 28_400,
+    shutdown: { outcome: null },
     ...some,
   }
 }
