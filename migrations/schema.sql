@@ -137,6 +137,18 @@ create table progress (
   message text,
   at timestamp with time zone not null
 ) with (fillfactor=70);
+create table retention (
+  namespace text not null,
+  keep_ms bigint,
+  keep_count bigint,
+  archive boolean not null default false,
+  due_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
+  passed_at timestamp with time zone,
+  dropped bigint not null default 0,
+  problem text,
+  events_transaction xid8,
+  events_id bigint
+) with (fillfactor=50);
 create table sweeper (
   namespace text not null,
   leader uuid,
@@ -217,6 +229,7 @@ alter table job_key add constraint job_key_pkey PRIMARY KEY (namespace, key);
 alter table machine add constraint machine_pkey PRIMARY KEY (namespace, id);
 alter table migration add constraint migration_pkey PRIMARY KEY (id);
 alter table progress add constraint progress_pkey PRIMARY KEY (job_id);
+alter table retention add constraint retention_pkey PRIMARY KEY (namespace);
 alter table sweeper add constraint sweeper_pkey PRIMARY KEY (namespace);
 alter table tick add constraint tick_pkey PRIMARY KEY (single);
 alter table tick add constraint tick_single_check CHECK (single);
@@ -396,6 +409,7 @@ create view worker_truth as
 
 function acknowledge_cancel(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
 function admit(p_jobs uuid[]) returns uuid[] volatile;
+function begin_retention(p_namespace text, p_archives boolean DEFAULT false, p_now boolean DEFAULT false) returns json volatile security definer; -- admin, worker
 function cancel(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin, client
 function channel(p_namespace text) returns text stable security definer; -- admin, client, worker
 function channel_of(p_namespace text) returns text stable;
@@ -411,12 +425,16 @@ function connection_grace_ms() returns integer immutable;
 function database_epoch() returns text stable;
 function database_life() returns text stable;
 function drain_workers(p_namespace text, p_workers uuid[], p_drain boolean) returns text[] volatile security definer; -- admin
+function drop_events(p_namespace text, p_below uuid DEFAULT NULL::uuid, p_after text DEFAULT NULL::text) returns json volatile security definer; -- admin, worker
+function drop_jobs(p_namespace text, p_jobs uuid[], p_ends timestamp with time zone[], p_below uuid DEFAULT NULL::uuid, p_archived boolean DEFAULT false) returns integer volatile security definer; -- admin, worker
 function elect_sweeper(p_namespace text, p_worker uuid) returns text volatile;
+function end_retention(p_namespace text, p_problem text DEFAULT NULL::text, p_retry_ms bigint DEFAULT NULL::bigint) returns void volatile security definer; -- admin, worker
 function end_waiting(p_jobs uuid[], p_status job_status) returns void volatile;
 function end_worker(p_worker uuid, p_charge text, p_reason jsonb) returns json volatile security definer; -- admin, worker
 function end_workers(p_namespace text, p_workers uuid[], p_charge text, p_layer smallint, p_reason jsonb) returns uuid[] volatile;
 function enqueue(p_namespace text, p_types text[], p_inputs text[], p_options text[] DEFAULT NULL::text[], p_hint boolean DEFAULT true) returns uuid[] volatile security definer; -- admin, client, worker
 function enqueue_child(p_job uuid, p_token uuid, p_types text[], p_inputs text[], p_options text[] DEFAULT NULL::text[]) returns uuid[] volatile security definer; -- admin, worker
+function events_dropped(p_namespace text) returns text stable security definer; -- admin, client, worker
 function events_end(p_namespace text) returns text stable security definer; -- admin, client, worker
 function evict_workers(p_namespace text, p_workers uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns json volatile security definer; -- admin
 function fail(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
@@ -436,13 +454,17 @@ function installed_release() returns json stable security definer; -- admin, cli
 function interrupt(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
 function interruptions_max() returns integer immutable;
 function invariants() returns TABLE(rule text, job_id uuid) stable security definer; -- admin
+function is_over(p_job uuid, p_finished_at timestamp with time zone, p_recent timestamp with time zone, p_old timestamp with time zone, p_below uuid) returns boolean immutable;
 function iso(p_at timestamp with time zone) returns text stable;
 function job_attempts(p_job uuid) returns jsonb stable;
 function job_document(t job_truth) returns jsonb stable;
 function job_events(p_job uuid) returns jsonb stable;
 function job_id_of(p_prefix text, p_place bigint) returns uuid volatile;
 function job_logs(p_namespace text, p_job uuid, p_attempt integer DEFAULT NULL::integer, p_after bigint DEFAULT 0, p_limit integer DEFAULT 1000) returns jsonb stable security definer; -- admin, client
+function jobs_to_drop(p_namespace text, p_below uuid, p_after uuid DEFAULT NULL::uuid, p_whole boolean DEFAULT false) returns json stable security definer; -- admin, worker
 function judged_after(p_until timestamp with time zone, p_span_ms integer, p_writable_mark_ms bigint, p_tick tick) returns timestamp with time zone stable;
+function keep_default_ms() returns bigint immutable;
+function keep_min_ms() returns bigint immutable;
 function key_lock(p_namespace text, p_key text) returns bigint stable;
 function know_fronts(p_lanes bigint[]) returns void volatile;
 function know_lane(p_lane bigint, p_namespace text, p_queue text, p_type text, p_priority smallint) returns void volatile;
@@ -452,12 +474,14 @@ function lane_of(p_namespace text, p_queue text, p_type text, p_priority smallin
 function last_chance(p_namespace text, p_worker uuid, p_reserved uuid, p_busy boolean, p_lanes bigint[]) returns uuid volatile;
 function lease_lost_answer(p_worker uuid) returns json stable;
 function leases_exist(p_namespace text) returns boolean stable;
+function least_id_at(p_at timestamp with time zone) returns uuid immutable;
 function list_jobs(p_namespace text, p_states text[] DEFAULT NULL::text[], p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_worker text DEFAULT NULL::text, p_before uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 50) returns jsonb stable security definer; -- admin, client
 function list_machines(p_namespace text) returns jsonb stable security definer; -- admin, client
 function list_workers(p_namespace text, p_ended_within_ms bigint DEFAULT 3600000) returns jsonb stable security definer; -- admin, client
 function log(p_jobs uuid[], p_tokens uuid[], p_ages double precision[], p_levels text[], p_messages text[], p_fields text[]) returns text[] volatile security definer; -- admin, worker
 function milliseconds(p_ms double precision) returns interval immutable;
 function milliseconds_between(p_from timestamp with time zone, p_to timestamp with time zone) returns bigint immutable;
+function moment_of(p_id uuid) returns timestamp with time zone immutable;
 function place_due(p_lanes bigint[]) returns timestamp with time zone volatile;
 function progress(p_jobs uuid[], p_tokens uuid[], p_done double precision[], p_totals double precision[], p_messages text[]) returns text[] volatile security definer; -- admin, worker
 function put_back(p_jobs uuid[]) returns void volatile;
@@ -472,7 +496,11 @@ function report_death(p_namespace text, p_reporter jsonb, p_layer smallint, p_wo
 function resign_sweepers(p_workers uuid[]) returns void volatile;
 function resume(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin
 function resume_of(p_job uuid, p_attempt integer) returns json stable;
+function retention_every_ms() returns integer immutable;
+function retention_lease_ms() returns integer immutable;
+function retention_of(p_namespace text) returns jsonb stable security definer; -- admin, client
 function retry(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin, client
+function set_retention(p_namespace text, p_changes jsonb) returns jsonb volatile security definer; -- admin
 function settle(p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
 function settle_late(p_job uuid, p_token uuid, p_outcome text, p_value jsonb) returns text volatile;
 function stats(p_namespace text) returns jsonb stable security definer; -- admin, client

@@ -11,8 +11,10 @@ export type {
   JobListOptions,
   LogLineDocument,
   Page,
+  RetentionChanges,
   WaitOptions,
 } from './client/client.ts'
+export type { Archive, ArchiveContext } from './client/retention.ts'
 export { EVENT_NAMES } from './client/event-feed.ts'
 export type { ClientEvent, EventListener, EventName } from './client/event-feed.ts'
 export type * from './client/documents.ts'

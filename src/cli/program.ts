@@ -5,6 +5,7 @@ import { registerEnqueue } from './commands/enqueue.ts'
 import { registerJobs } from './commands/jobs.ts'
 import { registerMachines } from './commands/machines.ts'
 import { registerMigrate } from './commands/migrate.ts'
+import { registerRetention } from './commands/retention.ts'
 import { registerStats } from './commands/stats.ts'
 import { registerSweep } from './commands/sweep.ts'
 import { registerWorker } from './commands/worker.ts'
@@ -38,6 +39,7 @@ export function buildProgram(captured: Captured): Command {
   registerDb(program)
   registerMigrate(program)
   registerSweep(program)
+  registerRetention(program)
   registerStats(program)
   for (const command of leaves(program)) commonOptions(command)
   return program

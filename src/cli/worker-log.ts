@@ -6,7 +6,7 @@ import { pino } from 'pino'
 import type { SupervisorEvent } from '../worker/supervisor.ts'
 import { EVENT_LEVELS, type WorkerEventName, type WorkerEvents } from '../worker/worker-events.ts'
 import type { LogLevel } from './resolve.ts'
-import { formatDuration, formatId, workerName } from './terminal/format.ts'
+import { formatDuration, formatId, plural, workerName } from './terminal/format.ts'
 import { createTerminal, paint, type Style, type Terminal } from './terminal/style.ts'
 import { plain } from './terminal/text.ts'
 
@@ -179,6 +179,10 @@ function workerSentence(
       return `outcomes can't be kept in ${String(fields['directory'])} and wait in memory alone: ${String(fields['reason'])}`
     case 'listen.degraded':
       return `no LISTEN: ${String(fields['reason'])}`
+    case 'jobs.dropped':
+      return `dropped ${plural(Number(fields['count']), 'ended job')} that need not be kept any longer`
+    case 'archive.failed':
+      return `archiving ${plural(Number(fields['count']), 'job')} failed, and none of them was dropped: ${String(fields['error'])}; next try in ${formatDuration(Number(fields['retryMs']))}`
     case 'event_loop.blocked':
       return `the event loop was blocked for ${formatDuration(Number(fields['forMs']))} by ${(fields['types'] as string[]).join(', ') || 'this process'}`
     case 'shutdown.timeout':

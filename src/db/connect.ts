@@ -11,6 +11,7 @@ import {
   DatabaseReadOnlyError,
   DatabaseUnreachableError,
   DatabaseUnsafeError,
+  EventsDroppedError,
   InputTooLargeError,
   LeaseholdError,
   PermissionDeniedError,
@@ -295,6 +296,7 @@ export function explainFailure(error: unknown, operation: string): Error {
   const { code, message, hint } = error as { code?: string; message: string; hint?: string }
   if (code === 'LH001') return new DatabaseUnsafeError(message, { hint, cause: error })
   if (code === 'LH003' || code === 'LH005') return new UsageError(message, { cause: error })
+  if (code === 'LH006') return new EventsDroppedError(message, { hint, cause: error })
   if (code === 'LH004') return new InputTooLargeError(message, { cause: error })
   if (code === '28000' || code === '28P01' || code === '3D000') {
     return new DatabaseUnreachableError(`${operation}: the server refuses the login: ${message}`, {

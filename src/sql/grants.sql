@@ -4,8 +4,8 @@ do $$
 declare
   r text;
   f regprocedure;
-  v_client text[] := '{enqueue,cancel,retry,get_jobs,list_jobs,find_jobs,job_logs,list_workers,find_workers,list_machines,stats,read_events,events_end,known_types,channel,installed_release}';
-  v_worker text[] := '{register,claim,renew,settle,complete,fail,release,interrupt,acknowledge_cancel,checkpoint,progress,log,enqueue_child,sweep,report_death,end_worker,enqueue,get_jobs,read_events,events_end,channel,installed_release}';
+  v_client text[] := '{enqueue,cancel,retry,get_jobs,list_jobs,find_jobs,job_logs,list_workers,find_workers,list_machines,stats,read_events,events_dropped,events_end,retention_of,known_types,channel,installed_release}';
+  v_worker text[] := '{register,claim,renew,settle,complete,fail,release,interrupt,acknowledge_cancel,checkpoint,progress,log,enqueue_child,sweep,report_death,end_worker,enqueue,get_jobs,read_events,events_dropped,events_end,begin_retention,jobs_to_drop,drop_jobs,drop_events,end_retention,channel,installed_release}';
 begin
   execute format('revoke all on all functions in schema %I from public', current_schema());
   foreach r in array '{leasehold_client,leasehold_worker,leasehold_admin}'::text[] loop

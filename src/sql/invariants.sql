@@ -49,4 +49,24 @@ as $$
   from job_stored s
   join attempt a on a.job_id = s.id and a.attempt = s.attempt
   where s.status = 'completed' and a.ended_as <> 'completed'
+  union all
+  select 'what is kept about a job has the job', k.job_id
+  from (
+    select job_id from attempt
+    union all select job_id from attempt_log
+    union all select job_id from checkpoint
+    union all select job_id from progress
+    union all select job_id from job_end
+    union all select job_id from job_key
+  ) as k
+  where not exists (select from job_detail d where d.job_id = k.job_id)
+  union all
+  select 'a key leads to the job that has it', k.job_id
+  from job_key k
+  join job_detail d on d.job_id = k.job_id
+  where d.namespace <> k.namespace or d.options ->> 'key' is distinct from k.key
+  union all
+  select 'the last event that was dropped is one position', null
+  from retention r
+  where (r.events_transaction is null) <> (r.events_id is null)
 $$;

@@ -57,6 +57,8 @@ export interface WorkerEvents {
   'spool.taken_over': { pid: number; count: number; unreadable: number }
   'spool.degraded': { directory: string; reason: string }
   'listen.degraded': { reason: string }
+  'jobs.dropped': { count: number }
+  'archive.failed': { count: number; error: string; retryMs: number }
   'event_loop.blocked': { forMs: number; jobIds: readonly string[]; types: readonly string[] }
   'shutdown.timeout': { phase: string; afterMs: number }
 }
@@ -89,6 +91,8 @@ export const EVENT_LEVELS: Readonly<Record<WorkerEventName, 'debug' | 'info' | '
     'spool.taken_over': 'warn',
     'spool.degraded': 'warn',
     'listen.degraded': 'warn',
+    'jobs.dropped': 'info',
+    'archive.failed': 'warn',
     'event_loop.blocked': 'warn',
     'shutdown.timeout': 'error',
   })

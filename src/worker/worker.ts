@@ -15,6 +15,7 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { AnyJobDefinition } from '../client/define-job.ts'
+import type { Archive } from '../client/retention.ts'
 import { atMost, elapsedMs, sleep } from '../clock.ts'
 import { fenceMarginMs, resolveSettings, type WorkerSettings } from '../config.ts'
 import {
@@ -35,6 +36,7 @@ import {
   type LeaseLostAnswer,
   type Renewed,
 } from '../sql/protocol.ts'
+import { Retention } from '../sweep/retention.ts'
 import { PROGRAM_VERSION } from '../version.ts'
 import { Execution, type ExecutionHost } from './execution.ts'
 import { endProcess } from './end-process.ts'
@@ -72,6 +74,8 @@ export interface WorkerOptions extends Partial<WorkerSettings> {
   readonly logger?: Logger
   /** Name of what this process is, as shown in the registry. Default `worker`. */
   readonly kind?: string
+  /** Gets ended jobs before they are dropped. Once a worker had one, no job of the namespace is dropped without. Default none. */
+  readonly archive?: Archive
 }
 
 export interface StopOptions {
@@ -154,11 +158,14 @@ export class Worker implements AsyncDisposable {
       labels: _l,
       logger,
       kind: _k,
+      archive,
       ...settings
     } = options
     parseDatabaseUrl(databaseUrl)
     this.settings = resolveSettings(settings)
     if (jobs.length === 0) throw new UsageError('a worker needs at least one job definition.')
+    if (archive !== undefined && typeof archive !== 'function')
+      throw new UsageError('`archive` is a function that gets jobs.')
     for (const job of jobs) {
       if (this.#definitions.has(job.type))
         throw new UsageError(`two definitions of type "${job.type}" were given.`)
@@ -336,6 +343,7 @@ class Running implements ExecutionHost {
   readonly #outbox: Outbox
   readonly #lifeline: Lifeline
   readonly #pickUp: PickUpConnection
+  readonly #retention: Retention
   readonly #types: readonly string[]
   readonly #marginMs: number
   readonly #onOutage: 'continue' | 'abort'
@@ -416,6 +424,14 @@ class Running implements ExecutionHost {
         options.bus.emit('spool.taken_over', { pid, count, unreadable }),
       depthChanged: (depth) => this.#lifeline.write('spoolDepth', depth),
     })
+    this.#retention = new Retention(
+      { connect, namespace: options.namespace, archive: options.options.archive ?? null },
+      {
+        dropped: (count) => options.bus.emit('jobs.dropped', { count }),
+        archiveFailed: ({ jobs, ...failure }) =>
+          options.bus.emit('archive.failed', { count: jobs, ...failure }),
+      },
+    )
     this.#lifeline = new Lifeline(
       {
         connect,
@@ -458,6 +474,7 @@ class Running implements ExecutionHost {
   /** Takes everything down that a failed start has opened. */
   async abandon(): Promise<void> {
     this.#stopTimers()
+    await this.#retention.close()
     await this.#lifeline.terminate()
     await this.#outbox.close()
     await this.#pickUp.close()
@@ -933,6 +950,7 @@ class Running implements ExecutionHost {
       listening: message.listening,
     })
     this.#ready.resolve()
+    this.#retention.start()
     this.wake()
   }
 
@@ -1071,7 +1089,12 @@ class Running implements ExecutionHost {
       bus.emit('lease.renewal_failed', { error: `not marked offline: ${error}`, trustedForMs: 0 })
     this.#stopTimers()
     await this.#outbox.close()
-    await Promise.all([this.#pickUp.close(), this.db.close(), this.#lifeline.terminate()])
+    await Promise.all([
+      this.#pickUp.close(),
+      this.db.close(),
+      this.#lifeline.terminate(),
+      this.#retention.close(),
+    ])
     enter('stopped', reason)
     bus.emit('worker.stopped', {
       workerId: this.workerId ?? '',

@@ -5,7 +5,7 @@ import { ownMachineId } from '../../worker/identity.ts'
 import type { ChildMessage } from '../../worker/supervisor.ts'
 import { duration, wholeNumber } from '../arguments.ts'
 import { documented } from '../help.ts'
-import { loadHandlers } from '../load-handlers.ts'
+import { loadArchive, loadHandlers } from '../load-handlers.ts'
 import { createOutput } from '../output.ts'
 import { namedFailure, readyDatabase, type ReadyTarget } from '../ready-database.ts'
 import {
@@ -73,6 +73,7 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
   const log = createWorkerLog(process.stderr, process.env, resolveLogLevel())
   const machineId = resolveMachineId() ?? ownMachineId()
   const jobs = await loadHandlers(files)
+  const archive = await loadArchive(files)
   const target = await readyDatabase(resolveTarget(flags), (text) => output.note(text))
   if (flags.processes !== undefined && process.env['LEASEHOLD_SUPERVISED'] !== '1') {
     await supervise({ processes: flags.processes, target, settings, machineId, log })
@@ -86,6 +87,7 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
     namespace: target.namespace,
     jobs,
     machineId,
+    ...(archive === null ? {} : { archive }),
     ...(flags.queue === undefined ? {} : { queues: flags.queue }),
     ...settings,
   })

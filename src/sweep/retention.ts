@@ -1,0 +1,100 @@
+/**
+ * Dropping from a worker what its namespace need not keep any longer.
+ *
+ * Every worker asks, soon after its start and then when the database says that a pass may be due, which is about once an hour; whoever
+ * asks first does it. It runs in the main thread, as an archive hook does, on a connection that is opened for each asking: neither a
+ * claim nor an outcome waits for it. A pass that fails is due again after a minute, then after twice as long, up to an hour.
+ */
+import type pg from 'pg'
+import { atMost, sleep } from '../clock.ts'
+import { type Archive, passRetention } from '../client/retention.ts'
+import { type ConnectOptions, connectOne, useExecutor } from '../db/connect.ts'
+
+/** Not at the start itself: there is something to run. Not all at once either, when a fleet starts. */
+const FIRST_AFTER_MS = 5_000
+const RETRY_MS_MIN = 60_000
+/** A server that does not answer at all is not waited for. */
+const CLOSE_MS_MAX = 1_000
+const RETRY_MS_MAX = 3_600_000
+/** Nobody has asked with a hook for so long, although jobs must be archived: somebody has to know. */
+const UNARCHIVED_MS = 86_400_000
+
+export interface RetentionReports {
+  dropped(jobs: number): void
+  archiveFailed(failure: { jobs: number; error: string; retryMs: number }): void
+}
+
+export class Retention {
+  readonly #options: { connect: ConnectOptions; namespace: string; archive: Archive | null }
+  readonly #reports: RetentionReports
+  readonly #stop = new AbortController()
+  #running: Promise<void> | null = null
+  #client: pg.Client | null = null
+  #failures = 0
+
+  constructor(
+    options: { connect: ConnectOptions; namespace: string; archive: Archive | null },
+    reports: RetentionReports,
+  ) {
+    this.#options = options
+    this.#reports = reports
+  }
+
+  /** Begins to ask. A second call changes nothing. */
+  start(): void {
+    this.#running ??= this.#run()
+  }
+
+  /** A call that is under way is cut off: what it would have dropped is dropped by the next pass. */
+  async close(): Promise<void> {
+    this.#stop.abort()
+    await this.#client?.end().catch(() => undefined)
+    if (this.#running !== null) await atMost(this.#running, CLOSE_MS_MAX)
+  }
+
+  async #run(): Promise<void> {
+    const stop = this.#stop.signal
+    let pauseMs = FIRST_AFTER_MS
+    for (;;) {
+      await sleep(pauseMs * (1 + Math.random()), stop)
+      if (stop.aborted) return
+      pauseMs = await this.#ask(stop)
+    }
+  }
+
+  /** When to ask again. */
+  async #ask(stop: AbortSignal): Promise<number> {
+    const { connect, namespace, archive } = this.#options
+    const retryMs = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** this.#failures)
+    try {
+      const client = await connectOne({ ...connect, applicationName: 'leasehold retention' })
+      this.#client = client
+      // One that breaks between two calls: the next call says so.
+      client.on('error', () => undefined)
+      try {
+        const db = useExecutor(client, connect.schema)
+        const pass = await passRetention(db, { namespace, archive, now: false, retryMs, stop })
+        const { begun, dropped, failure } = pass
+        if (dropped > 0) this.#reports.dropped(dropped)
+        if (begun.needsArchive && begun.overdueMs > UNARCHIVED_MS) {
+          const error = 'jobs are to be archived before they are dropped, and no worker has a hook'
+          this.#reports.archiveFailed({ jobs: 0, error, retryMs: begun.nextMs })
+        }
+        if (failure !== null) {
+          const { jobs, error } = failure
+          this.#reports.archiveFailed({ jobs, error: error.message, retryMs })
+          this.#failures += 1
+          return retryMs
+        }
+        this.#failures = 0
+        return Math.max(RETRY_MS_MIN, begun.nextMs)
+      } finally {
+        this.#client = null
+        await client.end().catch(() => undefined)
+      }
+    } catch {
+      // The database is away, or a row was locked for too long: what is over can wait.
+      return RETRY_MS_MIN
+    }
+  }
+}
