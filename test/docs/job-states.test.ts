@@ -143,6 +143,11 @@ const CHANGES_NO_STATUS = [
   'progress',
   'log',
   'drain_workers',
+  'begin_retention',
+  'drop_jobs',
+  'drop_events',
+  'end_retention',
+  'set_retention',
 ]
 
 /** Edges with the functions that take them, as `pending --> running : claim`. */

@@ -29,8 +29,12 @@ export function registerRetention(program: Command): void {
     exits: '0 done · 2 wrong usage · 3 database unreachable · 5 jobs have to be archived first',
   })
     .helpGroup('Look after')
-    .option('--keep <D|forever>', 'how long after its end a job is kept, at least 1h', keepTime)
-    .option('--keep-count <N|all>', 'how many ended jobs are kept, the newest', keepCount)
+    .option('--keep <D>', 'how long after its end a job is kept: 1h or more, or forever', keepTime)
+    .option(
+      '--keep-count <N>',
+      'how many ended jobs are kept, the newest: a number, or all',
+      keepCount,
+    )
     .option('--archive', 'drop no job that has not passed through an archive hook')
     .option('--no-archive', 'drop also without a hook')
     .option('--run', 'drop now what need not be kept')
