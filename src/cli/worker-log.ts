@@ -181,8 +181,8 @@ function workerSentence(
       return `no LISTEN: ${String(fields['reason'])}`
     case 'jobs.dropped':
       return `dropped ${plural(Number(fields['count']), 'ended job')} that need not be kept any longer`
-    case 'archive.failed':
-      return `archiving ${plural(Number(fields['count']), 'job')} failed, and none of them was dropped: ${String(fields['error'])}; next try in ${formatDuration(Number(fields['retryMs']))}`
+    case 'retention.failed':
+      return `ended jobs could not be dropped: ${String(fields['error'])}; next try in ${formatDuration(Number(fields['retryMs']))}`
     case 'event_loop.blocked':
       return `the event loop was blocked for ${formatDuration(Number(fields['forMs']))} by ${(fields['types'] as string[]).join(', ') || 'this process'}`
     case 'shutdown.timeout':

@@ -68,7 +68,7 @@ export async function passRetention(db: Database, input: PassInput): Promise<Pas
     const failure = await dropAllJobs(db, input, begun, dropped)
     if (failure === null && !stop.aborted) await dropAllEvents(db, input, begun)
     if (failure !== null) {
-      await endRetention(db, namespace, { message: failure.error.message, retryMs })
+      await endRetention(db, namespace, { message: failureSentence(failure), retryMs })
     } else if (!stop.aborted) {
       await endRetention(db, namespace, null)
     }
@@ -80,6 +80,10 @@ export async function passRetention(db: Database, input: PassInput): Promise<Pas
     )
     throw error
   }
+}
+
+export function failureSentence({ jobs, error }: NonNullable<Pass['failure']>): string {
+  return `the archive hook failed with ${jobs} jobs, which are kept: ${error.message}`
 }
 
 async function dropAllJobs(

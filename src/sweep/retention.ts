@@ -7,12 +7,14 @@
  */
 import type pg from 'pg'
 import { atMost, sleep } from '../clock.ts'
-import { type Archive, passRetention } from '../client/retention.ts'
+import { type Archive, failureSentence, passRetention } from '../client/retention.ts'
 import { type ConnectOptions, connectOne, useExecutor } from '../db/connect.ts'
 
 /** Not at the start itself: there is something to run. Not all at once either, when a fleet starts. */
 const FIRST_AFTER_MS = 5_000
 const RETRY_MS_MIN = 60_000
+/** To find the newest of a hundred million jobs that are too many; less than a pass may be silent. */
+const CALL_MS_MAX = 100_000
 /** A server that does not answer at all is not waited for. */
 const CLOSE_MS_MAX = 1_000
 const RETRY_MS_MAX = 3_600_000
@@ -21,7 +23,7 @@ const UNARCHIVED_MS = 86_400_000
 
 export interface RetentionReports {
   dropped(jobs: number): void
-  archiveFailed(failure: { jobs: number; error: string; retryMs: number }): void
+  failed(error: string, retryMs: number): void
 }
 
 export class Retention {
@@ -67,7 +69,11 @@ export class Retention {
     const { connect, namespace, archive } = this.#options
     const retryMs = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** this.#failures)
     try {
-      const client = await connectOne({ ...connect, applicationName: 'leasehold retention' })
+      const client = await connectOne({
+        ...connect,
+        callTimeoutMs: CALL_MS_MAX,
+        applicationName: 'leasehold retention',
+      })
       this.#client = client
       // One that breaks between two calls: the next call says so.
       client.on('error', () => undefined)
@@ -76,13 +82,13 @@ export class Retention {
         const pass = await passRetention(db, { namespace, archive, now: false, retryMs, stop })
         const { begun, dropped, failure } = pass
         if (dropped > 0) this.#reports.dropped(dropped)
-        if (begun.needsArchive && begun.overdueMs > UNARCHIVED_MS) {
-          const error = 'jobs are to be archived before they are dropped, and no worker has a hook'
-          this.#reports.archiveFailed({ jobs: 0, error, retryMs: begun.nextMs })
-        }
+        if (begun.needsArchive && begun.overdueMs > UNARCHIVED_MS)
+          this.#reports.failed(
+            'jobs are to be archived first, and for a day no worker with an archive hook has asked',
+            begun.nextMs,
+          )
         if (failure !== null) {
-          const { jobs, error } = failure
-          this.#reports.archiveFailed({ jobs, error: error.message, retryMs })
+          this.#reports.failed(failureSentence(failure), retryMs)
           this.#failures += 1
           return retryMs
         }
@@ -92,8 +98,9 @@ export class Retention {
         this.#client = null
         await client.end().catch(() => undefined)
       }
-    } catch {
-      // The database is away, or a row was locked for too long: what is over can wait.
+    } catch (error) {
+      // What is over can wait: until the database is back, a lock is free, or the role has been granted what it needs.
+      if (!stop.aborted) this.#reports.failed((error as Error).message, RETRY_MS_MIN)
       return RETRY_MS_MIN
     }
   }

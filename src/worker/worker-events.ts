@@ -58,7 +58,7 @@ export interface WorkerEvents {
   'spool.degraded': { directory: string; reason: string }
   'listen.degraded': { reason: string }
   'jobs.dropped': { count: number }
-  'archive.failed': { count: number; error: string; retryMs: number }
+  'retention.failed': { error: string; retryMs: number }
   'event_loop.blocked': { forMs: number; jobIds: readonly string[]; types: readonly string[] }
   'shutdown.timeout': { phase: string; afterMs: number }
 }
@@ -92,7 +92,7 @@ export const EVENT_LEVELS: Readonly<Record<WorkerEventName, 'debug' | 'info' | '
     'spool.degraded': 'warn',
     'listen.degraded': 'warn',
     'jobs.dropped': 'info',
-    'archive.failed': 'warn',
+    'retention.failed': 'warn',
     'event_loop.blocked': 'warn',
     'shutdown.timeout': 'error',
   })

@@ -428,8 +428,7 @@ class Running implements ExecutionHost {
       { connect, namespace: options.namespace, archive: options.options.archive ?? null },
       {
         dropped: (count) => options.bus.emit('jobs.dropped', { count }),
-        archiveFailed: ({ jobs, ...failure }) =>
-          options.bus.emit('archive.failed', { count: jobs, ...failure }),
+        failed: (error, retryMs) => options.bus.emit('retention.failed', { error, retryMs }),
       },
     )
     this.#lifeline = new Lifeline(

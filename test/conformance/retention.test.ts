@@ -460,7 +460,7 @@ describe('an archive hook', () => {
       failure: { jobs: 3, error: { message: 'the bucket is full' } },
     })
     expect(await p.run('retention_of', p.namespace)).toMatchObject({
-      problem: 'the bucket is full',
+      problem: 'the archive hook failed with 3 jobs, which are kept: the bucket is full',
       dropped: 0,
     })
     expect(await begin(p, true, false)).toMatchObject({ begins: false })

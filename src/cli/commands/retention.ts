@@ -11,11 +11,17 @@ import { formatCount, formatDuration, formatTime, plural } from '../terminal/for
 import type { Rendered, Terminal } from '../terminal/style.ts'
 
 interface Flags {
-  readonly keep?: number | null
-  readonly keepCount?: number | null
+  readonly keep?: number | typeof FOREVER
+  readonly keepCount?: number | typeof ALL
   readonly archive?: boolean
   readonly run?: boolean
 }
+
+/** Not null, which commander takes for a value that is missing. */
+const FOREVER = 'forever'
+const ALL = 'all'
+/** As the database has it, which checks again. */
+const KEEP_MS_MIN = 3_600_000
 
 /** `retention`: how long ended jobs are kept, shown, changed, and acted on now. */
 export function registerRetention(program: Command): void {
@@ -41,7 +47,11 @@ export function registerRetention(program: Command): void {
     .action((_flags, command: Command) =>
       withSession(command, async ({ client, output }) => {
         const { keep, keepCount: count, archive, run = false } = flagsOf<Flags>(command)
-        const changes: RetentionChanges = given({ keepMs: keep, keepCount: count, archive })
+        const changes: RetentionChanges = given({
+          keepMs: keep === FOREVER ? null : keep,
+          keepCount: count === ALL ? null : count,
+          archive,
+        })
         if (Object.keys(changes).length > 0) await client.retention.set(changes)
         const dropped = run ? await client.retention.run() : null
         const retention = await client.retention.get()
@@ -51,17 +61,19 @@ export function registerRetention(program: Command): void {
     )
 }
 
-function keepTime(text: string): number | null {
-  if (text === 'forever') return null
+function keepTime(text: string): number | typeof FOREVER {
+  if (text === FOREVER) return FOREVER
   const milliseconds = parseDuration(text)
-  if (milliseconds !== null) return milliseconds
-  throw new UsageError(`--keep is a duration such as 12h or 30d, or forever, got "${text}".`)
+  if (milliseconds !== null && milliseconds >= KEEP_MS_MIN) return milliseconds
+  throw new UsageError(
+    `--keep is a duration of at least 1h, such as 30d, or forever, got "${text}".`,
+  )
 }
 
-function keepCount(text: string): number | null {
-  if (text === 'all') return null
-  if (/^\d{1,10}$/.test(text)) return Number(text)
-  throw new UsageError(`--keep-count is a whole number, or all, got "${text}".`)
+function keepCount(text: string): number | typeof ALL {
+  if (text === ALL) return ALL
+  if (/^\d{1,9}$/.test(text)) return Number(text)
+  throw new UsageError(`--keep-count is a whole number of at most 9 digits, or all, got "${text}".`)
 }
 
 function renderRetention(
