@@ -23,7 +23,7 @@ begin
   set keep_ms = case when p_changes ? 'keepMs' then v_keep_ms else keep_ms end,
       keep_count = case when p_changes ? 'keepCount' then v_keep_count else keep_count end,
       archive = coalesce((p_changes ->> 'archive')::boolean, archive),
-      due_at = '-infinity',
+      due_at = clock(),
       problem = null
   where namespace = p_namespace;
   return retention_of(p_namespace);

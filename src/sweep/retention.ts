@@ -1,23 +1,24 @@
 /**
  * Dropping from a worker what its namespace need not keep any longer.
  *
- * Every worker asks, soon after its start and then when the database says that a pass may be due, which is about once an hour; whoever
- * asks first does it. It runs in the main thread, as an archive hook does, on a connection that is opened for each asking: neither a
- * claim nor an outcome waits for it. A pass that fails is due again after a minute, then after twice as long, up to an hour.
+ * A worker asks some seconds after a job has ended in it, and as long as jobs go on ending about once an hour: whoever asks first when a
+ * pass is due does it. Where nothing ends nothing is asked, and the database may sleep. It runs in the main thread, as an archive hook
+ * does, on a connection that is opened for each asking: neither a claim nor an outcome waits for it. A pass that fails is tried again after
+ * a minute, where the hook failed after twice as long each time, up to an hour.
  */
 import type pg from 'pg'
 import { atMost, sleep } from '../clock.ts'
 import { type Archive, failureSentence, passRetention } from '../client/retention.ts'
 import { type ConnectOptions, connectOne, useExecutor } from '../db/connect.ts'
 
-/** Not at the start itself: there is something to run. Not all at once either, when a fleet starts. */
+/** Not in the midst of what has just begun, and not all at once when a fleet starts. */
 const FIRST_AFTER_MS = 5_000
 const RETRY_MS_MIN = 60_000
+const RETRY_MS_MAX = 3_600_000
 /** To find the newest of a hundred million jobs that are too many; less than a pass may be silent. */
 const CALL_MS_MAX = 100_000
 /** A server that does not answer at all is not waited for. */
 const CLOSE_MS_MAX = 1_000
-const RETRY_MS_MAX = 3_600_000
 /** Nobody has asked with a hook for so long, although jobs must be archived: somebody has to know. */
 const UNARCHIVED_MS = 86_400_000
 
@@ -33,6 +34,7 @@ export class Retention {
   #running: Promise<void> | null = null
   #client: pg.Client | null = null
   #failures = 0
+  #ended = false
 
   constructor(
     options: { connect: ConnectOptions; namespace: string; archive: Archive | null },
@@ -42,9 +44,10 @@ export class Retention {
     this.#reports = reports
   }
 
-  /** Begins to ask. A second call changes nothing. */
-  start(): void {
-    this.#running ??= this.#run()
+  /** A job has ended here. */
+  jobEnded(): void {
+    this.#ended = true
+    if (!this.#stop.signal.aborted) this.#running ??= this.#run()
   }
 
   /** A call that is under way is cut off: what it would have dropped is dropped by the next pass. */
@@ -56,11 +59,13 @@ export class Retention {
 
   async #run(): Promise<void> {
     const stop = this.#stop.signal
-    let pauseMs = FIRST_AFTER_MS
-    for (;;) {
-      await sleep(pauseMs * (1 + Math.random()), stop)
-      if (stop.aborted) return
-      pauseMs = await this.#ask(stop)
+    await sleep(FIRST_AFTER_MS * (1 + Math.random()), stop)
+    while (!stop.aborted) {
+      this.#ended = false
+      await sleep((await this.#ask(stop)) * (1 + Math.random() / 10), stop)
+      if (this.#ended) continue
+      this.#running = null
+      return
     }
   }
 
@@ -90,6 +95,7 @@ export class Retention {
         if (failure !== null) {
           this.#reports.failed(failureSentence(failure), retryMs)
           this.#failures += 1
+          this.#ended = true
           return retryMs
         }
         this.#failures = 0
@@ -101,6 +107,7 @@ export class Retention {
     } catch (error) {
       // What is over can wait: until the database is back, a lock is free, or the role has been granted what it needs.
       if (!stop.aborted) this.#reports.failed((error as Error).message, RETRY_MS_MIN)
+      this.#ended = true
       return RETRY_MS_MIN
     }
   }

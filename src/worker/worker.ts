@@ -671,6 +671,7 @@ class Running implements ExecutionHost {
     this.executions.delete(job.token)
     this.#lifeline.write('handlers', this.executions.size)
     execution.leave()
+    this.#retention.jobEnded()
     if (tookMs >= LOOP_BLOCKED_MS)
       this.#justEnded = [...this.#justEnded, { execution, endedMs: elapsedMs() }]
     const answer =
@@ -949,7 +950,6 @@ class Running implements ExecutionHost {
       listening: message.listening,
     })
     this.#ready.resolve()
-    this.#retention.start()
     this.wake()
   }
 

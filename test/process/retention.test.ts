@@ -59,6 +59,7 @@ describe.concurrent('retention', LIMIT, () => {
          }
        }`,
     )
+    await s.enqueue('plain')
     const first = s.run(['worker', file])
     expect(await first.exit()).toMatchObject({ signal: 'SIGKILL' })
     expect(existsSync(killed)).toBe(true)
@@ -68,6 +69,7 @@ describe.concurrent('retention', LIMIT, () => {
     const refused = s.run(['retention', '--run'])
     expect(await refused.exit()).toMatchObject({ code: 5 })
     await ahead(s, '15 days 3 minutes')
+    await s.enqueue('plain')
     const second = s.run(['worker', file])
     expect(await second.event('jobs.dropped')).toMatchObject({ count: 150 })
     expect(await left(s)).toBe(0)
