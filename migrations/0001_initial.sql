@@ -5,7 +5,7 @@
 --
 -- A job row IS its open attempt: it is `running` exactly while it carries a token, so "running", "has an open attempt"
 -- and "has one owner" are one fact in one row and cannot disagree. When the attempt ends, a row of `attempt` records
--- it for ever, and when the job ends its live row is deleted. Whether a running job's lease holds is decided by the worker row
+-- it, and when the job ends its live row is deleted. Whether a running job's lease holds is decided by the worker row
 -- that it points to.
 
 create type job_status as enum ('pending', 'blocked', 'running', 'completed', 'failed', 'cancelled', 'held');
@@ -107,7 +107,8 @@ comment on index job_keyed_idx is 'admit: whether a job with this concurrency ke
 create index job_set_aside_idx on job (namespace, status) where status in ('held', 'blocked');
 comment on index job_set_aside_idx is 'stats, lists: jobs that wait for a person or for other jobs';
 
--- Every job, for ever: what is read once per attempt or less. Insert only, but for the reason of an end that no attempt records.
+-- Every job that is kept: what is read once per attempt or less. Insert only, but for the reason of an end that no attempt records.
+-- Retention deletes it, and all that is kept about the job with it. Locked while that happens, and by a retry.
 create table job_detail (
   job_id uuid primary key,
   created_at timestamptz not null,
@@ -399,6 +400,25 @@ create table supervisor (
   restarts bigint not null default 0,
   last_exit jsonb,
   primary key (namespace, machine_id, name)
+) with (fillfactor = 50);
+
+-- How long a namespace keeps what has ended, and how far dropping has come. A namespace without a row has the defaults.
+create table retention (
+  namespace text primary key,
+  -- How long after its end, and how many of the newest; null: no limit.
+  keep_ms bigint,
+  keep_count bigint,
+  -- Whether a job has to pass through an archive hook before.
+  archive boolean not null default false,
+  -- When somebody may begin the next pass. A pass that is under way moves it on before it lapses.
+  due_at timestamptz not null default '-infinity',
+  passed_at timestamptz,
+  dropped bigint not null default 0,
+  -- Why the last pass did not come to its end.
+  problem text,
+  -- The last event that was dropped: a reader of the feed that stands before it has missed some.
+  events_transaction xid8,
+  events_id bigint
 ) with (fillfactor = 50);
 
 -- What can't be read from jobs and attempts, and the feed of typed events. Hot kinds write one row per batch.

@@ -182,6 +182,18 @@ create table progress (
   message text,
   at timestamp with time zone not null
 ) with (fillfactor=70);
+create table retention (
+  namespace text not null,
+  keep_ms bigint,
+  keep_count bigint,
+  archive boolean not null default false,
+  due_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
+  passed_at timestamp with time zone,
+  dropped bigint not null default 0,
+  problem text,
+  events_transaction xid8,
+  events_id bigint
+) with (fillfactor=50);
 create table run (
   id uuid not null,
   namespace text not null,
@@ -357,6 +369,7 @@ alter table job_key add constraint job_key_pkey PRIMARY KEY (namespace, key);
 alter table machine add constraint machine_pkey PRIMARY KEY (namespace, id);
 alter table migration add constraint migration_pkey PRIMARY KEY (id);
 alter table progress add constraint progress_pkey PRIMARY KEY (job_id);
+alter table retention add constraint retention_pkey PRIMARY KEY (namespace);
 alter table run add constraint run_pkey PRIMARY KEY (id);
 alter table supervisor add constraint supervisor_pkey PRIMARY KEY (namespace, machine_id, name);
 alter table sweeper add constraint sweeper_pkey PRIMARY KEY (namespace);
@@ -626,7 +639,8 @@ function alert_settings(p_namespace text) returns TABLE(rule text, enabled boole
 function alerts_due(p_namespace text, p_idle_ms integer) returns boolean stable;
 function alerts_watch(p_namespace text) returns boolean stable;
 function ask_about_missing(p_namespace text) returns void stable;
-function backlog_age(p_namespace text, p_queues text[], p_types text[]) returns bigint stable security definer; -- admin, worker
+function backlog_age(p_namespace text, p_queues text[], p_types text[], p_run uuid DEFAULT NULL::uuid) returns bigint stable security definer; -- admin, worker
+function begin_retention(p_namespace text, p_archives boolean DEFAULT false, p_now boolean DEFAULT false) returns json volatile security definer; -- admin, worker
 function bind_database() returns void volatile;
 function cancel(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin, client
 function cancel_rest(p_run uuid, p_limit integer) returns integer volatile;
@@ -652,14 +666,18 @@ function database_life() returns text stable;
 function database_system() returns text stable;
 function drain_machine(p_namespace text, p_machine text, p_drain boolean) returns text volatile security definer; -- admin
 function drain_workers(p_namespace text, p_workers uuid[], p_drain boolean) returns text[] volatile security definer; -- admin
+function drop_events(p_namespace text, p_below uuid DEFAULT NULL::uuid, p_after text DEFAULT NULL::text) returns json volatile security definer; -- admin, worker
+function drop_jobs(p_namespace text, p_jobs uuid[], p_ends timestamp with time zone[], p_below uuid DEFAULT NULL::uuid, p_archived boolean DEFAULT false) returns integer volatile security definer; -- admin, worker
 function elect_sweeper(p_namespace text, p_worker uuid) returns text volatile;
 function empty_run(p_run uuid) returns void volatile;
+function end_retention(p_namespace text, p_problem text DEFAULT NULL::text, p_retry_ms bigint DEFAULT NULL::bigint) returns void volatile security definer; -- admin, worker
 function end_run(p_namespace text, p_run uuid, p_status run_status, p_rest text DEFAULT NULL::text, p_reason jsonb DEFAULT '{}'::jsonb) returns text volatile security definer; -- admin, client
 function end_waiting(p_jobs uuid[], p_status job_status) returns void volatile;
 function end_worker(p_worker uuid, p_charge text, p_reason jsonb) returns json volatile security definer; -- admin, worker
 function end_workers(p_namespace text, p_workers uuid[], p_charge text, p_layer smallint, p_reason jsonb) returns uuid[] volatile;
 function enqueue(p_namespace text, p_types text[], p_inputs text[], p_options text[] DEFAULT NULL::text[], p_hint boolean DEFAULT true) returns uuid[] volatile security definer; -- admin, client, worker
 function enqueue_child(p_job uuid, p_token uuid, p_types text[], p_inputs text[], p_options text[] DEFAULT NULL::text[]) returns uuid[] volatile security definer; -- admin, worker
+function events_dropped(p_namespace text) returns text stable security definer; -- admin, client, worker
 function events_end(p_namespace text) returns text stable security definer; -- admin, client, worker
 function evict_workers(p_namespace text, p_workers uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns json volatile security definer; -- admin
 function fail(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
@@ -686,16 +704,20 @@ function installed_release() returns json stable security definer; -- admin, cli
 function interrupt(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
 function interruptions_max() returns integer immutable;
 function invariants() returns TABLE(rule text, job_id uuid) stable security definer; -- admin
+function is_over(p_job uuid, p_finished_at timestamp with time zone, p_recent timestamp with time zone, p_old timestamp with time zone, p_below uuid) returns boolean immutable;
 function iso(p_at timestamp with time zone) returns text stable;
 function job_attempts(p_job uuid) returns jsonb stable;
 function job_document(t job_truth) returns jsonb stable;
 function job_events(p_job uuid) returns jsonb stable;
 function job_id_of(p_head bigint, p_place bigint) returns uuid volatile;
 function job_logs(p_namespace text, p_job uuid, p_attempt integer DEFAULT NULL::integer, p_after bigint DEFAULT 0, p_limit integer DEFAULT 1000) returns jsonb stable security definer; -- admin, client
+function jobs_to_drop(p_namespace text, p_below uuid, p_after uuid DEFAULT NULL::uuid, p_whole boolean DEFAULT false) returns json stable security definer; -- admin, worker
 function join_run(p_namespace text, p_run uuid) returns void volatile;
 function judge_alerts(p_namespace text) returns jsonb volatile;
 function judge_runs(p_namespace text, p_runs uuid[], p_wait boolean DEFAULT true) returns text[] volatile security definer; -- admin, client, worker
 function judged_after(p_until timestamp with time zone, p_span_ms integer, p_writable_mark_ms bigint, p_tick tick) returns timestamp with time zone stable;
+function keep_default_ms() returns bigint immutable;
+function keep_min_ms() returns bigint immutable;
 function keep_supervising(p_namespace text, p_machine text, p_name text, p_incarnation uuid, p_restarts bigint, p_last_exit jsonb) returns text volatile security definer; -- admin, worker
 function key_lock(p_namespace text, p_key text) returns bigint stable;
 function know_fronts(p_lanes bigint[]) returns void volatile;
@@ -707,6 +729,7 @@ function lanes_waiting(p_namespace text) returns TABLE(queue text, type text, jo
 function last_chance(p_namespace text, p_worker uuid, p_reserved uuid, p_busy boolean, p_lanes bigint[]) returns uuid volatile;
 function lease_lost_answer(p_worker uuid) returns json stable;
 function leases_exist(p_namespace text) returns boolean stable;
+function least_id_at(p_at timestamp with time zone) returns uuid immutable;
 function list_alerts(p_namespace text, p_all boolean DEFAULT false, p_limit integer DEFAULT 500) returns jsonb stable security definer; -- admin, client
 function list_jobs(p_namespace text, p_states text[] DEFAULT NULL::text[], p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_worker text DEFAULT NULL::text, p_before uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 50, p_run uuid DEFAULT NULL::uuid) returns jsonb stable security definer; -- admin, client
 function list_machines(p_namespace text) returns jsonb stable security definer; -- admin, client
@@ -718,6 +741,7 @@ function log(p_jobs uuid[], p_tokens uuid[], p_ages double precision[], p_levels
 function machine_document(t machine_truth) returns jsonb stable;
 function milliseconds(p_ms double precision) returns interval immutable;
 function milliseconds_between(p_from timestamp with time zone, p_to timestamp with time zone) returns bigint immutable;
+function moment_of(p_id uuid) returns timestamp with time zone immutable;
 function place_due(p_lanes bigint[]) returns timestamp with time zone volatile;
 function progress(p_jobs uuid[], p_tokens uuid[], p_done double precision[], p_totals double precision[], p_messages text[]) returns text[] volatile security definer; -- admin, worker
 function put_back(p_jobs uuid[]) returns void volatile;
@@ -736,12 +760,16 @@ function resign_sweepers(p_workers uuid[]) returns void volatile;
 function rest_batch() returns integer immutable;
 function resume(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin
 function resume_of(p_job uuid, p_attempt integer) returns json stable;
+function retention_every_ms() returns integer immutable;
+function retention_lease_ms() returns integer immutable;
+function retention_of(p_namespace text) returns jsonb stable security definer; -- admin, client
 function retry(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin, client
 function run_document(t run_truth) returns jsonb stable;
 function run_id_of(p_at timestamp with time zone) returns uuid volatile;
 function run_is_full(t run_truth) returns boolean stable;
 function run_verdict(t run_truth) returns jsonb stable;
 function set_alert_rule(p_namespace text, p_rule text, p_settings jsonb) returns jsonb volatile security definer; -- admin
+function set_retention(p_namespace text, p_changes jsonb) returns jsonb volatile security definer; -- admin
 function settle(p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
 function settle_delivery(p_delivery uuid, p_token uuid, p_status integer, p_error text DEFAULT NULL::text) returns text volatile security definer; -- admin, worker
 function settle_late(p_job uuid, p_token uuid, p_outcome text, p_value jsonb) returns text volatile;

@@ -125,6 +125,12 @@ export class NotFoundError extends LeaseholdError {
   readonly exitCode = 4
 }
 
+/** Events after the position that was given have been dropped: a reader was away for longer than they are kept. */
+export class EventsDroppedError extends LeaseholdError {
+  readonly code = 'ERR_EVENTS_DROPPED'
+  readonly exitCode = 5
+}
+
 /** More than one id ends like this. */
 export class IdAmbiguousError extends LeaseholdError {
   readonly code = 'ERR_ID_AMBIGUOUS'

@@ -18,10 +18,12 @@ export type {
   ClientOptions,
   JobListOptions,
   LogLineDocument,
+  RetentionChanges,
   WaitOptions,
 } from './client/client.ts'
 export type { ClientAlerts } from './client/alerts.ts'
 export type { AlertRuleSettings } from './sql/alerts.ts'
+export type { Archive, ArchiveContext } from './client/retention.ts'
 export { EVENT_NAMES } from './client/event-feed.ts'
 export type { ClientEvent, EventListener, EventName } from './client/event-feed.ts'
 export type * from './client/documents.ts'

@@ -6,6 +6,7 @@ import { statSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type AnyJobDefinition, isJobDefinition } from '../client/define-job.ts'
+import type { Archive } from '../client/retention.ts'
 import { HandlerModuleError } from '../errors.ts'
 
 /**
@@ -29,6 +30,36 @@ export async function loadHandlers(
   }
   refuseDoubles(found)
   return [...found.keys()]
+}
+
+/**
+ * The archive hook that one of these files exports by the name `archive`, or null. What has that name and is no function is something
+ * else.
+ *
+ * @throws {HandlerModuleError} when there are two.
+ */
+export async function loadArchive(
+  files: readonly string[],
+  workingDirectory: string = process.cwd(),
+): Promise<Archive | null> {
+  const found = new Map<Archive, string>()
+  for (const file of files) {
+    const exported = await importModule(file, workingDirectory)
+    const inner: unknown = 'default' in exported ? exported.default : null
+    for (const place of [exported, inner]) {
+      if (typeof place !== 'object' || place === null || !('archive' in place)) continue
+      if (typeof place.archive === 'function') found.set(place.archive as Archive, file)
+    }
+  }
+  if (found.size > 1) {
+    throw new HandlerModuleError(
+      `an archive hook is exported by ${[...found.values()].join(' and by ')}.`,
+      {
+        hint: 'A worker has one: export `archive` from one of them.',
+      },
+    )
+  }
+  return [...found.keys()][0] ?? null
 }
 
 const TYPESCRIPT = new Set(['.ts', '.mts', '.cts'])

@@ -7,6 +7,7 @@ import { registerJobs } from './commands/jobs.ts'
 import { registerMachines } from './commands/machines.ts'
 import { registerMigrate } from './commands/migrate.ts'
 import { registerRuns } from './commands/runs.ts'
+import { registerRetention } from './commands/retention.ts'
 import { registerStats } from './commands/stats.ts'
 import { registerSupervisors } from './commands/supervisors.ts'
 import { registerSweep } from './commands/sweep.ts'
@@ -44,6 +45,7 @@ export function buildProgram(captured: Captured): Command {
   registerDb(program)
   registerMigrate(program)
   registerSweep(program)
+  registerRetention(program)
   registerStats(program)
   for (const command of leaves(program)) commonOptions(command)
   return program

@@ -30,6 +30,7 @@ export function defaultName(
 export async function supervise(options: {
   processes: { readonly min: number; readonly max: number }
   name: string
+  run: string | null
   target: ReadyTarget
   settings: WorkerSettings
   machineId: string
@@ -43,6 +44,7 @@ export async function supervise(options: {
     namespace: target.namespace,
     machineId,
     name: options.name,
+    run: options.run,
     processes: options.processes,
     command: [process.execPath, ...process.execArgv, ...process.argv.slice(1)],
     env: {

@@ -224,6 +224,10 @@ function workerSentence(
       return `outcomes can't be kept in ${String(fields['directory'])} and wait in memory alone: ${String(fields['reason'])}`
     case 'listen.degraded':
       return `no LISTEN: ${String(fields['reason'])}`
+    case 'jobs.dropped':
+      return `dropped ${plural(Number(fields['count']), 'ended job')} that need not be kept any longer`
+    case 'retention.failed':
+      return `ended jobs could not be dropped: ${String(fields['error'])}; next try in ${formatDuration(Number(fields['retryMs']))}`
     case 'event_loop.blocked':
       return `the event loop was blocked for ${formatDuration(Number(fields['forMs']))} by ${(fields['types'] as string[]).join(', ') || 'this process'}`
     case 'shutdown.timeout':

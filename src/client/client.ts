@@ -24,6 +24,7 @@ import {
 } from '../errors.ts'
 import * as inspect from '../sql/inspect.ts'
 import * as protocol from '../sql/protocol.ts'
+import { retentionOf, setRetention } from '../sql/retention.ts'
 import { listSupervisors } from '../sql/supervisors.ts'
 import type { AnyJobDefinition, JobDefinition } from './define-job.ts'
 import { parseWith, type StandardSchema } from './standard-schema.ts'
@@ -33,6 +34,7 @@ import type {
   MachineDetailDocument,
   MachineDocument,
   Page,
+  RetentionDocument,
   ShutdownsDocument,
   StatsDocument,
   SupervisorDocument,
@@ -42,6 +44,7 @@ import { type EventListener, type EventName, EventFeed } from './event-feed.ts'
 import { EnqueueGatherer } from './enqueue-gatherer.ts'
 import type { NewJobOptions } from './new-job-options.ts'
 import { DatabaseRuns, type Runs } from './runs.ts'
+import { type Archive, passRetention } from './retention.ts'
 
 export interface ClientOptions {
   /** `postgres://…`; several hosts, separated by commas, for failover. */
@@ -87,6 +90,15 @@ export interface WaitOptions {
   /** Rejects with {@link WaitTimeoutError} after so many milliseconds; the job goes on. Default none. */
   readonly timeoutMs?: number
   readonly signal?: AbortSignal
+}
+
+export interface RetentionChanges {
+  /** How long a job is kept after its end, in milliseconds, at least an hour. Default 14 days. */
+  readonly keepMs?: number | null
+  /** How many ended jobs are kept, the newest. Default no limit. */
+  readonly keepCount?: number | null
+  /** Whether jobs must pass through an archive hook. A worker that has one sets this. */
+  readonly archive?: boolean
 }
 
 export interface Client extends AsyncDisposable {
@@ -162,6 +174,17 @@ export interface Client extends AsyncDisposable {
     resume(id: string): Promise<void>
   }
   readonly alerts: ClientAlerts
+  /** How long ended jobs are kept, a setting of the namespace: see docs/retention.md. */
+  readonly retention: {
+    get(): Promise<RetentionDocument>
+    /** What is not given stays as it is; null means no limit. @throws {UsageError} */
+    set(changes: RetentionChanges): Promise<RetentionDocument>
+    /**
+     * Drops now, whenever the next pass is due, what need not be kept, and resolves to the number of jobs. Rejects with what the hook
+     * threw. @throws {StateRefusedError} when jobs must be archived and no hook is given.
+     */
+    run(options?: { archive?: Archive; signal?: AbortSignal }): Promise<number>
+  }
   /** One sweep now, by whoever asks. */
   sweep(): Promise<protocol.Swept>
   /** Calls `listener` for every such event from now on; returns what ends that. A listener that throws hurts nobody. */
@@ -449,6 +472,30 @@ class DatabaseClient implements Client {
 
   #alerts: ClientAlerts | null = null
 
+  readonly retention: Client['retention'] = {
+    get: () => retentionOf(this.#db, this.namespace),
+    set: async (changes) => setRetention(this.#db, this.namespace, checkedRetention(changes)),
+    run: async ({ archive, signal } = {}) => {
+      const { begun, dropped, failure } = await passRetention(this.#db, {
+        namespace: this.namespace,
+        archive: archive ?? null,
+        now: true,
+        retryMs: 60_000,
+        stop: signal ?? new AbortController().signal,
+      })
+      if (begun.needsArchive) {
+        throw new StateRefusedError(
+          `jobs of namespace ${this.namespace} are to be archived before they are dropped, and no hook was given.`,
+          {
+            hint: 'A worker with the hook drops them. To give that up: leasehold retention --no-archive',
+          },
+        )
+      }
+      if (failure !== null) throw failure.error
+      return dropped
+    },
+  }
+
   sweep(): Promise<protocol.Swept> {
     return protocol.sweep(this.#db, {
       namespace: this.namespace,
@@ -539,9 +586,21 @@ function checkedId(jobId: string): string {
   return jobId.toLowerCase()
 }
 
+/** Numbers of their own kind; their ranges are the database's. */
+function checkedRetention(changes: RetentionChanges): RetentionChanges {
+  for (const [name, value] of Object.entries(changes)) {
+    const fits = name === 'archive' ? typeof value === 'boolean' : Number.isSafeInteger(value ?? 0)
+    if (!fits)
+      throw new UsageError(
+        `\`${name}\` is ${name === 'archive' ? 'true or false' : 'a whole number or null'}, got ${String(value)}.`,
+      )
+  }
+  return changes
+}
+
 function unknownJob(jobId: string, namespace: string): NotFoundError {
   return new NotFoundError(`no job ${jobId} in namespace ${namespace}.`, {
-    hint: 'It may be in another namespace (--namespace), or have been pruned.',
+    hint: 'It may be in another namespace (--namespace), or have been dropped: ended jobs are kept for a while (leasehold retention).',
   })
 }
 

@@ -348,3 +348,22 @@ export interface StatsDocument {
   /** Of the last seven days. */
   shutdowns: ShutdownCountsDocument
 }
+
+/** How long a namespace keeps what has ended, and how far dropping has come. */
+export interface RetentionDocument {
+  namespace: string
+  /** How long after its end; null: no limit. */
+  keepMs: number | null
+  /** How many ended jobs, the newest; null: no limit. */
+  keepCount: number | null
+  /** Whether jobs must pass through an archive hook before. */
+  archive: boolean
+  /** When the last pass came to its end. */
+  passedAt: string | null
+  /** When the next one may begin; null: at once, or never when nothing is limited. */
+  dueAt: string | null
+  /** Jobs dropped in all. */
+  dropped: number
+  /** Why the last pass did not come to its end. */
+  problem: string | null
+}

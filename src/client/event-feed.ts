@@ -4,7 +4,8 @@
  */
 import { sleep } from '../clock.ts'
 import type { Database } from '../db/connect.ts'
-import { eventsEnd, type FeedEvent, readEvents } from '../sql/inspect.ts'
+import { EventsDroppedError } from '../errors.ts'
+import { eventsDropped, eventsEnd, type FeedEvent, readEvents } from '../sql/inspect.ts'
 
 /** Names of events, as facts in the past. `job.*` carry `jobIds`; hot ones carry a whole batch. */
 export const EVENT_NAMES = [
@@ -34,6 +35,7 @@ export const EVENT_NAMES = [
   'alert.raised',
   'alert.acknowledged',
   'alert.resolved',
+  'events.dropped',
 ] as const
 export type EventName = (typeof EVENT_NAMES)[number]
 
@@ -96,8 +98,10 @@ export class EventFeed {
       try {
         position ??= await eventsEnd(this.#db, this.#namespace)
         events = await readEvents(this.#db, this.#namespace, position, 500)
-      } catch {
-        // The database is away; the position is kept, so nothing is skipped when it is back.
+      } catch (error) {
+        if (error instanceof EventsDroppedError && position !== null)
+          position = await this.#skipDropped(position)
+        // Else the database is away; the position is kept, so nothing is skipped when it is back.
         pauseMs = PAUSE_MS_MAX
       }
       for (const event of events) {
@@ -107,6 +111,33 @@ export class EventFeed {
       pauseMs = events.length > 0 ? PAUSE_MS_MIN : Math.min(PAUSE_MS_MAX, pauseMs * 2)
       if (events.length < 500) await sleep(pauseMs, stop)
     }
+  }
+
+  /** Where to go on behind what was dropped while nobody read; listeners learn that they have missed something. */
+  async #skipDropped(position: string): Promise<string> {
+    let next: string
+    try {
+      next = await eventsDropped(this.#db, this.#namespace)
+    } catch {
+      return position
+    }
+    if ([...this.#listeners].some(({ names }) => names.includes('events.dropped'))) {
+      const data = { after: position, until: next }
+      const at = new Date().toISOString()
+      this.#deliver({
+        position: next,
+        at,
+        kind: 'events.dropped',
+        jobIds: [],
+        workerId: null,
+        data,
+      })
+    } else {
+      process.emitWarning(
+        `Leasehold events of namespace ${this.#namespace} were dropped before they were read`,
+      )
+    }
+    return next
   }
 
   #deliver(event: FeedEvent): void {

@@ -12,6 +12,7 @@ import {
   DatabaseReadOnlyError,
   DatabaseUnreachableError,
   DatabaseUnsafeError,
+  EventsDroppedError,
   InputTooLargeError,
   LeaseholdError,
   NotFoundError,
@@ -299,6 +300,7 @@ export function explainFailure(error: unknown, operation: string): Error {
   if (code === 'LH001') return new DatabaseUnsafeError(message, { hint, cause: error })
   if (code === 'LH008') return new DatabaseCopiedError(`${message}.`, { hint, cause: error })
   if (code === 'LH003' || code === 'LH005') return new UsageError(message, { cause: error })
+  if (code === 'LH006') return new EventsDroppedError(message, { hint, cause: error })
   if (code === 'LH004') return new InputTooLargeError(message, { cause: error })
   if (code === 'LH006') {
     return new NotFoundError(`${message}.`, { hint: 'See: leasehold runs list', cause: error })

@@ -1,7 +1,7 @@
--- For how long the job that has waited longest, of these queues and types, could have been claimed; null when none waits. A few looks
+-- For how long the job that has waited longest, of these queues and types, and of this run if one is given, could have been claimed; null when none waits. A few looks
 -- at the beginning of an index for each lane. Jobs that wait for their concurrency key, or for the
 -- target that they are aimed at, are not meant: another process would not help.
-create or replace function backlog_age(p_namespace text, p_queues text[], p_types text[]) returns bigint
+create or replace function backlog_age(p_namespace text, p_queues text[], p_types text[], p_run uuid default null) returns bigint
 language plpgsql stable security definer set search_path from current set enable_seqscan = off set jit = off
 as $$
 declare
@@ -10,6 +10,7 @@ declare
     from lane l
     cross join generate_series(0::bigint, 1) as f (front)
     where l.namespace = p_namespace and l.queue = any (p_queues) and l.type = any (p_types) and l.target is null
+      and (p_run is null or l.run_id = p_run)
   );
 begin
   return (

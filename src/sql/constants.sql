@@ -3,6 +3,8 @@
 -- be shorter, or killing the sweeper would look like one. connection_grace_ms: what a lost reserved connection has to
 -- come back. interruptions_max: a job moved a hundred times by deploys needs a person. input_bytes_max: 1 MiB.
 -- fill_grace_ms: how long after its last job was put in a run that does not say how many there will be may still get another.
+-- keep_default_ms: two weeks, in which somebody has looked at what failed. keep_min_ms: what ended within the last hour is kept in any
+-- case, as a lost answer may be asked for again, and somebody may wait for the result. retention_every_ms: how often a pass begins.
 create or replace function sweep_every_ms() returns integer language sql immutable parallel safe as 'select 1000';
 create or replace function gap_ms() returns integer language sql immutable parallel safe as 'select 5000';
 create or replace function connection_grace_ms() returns integer language sql immutable parallel safe as 'select 2000';
@@ -16,3 +18,6 @@ create or replace function milliseconds_between(p_from timestamptz, p_to timesta
   language sql immutable parallel safe as 'select (extract(epoch from p_to - p_from) * 1000)::bigint';
 create or replace function iso(p_at timestamptz) returns text
   language sql stable parallel safe as $$ select to_char(p_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') $$;
+create or replace function keep_default_ms() returns bigint language sql immutable parallel safe as 'select 1209600000::bigint';
+create or replace function keep_min_ms() returns bigint language sql immutable parallel safe as 'select 3600000::bigint';
+create or replace function retention_every_ms() returns integer language sql immutable parallel safe as 'select 3600000';

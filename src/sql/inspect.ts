@@ -93,6 +93,11 @@ export function readEvents(
   return call(db, 'read_events', [namespace, after, limit])
 }
 
+/** The position of the last event that was dropped: where a reader goes on that was away for too long. */
+export function eventsDropped(db: Database, namespace: string): Promise<string> {
+  return call(db, 'events_dropped', [namespace])
+}
+
 export function eventsEnd(db: Database, namespace: string): Promise<string> {
   return call(db, 'events_end', [namespace])
 }

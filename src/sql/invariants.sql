@@ -70,6 +70,8 @@ as $$
     from job_stored s where s.run_id = t.id
   ) as c on true
   where (t.jobs, t.completed, t.failed, t.cancelled) is distinct from (c.jobs, c.completed, c.failed, c.cancelled)
+    -- What was dropped stays counted.
+    and not exists (select from retention where namespace = t.namespace and dropped > 0)
   union all
   select 'a run costs what its attempts do', t.id
   from run_truth t
@@ -77,7 +79,8 @@ as $$
     select coalesce(sum(a.tokens), 0) as tokens, coalesce(sum(a.usd), 0) as usd
     from attempt_cost a join job_detail d on d.job_id = a.job_id where d.run_id = t.id
   ) as c on true
-  where t.tokens <> c.tokens or t.usd <> c.usd
+  where (t.tokens <> c.tokens or t.usd <> c.usd)
+    and not exists (select from retention where namespace = t.namespace and dropped > 0)
   union all
   select 'a run that is through holds no job and no lane', r.id
   from run r
@@ -88,4 +91,25 @@ as $$
   from aim a
   join job_detail d on d.job_id = a.job_id
   where a.target is distinct from d.target
+  union all
+  select 'what is kept about a job has the job', k.job_id
+  from (
+    select job_id from attempt
+    union all select job_id from attempt_log
+    union all select job_id from attempt_cost
+    union all select job_id from checkpoint
+    union all select job_id from progress
+    union all select job_id from job_end
+    union all select job_id from job_key
+  ) as k
+  where not exists (select from job_detail d where d.job_id = k.job_id)
+  union all
+  select 'a key leads to the job that has it', k.job_id
+  from job_key k
+  join job_detail d on d.job_id = k.job_id
+  where d.namespace <> k.namespace or d.options ->> 'key' is distinct from k.key
+  union all
+  select 'the last event that was dropped is one position', null
+  from retention r
+  where (r.events_transaction is null) <> (r.events_id is null)
 $$;

@@ -20,6 +20,7 @@ declare
   v_places bigint[];
   v_key text;
   v_concurrency_key text;
+  v_known_id uuid;
   v_lane bigint;
   v_one_type boolean := p_types[1] = all (p_types);
   v_stored uuid[];
@@ -80,11 +81,15 @@ begin
 
   v_stored := v_ids;
   if v_key is not null then
-    -- All of these are one job: the first, unless an earlier call stored it.
-    insert into job_key (namespace, key, job_id) values (p_namespace, v_key, v_ids[1]) on conflict do nothing;
-    if not found then
-      return array_fill((select job_id from job_key where namespace = p_namespace and key = v_key), array[cardinality(p_types)]);
-    end if;
+    -- All of these are one job: the first, unless an earlier call stored it. Again when that one is dropped just now.
+    loop
+      insert into job_key (namespace, key, job_id) values (p_namespace, v_key, v_ids[1]) on conflict do nothing;
+      exit when found;
+      v_known_id := (select job_id from job_key where namespace = p_namespace and key = v_key);
+      if v_known_id is not null then
+        return array_fill(v_known_id, array[cardinality(p_types)]);
+      end if;
+    end loop;
     v_stored := v_ids[1:1];
     v_ids := array_fill(v_ids[1], array[cardinality(p_types)]);
   end if;

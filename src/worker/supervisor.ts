@@ -31,6 +31,8 @@ export interface SupervisorOptions {
   readonly machineId: string
   /** What tells this supervisor from others on the machine. */
   readonly name: string
+  /** The run that its workers are aimed at. */
+  readonly run: string | null
   /** Worker processes to keep: so many at least, and at most. */
   readonly processes: { readonly min: number; readonly max: number }
   /** Program and arguments of one worker process. */
@@ -543,7 +545,7 @@ export class Supervisor {
     if (takes === undefined || !mayNeedMore(children, processes.max)) return
     if (this.#keptCount() < this.#wanted) return
     try {
-      const waitedMs = await backlogAge(this.#db, namespace, takes)
+      const waitedMs = await backlogAge(this.#db, namespace, takes, this.#options.run)
       if (!isBacklog(waitedMs, this.#startTookMs)) return
       const from = this.#keptCount()
       if (this.#rolling !== null || from < this.#wanted || from >= processes.max) return

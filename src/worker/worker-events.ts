@@ -75,6 +75,8 @@ export interface WorkerEvents {
   'spool.taken_over': { pid: number; count: number; unreadable: number }
   'spool.degraded': { directory: string; reason: string }
   'listen.degraded': { reason: string }
+  'jobs.dropped': { count: number }
+  'retention.failed': { error: string; retryMs: number }
   'event_loop.blocked': { forMs: number; jobIds: readonly string[]; types: readonly string[] }
   'health.listening': { host: string; port: number }
   'session.closed': { name: string; durationMs: number }
@@ -128,6 +130,8 @@ export const EVENT_LEVELS: Readonly<Record<WorkerEventName, 'debug' | 'info' | '
     'spool.taken_over': 'warn',
     'spool.degraded': 'warn',
     'listen.degraded': 'warn',
+    'jobs.dropped': 'info',
+    'retention.failed': 'warn',
     'event_loop.blocked': 'warn',
     'health.listening': 'info',
     'session.closed': 'debug',

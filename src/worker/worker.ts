@@ -13,6 +13,7 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { AnyJobDefinition } from '../client/define-job.ts'
+import type { Archive } from '../client/retention.ts'
 import { atMost, elapsedMs, sleep } from '../clock.ts'
 import { fenceMarginMs, isBounded, resolveSettings, type WorkerSettings } from '../config.ts'
 import {
@@ -36,6 +37,7 @@ import {
   type Outcome,
   type Renewed,
 } from '../sql/protocol.ts'
+import { Retention } from '../sweep/retention.ts'
 import { PROGRAM_VERSION } from '../version.ts'
 import { Bounds, type ReachedBound } from './bounds.ts'
 import { currentExecution, type Ending, Execution, type ExecutionHost } from './execution.ts'
@@ -84,6 +86,8 @@ export interface WorkerOptions extends Partial<WorkerSettings> {
   readonly run?: string
   /** What then becomes of the jobs that it runs: it lets them `finish`, or aborts and gives them back. Default `finish`. */
   readonly onRunEnd?: 'finish' | 'release'
+  /** Gets ended jobs before they are dropped. Once a worker had one, no job of the namespace is dropped without. Default none. */
+  readonly archive?: Archive
 }
 
 export interface StopOptions {
@@ -183,11 +187,14 @@ export class Worker implements AsyncDisposable {
       kind: _k,
       run: _r,
       onRunEnd: _e,
+      archive,
       ...settings
     } = options
     parseDatabaseUrl(databaseUrl)
     this.settings = resolveSettings(settings)
     if (jobs.length === 0) throw new UsageError('a worker needs at least one job definition.')
+    if (archive !== undefined && typeof archive !== 'function')
+      throw new UsageError('`archive` is a function that gets jobs.')
     for (const job of jobs) {
       if (this.#definitions.has(job.type))
         throw new UsageError(`two definitions of type "${job.type}" were given.`)
@@ -417,6 +424,7 @@ class Running implements ExecutionHost {
   readonly #lifeline: Lifeline
   readonly #pickUp: PickUpConnection
   readonly #judge: RunJudge
+  readonly #retention: Retention
   readonly #types: readonly string[]
   readonly #machineId: string
   readonly #marginMs: number
@@ -521,6 +529,13 @@ class Running implements ExecutionHost {
         if (depth === 0 && options.settings.exitWhenIdle) this.wake()
       },
     })
+    this.#retention = new Retention(
+      { connect, namespace: options.namespace, archive: options.options.archive ?? null },
+      {
+        dropped: (count) => options.bus.emit('jobs.dropped', { count }),
+        failed: (error, retryMs) => options.bus.emit('retention.failed', { error, retryMs }),
+      },
+    )
     this.#lifeline = new Lifeline(
       {
         connect,
@@ -565,6 +580,7 @@ class Running implements ExecutionHost {
   /** Takes everything down that a failed start has opened. */
   async abandon(): Promise<void> {
     this.#stopTimers()
+    await this.#retention.close()
     await this.#lifeline.terminate()
     await this.#outbox.close()
     await this.#pickUp.close()
@@ -841,6 +857,7 @@ class Running implements ExecutionHost {
     this.#lifeline.write('handlers', this.executions.size)
     execution.outcome = ending?.outcome ?? null
     execution.leave()
+    this.#retention.jobEnded()
     if (tookMs >= LOOP_BLOCKED_MS)
       this.#justEnded = [...this.#justEnded, { execution, endedMs: elapsedMs() }]
     const answer =
@@ -1347,7 +1364,7 @@ class Running implements ExecutionHost {
     this.#stopTimers()
     await record.phase('closing', async () => {
       await this.#outbox.close()
-      await Promise.all([this.#pickUp.close(), this.db.close()])
+      await Promise.all([this.#pickUp.close(), this.db.close(), this.#retention.close()])
       // Last, as it answers for our health to the end.
       await this.#lifeline.terminate()
     })

@@ -41,6 +41,26 @@ async function loginAs(
 const DENIED = { code: 'ERR_PERMISSION_DENIED' }
 
 describe.each(SCHEMAS)('roles (%s schema)', (schema) => {
+  test('roles: a worker drops what need not be kept and can not say what that is; a client sees the settings', async () => {
+    const p = await openProtocol(schema)
+    const { functions: w } = await loginAs(p, 'leasehold_worker')
+    const { functions: c } = await loginAs(p, 'leasehold_client')
+    const [id] = await w.enqueue(1)
+    await p.cancel([id!])
+    await p.passTime(15 * 86_400_000)
+    expect(await w.run('begin_retention', p.namespace)).toMatchObject({ begins: true })
+    expect(await w.run('jobs_to_drop', p.namespace, null)).toMatchObject({ jobs: [id] })
+    expect(await w.run('drop_jobs', p.namespace, [id], null)).toBe(1)
+    expect(await w.run('drop_events', p.namespace)).toMatchObject({ after: null })
+    await w.run('end_retention', p.namespace)
+    await expect(w.run('set_retention', p.namespace, { keepMs: null })).rejects.toMatchObject(
+      DENIED,
+    )
+    expect(await c.run('retention_of', p.namespace)).toMatchObject({ dropped: 1 })
+    await expect(c.run('begin_retention', p.namespace)).rejects.toMatchObject(DENIED)
+    await expect(c.run('drop_jobs', p.namespace, [id], null)).rejects.toMatchObject(DENIED)
+  })
+
   test('roles: a worker may do its work, and neither cancel, administrate nor touch a table', async () => {
     const p = await openProtocol(schema)
     const { functions: w, client } = await loginAs(p, 'leasehold_worker')

@@ -174,6 +174,11 @@ const CHANGES_NO_STATUS = [
   'supervise',
   'keep_supervising',
   'stop_supervising',
+  'begin_retention',
+  'drop_jobs',
+  'drop_events',
+  'end_retention',
+  'set_retention',
 ]
 
 /** Edges with the functions that take them, as `pending --> running : claim`. */

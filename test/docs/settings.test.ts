@@ -11,6 +11,7 @@ import {
   resolveSettings,
 } from '../../src/config.ts'
 import { CONNECT_DEFAULTS } from '../../src/db/connect.ts'
+import { ARCHIVE_LIMIT_MS } from '../../src/client/retention.ts'
 import { BACKOFF_DEFAULTS } from '../../src/domain/backoff.ts'
 import { SPOOL_BYTES_MAX } from '../../src/worker/spool.ts'
 import { createTestDatabase } from '../support/database.ts'
@@ -100,6 +101,20 @@ test('the options of a client', () => {
   )
 })
 
+test('how long ended jobs are kept, on both pages', async () => {
+  const db = await createTestDatabase()
+  const [row] = await db.rows<{ retention: Record<string, unknown> }>(
+    `select %s.retention_of('any') as retention`,
+  )
+  const { keepMs, keepCount, archive } = row!.retention
+  const stated = asText({ keepMs, keepCount, archive })
+  expect(defaults('## Retention', 'Setting')).toEqual(stated)
+  const rows = tables(readPage('docs/retention.md'), 'Setting')
+  expect(
+    Object.fromEntries(rows.map((cells) => [code(cells['Setting']), code(cells['Default'])])),
+  ).toEqual(stated)
+})
+
 test('limits, and the numbers of the protocol as the database has them', async () => {
   const documented = Object.fromEntries(
     tables(section(page, '## Limits and numbers of the protocol'), 'Name').map((row) => [
@@ -109,9 +124,10 @@ test('limits, and the numbers of the protocol as the database has them', async (
   )
   const db = await createTestDatabase()
   const [constants] = await db.rows<Record<string, number>>(
-    `select %s.interruptions_max(), %s.sweep_every_ms(), %s.connection_grace_ms(), %s.gap_ms()`,
+    `select %s.interruptions_max(), %s.sweep_every_ms(), %s.connection_grace_ms(), %s.gap_ms(),
+            %s.keep_min_ms()::integer, %s.retention_every_ms(), %s.retention_lease_ms()`,
   )
-  expect(documented).toEqual({ INPUT_BYTES_MAX, VALUE_BYTES_MAX, ...constants })
+  expect(documented).toEqual({ INPUT_BYTES_MAX, VALUE_BYTES_MAX, ARCHIVE_LIMIT_MS, ...constants })
   const limits = await db.rows(
     `select %s.input_bytes_max() as input, %s.value_bytes_max() as value`,
   )

@@ -5,7 +5,7 @@ import { RunTerminalError, UsageError } from '../../errors.ts'
 import { ownMachineId } from '../../worker/identity.ts'
 import { duration, given, numberRange, oneOf, wholeNumber } from '../arguments.ts'
 import { documented } from '../help.ts'
-import { loadHandlers } from '../load-handlers.ts'
+import { loadArchive, loadHandlers } from '../load-handlers.ts'
 import { createOutput, leave } from '../output.ts'
 import { namedFailure, readyDatabase, type ReadyTarget } from '../ready-database.ts'
 import {
@@ -145,6 +145,7 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
   })
   if (warning !== null && !isSupervised()) log.say('warn', 'worker.unbounded', warning)
   const jobs = await loadHandlers(files)
+  const archive = await loadArchive(files)
   const target = await readyDatabase(resolveTarget(flags), (text) => output.note(text))
   const named = flags.run ?? resolveRunFilter()
   const run = named === null ? null : await findRun(named, target)
@@ -152,7 +153,15 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
     return leaveEnded(log, `run ${run.name} (${run.id}) is ${run.status}.`)
   if (flags.processes !== undefined && !isSupervised()) {
     const name = flags.name ?? defaultName(files, flags.queue, run?.id, flags.target)
-    await supervise({ processes: flags.processes, name, target, settings, machineId, log })
+    await supervise({
+      processes: flags.processes,
+      name,
+      run: run?.id ?? null,
+      target,
+      settings,
+      machineId,
+      log,
+    })
     return
   }
   const { createWorker } = await import('../../worker/worker.ts')
@@ -165,6 +174,7 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
     machineId,
     kind: isSupervised() ? 'supervised' : 'worker',
     ...given({
+      archive: archive ?? undefined,
       queues: flags.queue,
       run: run?.id,
       onRunEnd: flags.onRunEnd,
