@@ -513,6 +513,7 @@ function evict_workers(p_namespace text, p_workers uuid[], p_reason jsonb DEFAUL
 function fail(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
 function fenced(p_jobs uuid[], p_tokens uuid[], p_write text) returns TABLE(n bigint, job_id uuid, attempt integer, cancelling boolean) volatile;
 function find_jobs(p_namespace text, p_ending text) returns uuid[] stable security definer; -- admin, client
+function find_processes(p_namespace text, p_boot text, p_pid_namespace text, p_pids integer[], p_started text[]) returns jsonb stable security definer; -- admin
 function find_workers(p_namespace text, p_text text) returns jsonb stable security definer; -- admin, client
 function free_idle_keys(p_namespace text) returns void volatile;
 function free_keys(p_namespace text, p_keys text[]) returns void volatile;
