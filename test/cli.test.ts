@@ -766,6 +766,11 @@ describe('unsticking needs no SQL and is safe beside live workers', () => {
   test('evict fences a worker before its jobs go back', async () => {
     const { run: cli, p, json } = await open()
     const { ids, held, worker } = await p.running(1)
+    expect(await json('workers', 'evict', worker.id, '--dry-run')).toMatchObject({
+      worker: { status: 'online' },
+      dryRun: true,
+      released: [{ id: ids[0], status: 'running' }],
+    })
     const evicted = await json('workers', 'evict', worker.id)
     expect(evicted).toMatchObject({
       worker: { id: worker.id, status: 'offline' },
@@ -775,6 +780,19 @@ describe('unsticking needs no SQL and is safe beside live workers', () => {
     const again = await cli(['workers', 'evict', worker.id])
     expect(again.code).toBe(5)
     expect(again.stderr).toContain('ERR_STATE_REFUSED')
+    expect(again.stderr).toContain('leasehold workers reap')
+  })
+
+  test.for([
+    { args: ['--processes', '0'], says: '--processes is a whole number from 1 to 256' },
+    { args: ['--processes', '8..2'], says: 'or a range of them such as 1..8, got "8..2"' },
+    { args: ['--processes', '2', '--name', 'a b'], says: '--name is 1 to 64 letters' },
+    { args: ['--name', 'a'], says: 'give --processes too' },
+  ])('worker $args is refused', async ({ args, says }) => {
+    const { run: cli } = await open()
+    const refused = await cli(['worker', 'handlers.ts', ...args])
+    expect(refused.code).toBe(2)
+    expect(refused.stderr).toContain(says)
   })
 })
 

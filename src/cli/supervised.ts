@@ -36,6 +36,8 @@ export function answerSupervisor(
   const leave = (): void => void shutDown('its supervisor is gone')
   process.once('disconnect', leave)
   if (!process.connected) leave()
+  // Meant for the supervisor, but `pkill -USR2` reaches all of the family, and would end this process.
+  process.on('SIGUSR2', () => undefined)
   worker.on('worker.started', ({ workerId, queues, types }) =>
     tell({
       type: 'registered',

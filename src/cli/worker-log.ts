@@ -134,7 +134,9 @@ function supervisorSentence(terminal: Terminal, event: SupervisorEvent): string 
       return `process ${event.slot}, pid ${event.pid}, ${event.clean ? 'stopped' : how}${next}`
     }
     case 'child.failed':
-      return `process ${event.slot}: ${event.error}`
+      return event.slot === null
+        ? `no process could be started: ${event.error}`
+        : `process ${event.slot}: ${event.error}`
     case 'jobs.recovered':
       return `taken back from ${event.workerIds.length === 1 ? 'a lost worker' : `${event.workerIds.length} lost workers`} (supervisor, layer 1): ${ids(terminal, event.jobIds)}`
     case 'report.failed':

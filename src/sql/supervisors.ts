@@ -83,7 +83,7 @@ export function backlogAge(
   db: Database,
   namespace: string,
   take: { queues: readonly string[]; types: readonly string[] },
-  run: string | null,
+  run: string | null = null,
 ): Promise<number | null> {
   return call<string | null>(db, 'backlog_age', [namespace, take.queues, take.types, run]).then(
     (age) => (age === null ? null : Number(age)),

@@ -42,11 +42,17 @@ export function processStarted(pid: number): string | null {
   return fields === null || fields[0] === 'Z' ? null : (fields[19] ?? null)
 }
 
+/** The pid of a process's parent now, or null where that can't be read. */
+export function parentPidOf(pid: number): number | null {
+  const parent = statFields(pid)?.[1]
+  return parent === undefined ? null : Number(parent)
+}
+
 /** The parent of a process and what tells it from others, or null where that can't be read. */
 export function parentOf(
   pid: number,
 ): { readonly pid: number; readonly processStarted: string; readonly name: string } | null {
-  const parent = Number(statFields(pid)?.[1] ?? 0)
+  const parent = parentPidOf(pid) ?? 0
   const started = parent > 0 ? processStarted(parent) : null
   const name = readOrNull(`/proc/${parent}/comm`)
   return started === null || name === null ? null : { pid: parent, processStarted: started, name }

@@ -18,7 +18,7 @@ import type { Database } from '../db/connect.ts'
 import { StateRefusedError } from '../errors.ts'
 import { findProcesses, type KnownProcess } from '../sql/processes.ts'
 import { type ProcessIdentity, reportDeath } from '../sql/protocol.ts'
-import { bootId, parentOf, pidNamespace, processStarted, recognise } from './identity.ts'
+import { bootId, parentPidOf, pidNamespace, processStarted, recognise } from './identity.ts'
 
 export type ReapReason = 'run_terminal' | 'run_unknown' | 'evicted' | 'parent_gone'
 export type SkipReason =
@@ -161,8 +161,12 @@ function judgeWorker(worker: KnownProcess): Verdict {
   if (runId !== null && runStatus !== 'active')
     return reaped('run_terminal', `its run ${runName ?? runId} is ${runStatus ?? 'over'}`)
   if (endedAt !== null && endCode === 'evicted') return reaped('evicted', 'it was evicted')
-  if (kind === 'supervised' && parentOf(pid)?.pid !== parentPid)
-    return reaped('parent_gone', `its supervisor, pid ${parentPid}, is gone`)
+  if (kind === 'supervised') {
+    const parent = parentPidOf(pid)
+    if (parent === null) return skipped('unreadable', 'its parent can’t be read')
+    if (parent !== parentPid)
+      return reaped('parent_gone', `its supervisor, pid ${parentPid}, is gone`)
+  }
   if (endedAt !== null)
     return skipped(
       'stopping',
@@ -179,7 +183,7 @@ function judgeAbsent(identity: Judged['identity']): Verdict | null {
     case 'another':
       return skipped('pid_reused', 'its pid belongs to another process now')
     case 'unreadable':
-      return skipped('unreadable', 'the start time of this process can’t be read')
+      return skipped('unreadable', 'its start time can’t be read')
     default:
       return null
   }

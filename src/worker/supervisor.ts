@@ -79,7 +79,7 @@ export type SupervisorEvent =
       readonly clean: boolean
       readonly restartInMs: number | null
     }
-  | { readonly kind: 'child.failed'; readonly slot: number; readonly error: string }
+  | { readonly kind: 'child.failed'; readonly slot: number | null; readonly error: string }
   | {
       readonly kind: 'jobs.recovered'
       readonly jobIds: readonly string[]
@@ -141,6 +141,7 @@ const BACKOFF_MS_MAX = 30_000
 /** Living so long proves that a start works, so the next failure is a new one. */
 const STABLE_MS = 60_000
 const REPORT_TRIES = 20
+const SPAWN_AGAIN_MS = 5_000
 /** A process of a roll that is not ready by then never will be: the old ones go on. */
 const ROLL_READY_MS_MAX = 60_000
 /** What a child said last may arrive behind the news of its exit. */
@@ -202,7 +203,7 @@ export class Supervisor {
     if (processes.max > processes.min) {
       this.#looking = setInterval(() => void this.#look(), LOOK_EVERY_MS)
     }
-    while (this.#keptCount() < this.#wanted && !this.#stopped.signal.aborted) this.#spawn(true)
+    while (this.#keptCount() < this.#wanted && !this.#stopped.signal.aborted) await this.#fill()
   }
 
   /** Passes a signal on to every child. */
@@ -252,6 +253,16 @@ export class Supervisor {
 
   #keptCount(): number {
     return [...this.#children].filter(({ kept }) => kept).length
+  }
+
+  /** Null where the system can't start a process now, as when it has no memory for one. */
+  #trySpawn(kept: boolean): Child | null {
+    try {
+      return this.#spawn(kept)
+    } catch (error) {
+      this.#emit({ kind: 'child.failed', slot: null, error: (error as Error).message })
+      return null
+    }
   }
 
   #spawn(kept: boolean): Child {
@@ -406,8 +417,12 @@ export class Supervisor {
   async #fill(): Promise<void> {
     const held = await this.#place.held(this.#stopped.signal, (error) => this.#unanswered(error))
     if (this.#stopped.signal.aborted) return
-    if (!held) this.#lose()
-    else if (this.#keptCount() < this.#wanted) this.#spawn(true)
+    if (!held) {
+      this.#lose()
+    } else if (this.#keptCount() < this.#wanted && this.#trySpawn(true) === null) {
+      await sleep(SPAWN_AGAIN_MS, this.#stopped.signal)
+      await this.#fill()
+    }
   }
 
   async #report(
@@ -512,7 +527,8 @@ export class Supervisor {
       if (!stopped.aborted) this.#lose()
       return 'the place of this supervisor is not held'
     }
-    const fresh = this.#spawn(false)
+    const fresh = this.#trySpawn(false)
+    if (fresh === null) return 'no process could be started'
     await atMost(fresh.settled, ROLL_READY_MS_MAX)
     if (stopped.aborted) return 'the supervisor stops'
     if (!this.#children.has(fresh)) return 'the new process ended before it was ready'

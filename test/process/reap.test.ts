@@ -1,11 +1,9 @@
 /**
  * `workers reap` on real processes: whom it aims at, whom it leaves alone, and that it never signals a process that is not the
- * registered one, not even when a pid was handed out anew.
+ * registered one. What the kernel does with pids is in pids.test.ts.
  */
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { writeFileSync } from 'node:fs'
-import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { builtProgram, Program, Scenario, type WorkerStart } from '../support/process.ts'
 import { bootId, pidNamespace, processStarted } from '../../src/worker/identity.ts'
@@ -215,59 +213,4 @@ describe('I2: a process that is not the registered one', LIMIT, () => {
     expect(program.ended).toBe(false)
     expect(program.events('worker.signal')).toEqual([])
   })
-
-  test.skipIf(!canForcePids())(
-    'is left alone when the kernel has handed the pid out again',
-    async (context) => {
-      const s = await Scenario.open(context)
-      const script = path.join(s.directory, 'reuse.sh')
-      // In a pid namespace of its own: a worker is killed, and a stranger gets its very pid; then the reaper is asked by force.
-      writeFileSync(
-        script,
-        `set -e
-"$NODE" "$PROGRAM" worker "$HANDLERS" 2> worker.log &
-worker=$!
-until grep -q worker.started worker.log; do sleep 0.1; done
-kill -9 $worker
-wait $worker || true
-echo $((worker - 1)) > /proc/sys/kernel/ns_last_pid
-sleep 60 &
-stranger=$!
-test $stranger -eq $worker
-"$NODE" "$PROGRAM" workers reap --force --grace 1s --json > reaped.json
-kill -0 $stranger
-echo "{\\"event\\":\\"done\\",\\"pid\\":$worker,\\"reaped\\":$(cat reaped.json)}"
-`,
-      )
-      const env = {
-        ...process.env,
-        NODE: process.execPath,
-        PROGRAM: builtProgram(),
-        HANDLERS: s.handlers()[0],
-        DATABASE_URL: s.databaseUrl,
-        LEASEHOLD_SCHEMA: s.schemaName,
-        TEST_JOURNAL: s.journalFile,
-      }
-      const { stdout, stderr } = spawnSync(
-        'unshare',
-        ['--pid', '--fork', '--mount-proc', '--kill-child', 'sh', script],
-        { env, cwd: s.directory, encoding: 'utf8', timeout: 60_000 },
-      )
-      expect(stdout, stderr).toContain('"event":"done"')
-      const { pid, reaped } = JSON.parse(stdout) as { pid: number; reaped: Reaped['document'] }
-      expect(reaped.items).toMatchObject([{ pid, reason: 'pid_reused', action: 'none' }])
-    },
-  )
-
-  function canForcePids(): boolean {
-    const { status } = spawnSync('unshare', [
-      '--pid',
-      '--fork',
-      '--mount-proc',
-      'sh',
-      '-c',
-      'echo 300 > /proc/sys/kernel/ns_last_pid',
-    ])
-    return status === 0
-  }
 })
