@@ -15,6 +15,7 @@ import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { createTestDatabase, testDatabaseUrl } from './support/database.ts'
 import { openProtocol, type Protocol } from './support/protocol.ts'
 import { builtProgram } from './support/process.ts'
+import { openReceiver, signatureOf } from './support/receiver.ts'
 
 const program = process.env['LEASEHOLD_TEST_PROGRAM'] ?? builtProgram()
 const defineJob = pathToFileURL(path.join(path.dirname(program), '../client/define-job.js')).href
@@ -876,6 +877,148 @@ describe('workers and machines', () => {
       ...NOWHERE,
     })
     expect(JSON.parse(flags.stdout).items).toHaveLength(1)
+  })
+})
+
+describe('machines and alerts', () => {
+  test('K1: a machine is shown with its workers and crashes, drained and resumed', async () => {
+    const { run: cli, p, json } = await open()
+    const worker = await p.register()
+    const crashed = await p.register()
+    await p.reportDeath({}, 1, [crashed], { message: 'its process was killed by SIGSEGV' })
+    expect(await json('machines', 'show', 'machine-1')).toMatchObject({
+      id: 'machine-1',
+      workersOnline: 1,
+      versions: [{ version: '0.0.0', starts: 2, crashes: 1, lostJobs: 0 }],
+    })
+    const shown = await cli(['machines', 'show', 'machine-1'])
+    expect(shown.stdout).toContain('\t2\t0\t1\t0\t')
+    expect(shown.stdout).toContain('its process was killed by SIGSEGV')
+    const drained = await cli(['workers', 'drain', '--machine', 'machine-1', '--wait'])
+    expect(drained.code).toBe(0)
+    expect(drained.stdout).toBe('machine-1 is drained: 1 worker, nothing runs\n')
+    expect(drained.stderr).toContain('leasehold workers resume --machine machine-1')
+    expect((await p.worker(worker)).status).toBe('draining')
+    expect(await json('workers', 'resume', '--machine', 'machine-1')).toMatchObject({
+      drainRequestedAt: null,
+    })
+    expect((await cli(['machines', 'show', 'nowhere'])).code).toBe(4)
+    expect((await cli(['workers', 'drain', '--machine', 'nowhere'])).code).toBe(4)
+    for (const args of [['drain'], ['drain', worker.id, '--machine', 'machine-1'], ['resume']]) {
+      const refused = await cli(['workers', ...args])
+      expect(refused.code).toBe(2)
+      expect(refused.stderr).toContain('give the ID of a worker, or --machine ID, and not both.')
+    }
+  })
+
+  test('K2: an alert is listed, acknowledged by an ending of its id, and over', async () => {
+    const { run: cli, p, json } = await open()
+    expect(await cli(['alerts', 'list'])).toMatchObject({ code: 0, stderr: 'No alert.\n' })
+    await p.reportDeath({}, 1, [await p.register()])
+    await p.sweep()
+    const listed = await json('alerts', 'list')
+    expect(listed.items).toMatchObject([
+      { rule: 'worker_lost', subject: 'machine-1', status: 'open' },
+    ])
+    const id = String(listed.items[0].id)
+    const acked = await json('alerts', 'ack', id.slice(-6), '--by', 'ana')
+    expect(acked.items).toMatchObject([{ id, status: 'acknowledged', acknowledgedBy: 'ana' }])
+    const piped = await cli(['alerts', 'list'])
+    expect(piped.stdout.split('\n')[1]).toMatch(/^acknowledged\t.*\tworker_lost\tmachine-1\t/)
+    expect(piped.stderr).toBe('0 open, 1 acknowledged.\n')
+    await p.passTime(600_000)
+    await p.sweep()
+    expect((await json('alerts', 'list')).items).toEqual([])
+    expect((await json('alerts', 'list', '--all')).items).toMatchObject([{ status: 'resolved' }])
+    const over = await cli(['alerts', 'ack', id])
+    expect(over.code).toBe(5)
+    expect(over.stderr).toContain('is over and needs nobody any more')
+    expect((await cli(['alerts', 'ack', 'abcdef'])).code).toBe(4)
+    expect((await cli(['alerts', 'ack', 'no id'])).code).toBe(2)
+    expect((await cli(['alerts', 'ack', id, '--namespace', 'other'])).code).toBe(4)
+  })
+
+  test('thresholds are set, shown, and put back', async () => {
+    const { run: cli, json } = await open()
+    expect(await json('alerts', 'set', 'oldest-pending', '--for', '2h')).toMatchObject({
+      rule: 'oldest_pending',
+      forMs: 7_200_000,
+      changed: true,
+    })
+    const rules = (await json('alerts', 'rules')).items as { rule: string; changed: boolean }[]
+    expect(rules.filter(({ changed }) => changed).map(({ rule }) => rule)).toEqual([
+      'oldest_pending',
+    ])
+    expect(await json('alerts', 'set', 'oldest_pending', '--off')).toMatchObject({
+      enabled: false,
+      forMs: 7_200_000,
+    })
+    expect(await json('alerts', 'set', 'oldest_pending', '--default')).toMatchObject({
+      enabled: true,
+      forMs: 900_000,
+      changed: false,
+    })
+    for (const [args, words] of [
+      [['oldest_pendign', '--off'], 'Did you mean "oldest_pending"?'],
+      [['oldest_pending'], 'say what to change'],
+      [['oldest_pending', '--on', '--off'], 'exclude each other'],
+      [['oldest_pending', '--at-least', '3'], 'the rule oldest_pending has no atLeast'],
+      [['oldest_pending', '--for', '3d'], 'from 1 to 86400000'],
+      [['oldest_pending', '--for', 'long'], '--for is a duration'],
+    ] as const) {
+      const refused = await cli(['alerts', 'set', ...args])
+      expect(refused.code).toBe(2)
+      expect(refused.stderr).toContain(words)
+    }
+  })
+
+  test('webhooks are added, tested, listed and removed, and their secret is shown once', async (context) => {
+    const { run: cli, json } = await open()
+    const receiver = await openReceiver(context)
+    const refused = await cli(['alerts', 'webhooks', 'add', receiver.url])
+    expect(refused.code).toBe(2)
+    expect(refused.stderr).toContain('--allow-private')
+    for (const url of ['example.com', 'ftp://example.com/', 'https://me:pw@example.com/']) {
+      const wrong = await cli(['alerts', 'webhooks', 'add', url])
+      expect(wrong.code).toBe(2)
+      expect(wrong.stderr).not.toContain('pw@')
+    }
+    const unknown = await cli(['alerts', 'webhooks', 'add', 'https://a.example/', '--rule', 'no'])
+    expect(unknown.code).toBe(2)
+    const add = ['alerts', 'webhooks', 'add', receiver.url, '--allow-private', '--rule', 'poison']
+    const added = await cli(add)
+    expect(added.stdout).toMatch(/^whsec_[A-Za-z0-9+/]{43}=\n$/)
+    const secret = added.stdout.trim()
+    const { items } = await json('alerts', 'webhooks', 'list')
+    expect(items).toMatchObject([{ url: receiver.url, rules: ['poison'], waiting: 0 }])
+    expect(JSON.stringify(items)).not.toContain(secret)
+    const id = String(items[0].id)
+    expect(await json('alerts', 'webhooks', 'test', id.slice(-6))).toEqual({
+      id,
+      delivered: true,
+      status: 204,
+      error: null,
+    })
+    expect(receiver.received).toHaveLength(1)
+    expect(receiver.received[0]!.signature).toBe(signatureOf(secret, receiver.received[0]!))
+    receiver.answers(500)
+    const failed = await cli(['alerts', 'webhooks', 'test', receiver.url])
+    expect(failed).toMatchObject({ code: 1, stdout: 'Not delivered: answered 500.\n' })
+    // The same URL once more gets a new secret, and is still one webhook.
+    expect((await cli(add)).stdout.trim()).not.toBe(secret)
+    expect((await json('alerts', 'webhooks', 'list')).items).toMatchObject([{ id, givenUp: 1 }])
+    expect((await cli(['alerts', 'webhooks', 'remove', id.slice(-6)])).code).toBe(0)
+    expect((await json('alerts', 'webhooks', 'list')).items).toEqual([])
+    expect((await cli(['alerts', 'webhooks', 'remove', id])).code).toBe(4)
+  })
+
+  test('a database that is no copy has nothing to confirm', async () => {
+    const { run: cli, json } = await open()
+    expect(await json('migrate', '--check')).toMatchObject({ state: 'current', copied: false })
+    expect(await cli(['migrate', '--confirm-copy'])).toMatchObject({
+      code: 0,
+      stdout: 'This database is no copy, so there is nothing to confirm.\n',
+    })
   })
 })
 

@@ -104,19 +104,24 @@ begin
     ) then
       v_alerts := judge_alerts(p_namespace);
     end if;
-    select least(
-             -- An end may be dated before this judgement and committed after it.
-             case when exists (select from worker_detail where namespace = p_namespace and ended_at > v_now - interval '5 seconds') then 5000 end,
-             case when alerts_watch(p_namespace) then 30000 end,
-             (
-               select greatest(0, milliseconds_between(v_now, due_at)) from webhook_delivery
-               where namespace = p_namespace and delivered_at is null and given_up_at is null
-               order by due_at limit 1
-             ))
-    into v_alerts_ms;
   end if;
 
   v_running := upkeep_due(p_namespace);
+  if v_role = 'leader' then
+    v_alerts_ms := (
+      select greatest(0, milliseconds_between(v_now, due_at)) from webhook_delivery
+      where namespace = p_namespace and delivered_at is null and given_up_at is null
+      order by due_at limit 1
+    );
+    -- While something runs the next pass comes anyway.
+    if not v_running then
+      v_alerts_ms := least(
+        v_alerts_ms,
+        -- An end may be dated before this judgement and committed after it.
+        case when exists (select from worker_detail where namespace = p_namespace and ended_at > v_now - interval '5 seconds') then 5000 end,
+        case when alerts_watch(p_namespace) then 30000 end);
+    end if;
+  end if;
   if p_worker is not null and not v_running then
     -- It stops now, so its part is free for whoever begins first.
     perform resign_sweepers(array[p_worker]);

@@ -1153,7 +1153,9 @@ class Running implements ExecutionHost {
   #announceAlert({ kind, alert }: Extract<FromLifeline, { type: 'alert' }>): void {
     const { bus } = this.#o
     const { id: alertId, rule, subject, message, data } = alert
-    bus.emit(kind, { alertId, rule, subject, message, data })
+    const fields = { alertId, rule, subject, message, data }
+    if (kind === 'alert.raised') bus.emit('alert.raised', fields)
+    else bus.emit('alert.resolved', fields)
     if (kind === 'alert.raised' && rule === 'no_worker_for_type') {
       const { type, queue, jobIds } = data as { type: string; queue: string; jobIds: string[] }
       bus.emit('no_worker_for_type', { type, queue, jobIds })

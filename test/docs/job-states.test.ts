@@ -179,6 +179,16 @@ const CHANGES_NO_STATUS = [
   'drop_events',
   'end_retention',
   'set_retention',
+  'drain_machine',
+  'acknowledge_alerts',
+  'set_alert_rule',
+  'add_webhook',
+  'remove_webhook',
+  'test_webhook',
+  'take_deliveries',
+  'settle_delivery',
+  // In a copied database alone, where it ends workers as `end_worker` does, charged to nobody.
+  'confirm_copy',
 ]
 
 /** Edges with the functions that take them, as `pending --> running : claim`. */

@@ -118,7 +118,7 @@ export function renderWebhookList(
   const note =
     items.length === 0
       ? 'No webhook. Add one: leasehold alerts webhooks add URL\n'
-      : `${plural(items.length, 'webhook')}, ${behind === 0 ? 'none waits' : `${behind} of them with deliveries that wait`}.\n`
+      : `${plural(items.length, 'webhook')}, ${behind === 0 ? 'none' : behind} behind.\n`
   if (!terminal.isTerminal) {
     const headings = 'id url rules waiting givenUp lastDelivered lastError'.split(' ')
     const rows = items.map((webhook) => [

@@ -10,7 +10,8 @@ import { renderEvents, renderJob, renderJobList } from './jobs-view.ts'
 import type { Terminal } from './style.ts'
 import { textWidth } from './text.ts'
 import { createWaitView } from './wait-view.ts'
-import { renderMachineList } from './machines-view.ts'
+import { renderAlertList, renderRules, renderWebhookList } from './alerts-view.ts'
+import { renderMachine, renderMachineList } from './machines-view.ts'
 import { renderWorkerList } from './workers-view.ts'
 
 const now = new Date('2026-11-22T10:46:31.000Z')
@@ -424,6 +425,96 @@ describe('machines list', () => {
   it('shows the workers and the age of the last sign of life', () => {
     expect(renderMachineList(at(80), machines, now).output).toMatchSnapshot()
     expect(renderMachineList(pipe, machines, now).output).toMatchSnapshot()
+  })
+})
+
+describe('machines show', () => {
+  const machine = {
+    id: 'machine-a',
+    hostname: 'render-a',
+    status: 'online' as const,
+    workersOnline: 1,
+    workersTotal: 3,
+    lastSeenAt: time('10:46:29.400'),
+    lastSeenAgoMs: 1600,
+    drainRequestedAt: time('10:40:00.000'),
+    versions: [
+      {
+        version: '1.1.0',
+        starts: 4,
+        restarts: 3,
+        crashes: 3,
+        lostJobs: 4,
+        meanTimeBetweenCrashesMs: 34_000,
+        lastCrashAt: time('10:45:00.000'),
+        lastCrashReason: 'its process was killed by SIGSEGV',
+      },
+      {
+        version: '1.0.0',
+        starts: 1,
+        restarts: 0,
+        crashes: 0,
+        lostJobs: 0,
+        meanTimeBetweenCrashesMs: null,
+        lastCrashAt: null,
+        lastCrashReason: null,
+      },
+    ],
+  }
+  it('shows its workers and how they fared, by version', () => {
+    expect(renderMachine(at(80), machine, [worker({})])).toMatchSnapshot()
+    expect(renderMachine(pipe, machine, [worker({})])).toMatchSnapshot()
+  })
+})
+
+describe('alerts', () => {
+  const alert = {
+    id: '7f9c24e8-3b12-4e6b-9d1f-5a41c9e0a41c',
+    namespace: 'studio',
+    rule: 'crash_loop',
+    subject: 'machine-a 1.1.0',
+    status: 'open' as const,
+    message: '3 workers of version 1.1.0 on machine machine-a crashed within 10 min',
+    data: {},
+    raisedAt: time('10:40:00.000'),
+    acknowledgedAt: null,
+    acknowledgedBy: null,
+    resolvedAt: null,
+  }
+  const rule = {
+    rule: 'crash_loop',
+    enabled: true,
+    atLeast: 3,
+    withinMs: 600_000,
+    forMs: null,
+    says: 'workers crash again and again',
+    changed: true,
+  }
+  const webhook = {
+    id: '0d1f24e8-3b12-4e6b-9d1f-5a41c9e0fee9',
+    url: 'https://example.com/hooks/leasehold',
+    rules: null,
+    allowPrivate: false,
+    createdAt: time('08:00:00.000'),
+    waiting: 2,
+    givenUp: 0,
+    lastDeliveredAt: null,
+    lastError: 'answered 503',
+  }
+  it('are listed with what is open and how to acknowledge it', () => {
+    const acknowledged = { ...alert, status: 'acknowledged' as const, acknowledgedBy: 'ana' }
+    expect(renderAlertList(at(100), [alert, acknowledged], now)).toMatchSnapshot()
+    expect(renderAlertList(pipe, [alert], now)).toMatchSnapshot()
+    expect(renderAlertList(at(80), [], now)).toEqual({ output: '', note: 'No alert.\n' })
+  })
+  it('have rules, of which those that were changed are marked', () => {
+    const off = { ...rule, rule: 'poison', enabled: false, changed: false }
+    expect(renderRules(at(80), [rule, off])).toMatchSnapshot()
+    expect(renderRules(pipe, [rule])).toMatchSnapshot()
+  })
+  it('have webhooks, shown with what they have not got', () => {
+    expect(renderWebhookList(at(100), [webhook], now)).toMatchSnapshot()
+    expect(renderWebhookList(pipe, [webhook], now)).toMatchSnapshot()
   })
 })
 
