@@ -3,6 +3,8 @@
  * listener that throws is reported as a process warning and hurts neither the worker nor the other listeners.
  */
 
+import type { ShutdownReport } from './shutdown-report.ts'
+
 export interface WorkerEvents {
   'worker.started': {
     workerId: string
@@ -17,18 +19,10 @@ export interface WorkerEvents {
   'worker.bound_reached': { bound: string; reason: string }
   'worker.stopped': {
     workerId: string
-    outcome: 'graceful' | 'timed_out' | 'crashed'
     reason: string
-    signal: string | null
-    exitCode: number | null
     durationMs: number
-    finished: number
-    interrupted: number
     released: number
-    phases: readonly { readonly phase: string; readonly durationMs: number }[]
-    sessions: readonly { readonly name: string; readonly outcome: string }[]
-    hooks: readonly { readonly name: string; readonly outcome: string }[]
-    error: string | null
+    report: ShutdownReport
   }
   'worker.offline': { workerIds: readonly string[]; layer: number | null }
   'worker.degraded': { reason: string }

@@ -49,8 +49,13 @@ import type { FromLifeline, SettledSlot } from './lifeline-messages.ts'
 import { Outbox } from './outbox.ts'
 import { PickUpConnection } from './pick-up-connection.ts'
 import { WorkerSessions } from './sessions.ts'
-import { type HookOptions, type HookPhase, ShutdownHooks } from './shutdown-hooks.ts'
-import { SHUTDOWN_PHASES, ShutdownRecord, type ShutdownReport } from './shutdown-report.ts'
+import { type HookOptions, ShutdownHooks } from './shutdown-hooks.ts'
+import {
+  type HookPhase,
+  SHUTDOWN_PHASES,
+  ShutdownRecord,
+  type ShutdownReport,
+} from './shutdown-report.ts'
 import { steppingFor, type StepLimits } from './shutdown-step.ts'
 import { Spool, spoolDirectory } from './spool.ts'
 import {
@@ -1160,9 +1165,11 @@ class Running implements ExecutionHost {
     }
     const cut = new AbortController()
     const shutdown: Shutdown = {
-      record: new ShutdownRecord(facts, this.#o.bus, (phase) =>
-        this.#lifeline.write('shutdownPhase', SHUTDOWN_PHASES.indexOf(phase) + 1),
-      ),
+      record: new ShutdownRecord(facts, {
+        begins: (phase) =>
+          this.#lifeline.write('shutdownPhase', SHUTDOWN_PHASES.indexOf(phase) + 1),
+        ended: (phase, durationMs) => this.#o.bus.emit('worker.phase', { phase, durationMs }),
+      }),
       cut,
       limits: {
         worker: this.#o.worker,
@@ -1318,11 +1325,13 @@ class Running implements ExecutionHost {
 
   #reportStop(record: ShutdownRecord): ShutdownReport {
     const report = record.report(this.workerId ?? '')
+    const { workerId, reason, durationMs, released } = report
     this.#o.bus.emit('worker.stopped', {
-      ...report,
-      finished: report.finished.length,
-      interrupted: report.interrupted.length,
-      released: report.released.length,
+      workerId,
+      reason,
+      durationMs,
+      released: released.length,
+      report,
     })
     return report
   }

@@ -38,7 +38,9 @@ describe.concurrent('the end of a worker process', LIMIT, () => {
     expect(await worker.exit()).toMatchObject({ code: 0 })
     // What the worker itself needed, without what a busy machine takes to deliver a signal.
     const stopped = await worker.event('worker.stopped')
-    expect(stopped).toMatchObject({ outcome: 'graceful', signal: 'SIGTERM', exitCode: 0 })
+    expect(stopped).toMatchObject({
+      report: { outcome: 'graceful', signal: 'SIGTERM', exitCode: 0 },
+    })
     expect(Number(stopped['durationMs'])).toBeLessThan(500)
     expect(shownAfterMs).toBeLessThan(1_500)
   })
@@ -125,7 +127,7 @@ describe.concurrent('the end of a worker process', LIMIT, () => {
     worker.kill('SIGTERM')
     expect(await worker.exit()).toMatchObject({ code: 0 })
     const stopped = await worker.event('worker.stopped')
-    expect(stopped).toMatchObject({
+    expect(stopped['report']).toMatchObject({
       outcome: 'timed_out',
       sessions: [{ name: 'endless', outcome: 'timed_out' }],
       error: null,
@@ -204,8 +206,7 @@ describe.concurrent('the end of a worker process', LIMIT, () => {
     expect(worker.events('worker.bound_reached')).toMatchObject([{ bound }])
     expect(await worker.event('worker.stopped')).toMatchObject({
       reason,
-      outcome: 'graceful',
-      exitCode: 0,
+      report: { outcome: 'graceful', exitCode: 0 },
     })
     expect(await s.client.workers.list()).toMatchObject([{ status: 'offline', reason }])
     expect((await s.client.stats()).jobs.completed).toBe(done)
