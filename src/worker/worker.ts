@@ -1212,8 +1212,8 @@ class Running implements ExecutionHost {
     record.released = [...this.#ahead.values()].map(({ job }) => job.id)
     this.#giveBackAhead()
     sessions.tell({ reason, deadline: this.#deadline }, limits)
-    await this.#runHooks('before-drain', shutdown)
     const running = [...this.executions.values()]
+    await this.#runHooks('before-drain', shutdown)
     await record.phase('draining', () => this.#drain(running, shutdown))
 
     enter('stopping', reason)
