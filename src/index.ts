@@ -35,8 +35,14 @@ export type {
   WorkerOptions,
   WorkerState,
 } from './worker/worker.ts'
-export type { HookOptions, HookPhase, HookResult } from './worker/shutdown-hooks.ts'
-export type { ShutdownOutcome, ShutdownPhase, ShutdownReport } from './worker/shutdown-report.ts'
+export type { HookOptions } from './worker/shutdown-hooks.ts'
+export type {
+  HookPhase,
+  HookResult,
+  ShutdownOutcome,
+  ShutdownPhase,
+  ShutdownReport,
+} from './worker/shutdown-report.ts'
 export type { Logger, WorkerEventName, WorkerEvents } from './worker/worker-events.ts'
 export { WORKER_DEFAULTS } from './config.ts'
 export type { WorkerSettings } from './config.ts'

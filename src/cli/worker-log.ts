@@ -245,13 +245,13 @@ function workerSentence(
   }
 }
 
-function stoppedSentence(stopped: WorkerEvents['worker.stopped']): string {
-  const { outcome, durationMs, error, sessions, hooks } = stopped
+function stoppedSentence({ report }: WorkerEvents['worker.stopped']): string {
+  const { outcome, durationMs, error, sessions, hooks } = report
   const troubled = [...sessions, ...hooks].filter((step) => step.outcome !== 'done')
   const parts = [
     ...(['finished', 'interrupted', 'released'] as const)
-      .filter((what) => stopped[what] > 0)
-      .map((what) => `${stopped[what]} ${what}`),
+      .filter((what) => report[what].length > 0)
+      .map((what) => `${report[what].length} ${what}`),
     ...(sessions.length > 0 ? [`${plural(sessions.length, 'session')} closed`] : []),
     ...troubled.map((step) => `${step.name} ${step.outcome.replace('_', ' ')}`),
     ...(error === null ? [] : [`not marked offline: ${error}`]),

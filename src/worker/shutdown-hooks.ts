@@ -1,25 +1,14 @@
 /** Code of plug-ins that a shutdown runs, in named phases; within a phase in the order of registration, each with its own limit. */
 import { UsageError } from '../errors.ts'
-import { checkedLimitMs, runStep, type StepLimits, type StepResult } from './shutdown-step.ts'
+import { HOOK_PHASES, type HookPhase, type HookResult } from './shutdown-report.ts'
+import { checkedLimitMs, runStep, type StepLimits } from './shutdown-step.ts'
 import type { WorkerEventBus } from './worker-events.ts'
-
-/**
- * before-drain: claims have ended, handlers go on. after-drain: no handler runs any more, sessions are open. before-close: sessions are
- * closed, the worker can still be reached in the registry. after-offline: it is offline there; the process ends next.
- */
-export const HOOK_PHASES = ['before-drain', 'after-drain', 'before-close', 'after-offline'] as const
-export type HookPhase = (typeof HOOK_PHASES)[number]
 
 export interface HookOptions {
   /** Default `before-close`. */
   readonly phase?: HookPhase
   /** Longest wait for it, in milliseconds. Default 5,000. */
   readonly timeoutMs?: number
-}
-
-export interface HookResult extends StepResult {
-  readonly name: string
-  readonly phase: HookPhase
 }
 
 interface Hook {

@@ -4,8 +4,7 @@
  */
 import type { SessionResult } from '../client/session.ts'
 import { elapsedMs } from '../clock.ts'
-import type { HookResult } from './shutdown-hooks.ts'
-import type { WorkerEventBus } from './worker-events.ts'
+import type { StepResult } from './shutdown-step.ts'
 
 /** In their order. Those with nothing to do are passed over. */
 export const SHUTDOWN_PHASES = [
@@ -21,6 +20,19 @@ export const SHUTDOWN_PHASES = [
   'closing',
 ] as const
 export type ShutdownPhase = (typeof SHUTDOWN_PHASES)[number]
+
+/**
+ * Those that plug-ins have hooks in. before-drain: claims have ended, handlers go on. after-drain: no handler runs any more, sessions are
+ * open. before-close: sessions are closed, the registry still shows the worker. after-offline: it is offline there; the process ends
+ * next.
+ */
+export const HOOK_PHASES = ['before-drain', 'after-drain', 'before-close', 'after-offline'] as const
+export type HookPhase = (typeof HOOK_PHASES)[number]
+
+export interface HookResult extends StepResult {
+  readonly name: string
+  readonly phase: HookPhase
+}
 
 /**
  * graceful: everything ended in its time, and the registry knows. timed_out: something was cut, or the registry could not be told.
@@ -56,6 +68,11 @@ export interface ShutdownFacts {
   readonly crashed: boolean
 }
 
+export interface PhaseListener {
+  begins(phase: ShutdownPhase): void
+  ended(phase: ShutdownPhase, durationMs: number): void
+}
+
 export class ShutdownRecord {
   readonly startedMs: number = elapsedMs()
   facts: ShutdownFacts
@@ -67,25 +84,23 @@ export class ShutdownRecord {
   error: string | null = null
   /** Handlers that ignored their signal, or outcomes that were not delivered. */
   cut = false
-  readonly #bus: WorkerEventBus
-  readonly #onPhase: (phase: ShutdownPhase) => void
+  readonly #told: PhaseListener
   readonly #phases: { phase: ShutdownPhase; durationMs: number }[] = []
 
-  constructor(facts: ShutdownFacts, bus: WorkerEventBus, onPhase: (phase: ShutdownPhase) => void) {
+  constructor(facts: ShutdownFacts, told: PhaseListener) {
     this.facts = facts
-    this.#bus = bus
-    this.#onPhase = onPhase
+    this.#told = told
   }
 
   async phase<T>(phase: ShutdownPhase, work: () => Promise<T>): Promise<T> {
-    this.#onPhase(phase)
+    this.#told.begins(phase)
     const startedMs = elapsedMs()
     try {
       return await work()
     } finally {
       const durationMs = Math.round(elapsedMs() - startedMs)
       this.#phases.push({ phase, durationMs })
-      this.#bus.emit('worker.phase', { phase, durationMs })
+      this.#told.ended(phase, durationMs)
     }
   }
 

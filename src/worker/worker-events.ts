@@ -4,6 +4,7 @@
  */
 
 import type { RunStatus } from '../domain/states.ts'
+import type { ShutdownReport } from './shutdown-report.ts'
 
 export interface WorkerEvents {
   'worker.started': {
@@ -19,18 +20,10 @@ export interface WorkerEvents {
   'worker.bound_reached': { bound: string; reason: string }
   'worker.stopped': {
     workerId: string
-    outcome: 'graceful' | 'timed_out' | 'crashed'
     reason: string
-    signal: string | null
-    exitCode: number | null
     durationMs: number
-    finished: number
-    interrupted: number
     released: number
-    phases: readonly { readonly phase: string; readonly durationMs: number }[]
-    sessions: readonly { readonly name: string; readonly outcome: string }[]
-    hooks: readonly { readonly name: string; readonly outcome: string }[]
-    error: string | null
+    report: ShutdownReport
   }
   'worker.offline': { workerIds: readonly string[]; layer: number | null }
   'worker.degraded': { reason: string }

@@ -54,8 +54,13 @@ import { redactedCommand } from './redacted-command.ts'
 import { PickUpConnection } from './pick-up-connection.ts'
 import { RunJudge } from './run-judge.ts'
 import { WorkerSessions } from './sessions.ts'
-import { type HookOptions, type HookPhase, ShutdownHooks } from './shutdown-hooks.ts'
-import { SHUTDOWN_PHASES, ShutdownRecord, type ShutdownReport } from './shutdown-report.ts'
+import { type HookOptions, ShutdownHooks } from './shutdown-hooks.ts'
+import {
+  type HookPhase,
+  SHUTDOWN_PHASES,
+  ShutdownRecord,
+  type ShutdownReport,
+} from './shutdown-report.ts'
 import { steppingFor, type StepLimits } from './shutdown-step.ts'
 import { Spool, spoolDirectory } from './spool.ts'
 import {
@@ -1297,9 +1302,11 @@ class Running implements ExecutionHost {
     }
     const cut = new AbortController()
     const shutdown: Shutdown = {
-      record: new ShutdownRecord(facts, this.#o.bus, (phase) =>
-        this.#lifeline.write('shutdownPhase', SHUTDOWN_PHASES.indexOf(phase) + 1),
-      ),
+      record: new ShutdownRecord(facts, {
+        begins: (phase) =>
+          this.#lifeline.write('shutdownPhase', SHUTDOWN_PHASES.indexOf(phase) + 1),
+        ended: (phase, durationMs) => this.#o.bus.emit('worker.phase', { phase, durationMs }),
+      }),
       cut,
       limits: {
         worker: this.#o.worker,
@@ -1342,8 +1349,8 @@ class Running implements ExecutionHost {
     record.released = [...this.#ahead.values()].map(({ job }) => job.id)
     this.#giveBackAhead()
     sessions.tell({ reason, deadline: this.#deadline }, limits)
-    await this.#runHooks('before-drain', shutdown)
     const running = [...this.executions.values()]
+    await this.#runHooks('before-drain', shutdown)
     await record.phase('draining', () => this.#drain(running, shutdown))
 
     enter('stopping', reason)
@@ -1457,11 +1464,13 @@ class Running implements ExecutionHost {
 
   #reportStop(record: ShutdownRecord): ShutdownReport {
     const report = record.report(this.workerId ?? '')
+    const { workerId, reason, durationMs, released } = report
     this.#o.bus.emit('worker.stopped', {
-      ...report,
-      finished: report.finished.length,
-      interrupted: report.interrupted.length,
-      released: report.released.length,
+      workerId,
+      reason,
+      durationMs,
+      released: released.length,
+      report,
     })
     return report
   }

@@ -1,8 +1,7 @@
 /** K3, A9: what the health endpoints of a worker process say, and that they say it to the end, whatever the main thread does. */
 import { createServer } from 'node:net'
 import { describe, expect, test } from 'vitest'
-import { HOOK_PHASES } from '../../src/worker/shutdown-hooks.ts'
-import { SHUTDOWN_PHASES } from '../../src/worker/shutdown-report.ts'
+import { HOOK_PHASES, SHUTDOWN_PHASES } from '../../src/worker/shutdown-report.ts'
 import { testDatabaseUrl } from '../support/database.ts'
 import { builtProgram, type Program, Scenario } from '../support/process.ts'
 import { Proxy } from './proxy.ts'

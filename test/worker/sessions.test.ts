@@ -363,7 +363,8 @@ test('the report is what stop resolves to, what is logged, and in short what the
     released: [],
     error: null,
   })
-  expect(logged).toEqual([{ ...report, finished: 0, interrupted: 1, released: 0 }])
+  const { workerId, reason, durationMs } = report ?? {}
+  expect(logged).toEqual([{ workerId, reason, durationMs, released: 0, report }])
   const document = await client.workers.get(id ?? '')
   const { shutdown } = document
   expect(shutdown).toMatchObject({
