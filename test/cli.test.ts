@@ -438,6 +438,26 @@ describe('handler modules', () => {
     },
   )
 
+  test('one archive hook may stand in a module of its own, two are refused, and a job of that name is none', async () => {
+    const { run: cli } = await open()
+    fs.writeFileSync(path.join(dir, 'archive.mjs'), 'export async function archive(jobs) {}')
+    fs.writeFileSync(path.join(dir, 'more.mjs'), 'export const archive = (jobs) => undefined')
+    fs.writeFileSync(
+      path.join(dir, 'job.mjs'),
+      `import { defineJob } from ${JSON.stringify(defineJob)}
+       const input = { '~standard': { version: 1, vendor: 'x', validate: (value) => ({ value }) } }
+       export const archive = defineJob({ type: 'archive', input, run: () => null })`,
+    )
+    const refused = await run(['worker', 'handlers.ts', 'archive.mjs', 'more.mjs'], NOWHERE)
+    expect(refused).toMatchObject({ code: 2, stdout: '' })
+    expect(refused.stderr).toContain('an archive hook is exported by archive.mjs and by more.mjs')
+    const handlers = ['job.mjs', 'archive.mjs'].flatMap((file) => ['--handlers', file])
+    expect(await cli(['enqueue', 'archive', '{}', ...handlers])).toMatchObject({
+      code: 0,
+      stderr: '',
+    })
+  })
+
   test('a worker with an unsafe lease is refused before anything starts', async () => {
     const ran = await run(['worker', 'handlers.ts'], { ...NOWHERE, HEARTBEAT_INTERVAL: '15' })
     expect(ran).toMatchObject({ code: 2, stdout: '' })
@@ -844,6 +864,50 @@ describe('workers and machines', () => {
     await p.endWorker(worker, 'released')
     const refused = await cli(['workers', 'drain', worker.id])
     expect(refused.code).toBe(5)
+  })
+
+  test('retention shows, changes and drops, and refuses what it can not mean', async () => {
+    const { p, run: cli, json } = await open()
+    expect(await json('retention')).toEqual({
+      namespace: p.namespace,
+      keepMs: 14 * 86_400_000,
+      keepCount: null,
+      archive: false,
+      passedAt: null,
+      dueAt: null,
+      dropped: 0,
+      problem: null,
+    })
+    const jobs = await p.enqueue(3)
+    await p.cancel(jobs)
+    await p.passTime(31 * 86_400_000)
+    expect(await json('retention', '--keep', '30d', '--keep-count', '2')).toMatchObject({
+      keepMs: 30 * 86_400_000,
+      keepCount: 2,
+    })
+    expect(await json('retention', '--keep', 'forever', '--run')).toMatchObject({
+      keepMs: null,
+      keepCount: 2,
+      dropped: 1,
+      droppedNow: 1,
+    })
+    const piped = await cli(['retention', '--keep-count', 'all', '--run'])
+    expect(piped).toMatchObject({ code: 0, stderr: '0 jobs dropped.\n' })
+    expect(piped.stdout).toContain('keepCount\t\n')
+    expect((await cli(['jobs', 'show', jobs[0]!])).code).toBe(4)
+    for (const wrong of [
+      ['--keep', '59m'],
+      ['--keep', '14'],
+      ['--keep', '999999d'],
+      ['--keep-count', '-1'],
+      ['--keep-count', 'many'],
+    ])
+      expect(await cli(['retention', ...wrong]), wrong.join(' ')).toMatchObject({ code: 2 })
+    await json('retention', '--keep', '1h', '--archive')
+    const refused = await cli(['retention', '--run'])
+    expect(refused).toMatchObject({ code: 5, stdout: '' })
+    expect(refused.stderr).toContain('leasehold retention --no-archive')
+    expect(await json('retention', '--no-archive', '--run')).toMatchObject({ droppedNow: 2 })
   })
 
   test('stats counts jobs and workers', async () => {

@@ -12,7 +12,8 @@ import { HandlerModuleError } from '../errors.ts'
 /**
  * The definitions of these files, each once, in the order found.
  *
- * @throws {HandlerModuleError} when a file is missing, throws, exports no definition, or a type is defined twice.
+ * @throws {HandlerModuleError} when a file is missing, throws, exports neither a definition nor an archive hook, or a type is defined
+ * twice.
  */
 export async function loadHandlers(
   files: readonly string[],
@@ -20,8 +21,9 @@ export async function loadHandlers(
 ): Promise<AnyJobDefinition[]> {
   const found = new Map<AnyJobDefinition, string>()
   for (const file of files) {
-    const exported = definitionsOf(await importModule(file, workingDirectory))
-    if (exported.length === 0) {
+    const module = await importModule(file, workingDirectory)
+    const exported = definitionsOf(module)
+    if (exported.length === 0 && archivesOf(module).length === 0) {
       throw new HandlerModuleError(`${file} exports no job definition.`, {
         hint: 'Export what defineJob returns: export const transcode = defineJob({ type: …, run })',
       })
@@ -43,14 +45,8 @@ export async function loadArchive(
   workingDirectory: string = process.cwd(),
 ): Promise<Archive | null> {
   const found = new Map<Archive, string>()
-  for (const file of files) {
-    const exported = await importModule(file, workingDirectory)
-    const inner: unknown = 'default' in exported ? exported.default : null
-    for (const place of [exported, inner]) {
-      if (typeof place !== 'object' || place === null || !('archive' in place)) continue
-      if (typeof place.archive === 'function') found.set(place.archive as Archive, file)
-    }
-  }
+  for (const file of files)
+    for (const hook of archivesOf(await importModule(file, workingDirectory))) found.set(hook, file)
   if (found.size > 1) {
     throw new HandlerModuleError(
       `an archive hook is exported by ${[...found.values()].join(' and by ')}.`,
@@ -124,6 +120,18 @@ function definitionsOf(exported: object): AnyJobDefinition[] {
     if (typeof value !== 'object' || value === null) return []
     return Object.values(value).filter(isJobDefinition)
   })
+}
+
+function archivesOf(exported: object): Archive[] {
+  const whole: unknown = 'default' in exported ? exported.default : null
+  return [exported, whole].flatMap((place) =>
+    typeof place === 'object' &&
+    place !== null &&
+    'archive' in place &&
+    typeof place.archive === 'function'
+      ? [place.archive as Archive]
+      : [],
+  )
 }
 
 function refuseDoubles(found: ReadonlyMap<AnyJobDefinition, string>): void {

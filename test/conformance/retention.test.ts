@@ -32,6 +32,8 @@ afterEach(() => void vi.restoreAllMocks())
 const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
 const KEEP_MS = 14 * DAY_MS
+/** Where a slow machine stops before all steps. */
+const WALK_BUDGET_MS = 15_000
 const WAIT = { timeout: 20_000, interval: 100 }
 
 function pass(
@@ -650,7 +652,7 @@ describe('the feed of events', () => {
   })
 })
 
-test('a random walk: nothing that lives is ever dropped, nothing that is young, and nothing of another namespace', async () => {
+test('a random walk: exactly what is over goes, nothing that lives, and nothing of another namespace', async () => {
   const p = await openProtocol()
   const spaces = [p, p.in('other')]
   const seed = Number(process.env['LEASEHOLD_TEST_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
@@ -665,7 +667,8 @@ test('a random walk: nothing that lives is ever dropped, nothing that is young, 
   const running: { space: Functions; held: Held }[] = []
   const known = new Map<string, Functions>()
   try {
-    for (let step = 0; step < 250; step += 1) {
+    const untilMs = performance.now() + WALK_BUDGET_MS
+    for (let step = 0; step < 250 && performance.now() < untilMs; step += 1) {
       const space = pick(spaces)
       const jobs = [...known].filter(([, owner]) => owner === space).map(([id]) => id)
       const some = jobs.length === 0 ? [] : [pick(jobs), pick(jobs)]
@@ -702,30 +705,31 @@ test('a random walk: nothing that lives is ever dropped, nothing that is young, 
           await space.sweep()
           break
         default: {
-          const rows = await p.db.rows<{ id: string; namespace: string; must: boolean }>(
-            `select id, namespace, finished_at is null or finished_at >= %s.clock() - interval '1 hour' or namespace <> $1 as must
-             from %s.job_stored`,
-            [space.namespace],
+          const stays = await p.db.rows<{ id: string }>(
+            `select id
+             from (
+               select *, row_number() over (partition by namespace, finished_at is null order by id desc) as rank
+               from %s.job_stored
+             ) as s
+             where namespace <> $1 or finished_at is null or finished_at >= %s.clock() - interval '1 hour'
+                or (finished_at >= %s.clock() - $2 * interval '1 day' and rank <= $3)
+             order by id`,
+            space === p ? [p.namespace, 2, 15] : [space.namespace, 5, 1_000_000],
           )
           await pass(p, {
             namespace: space.namespace,
             ...(below(2) === 0 ? { archive: () => undefined } : {}),
-          }).then(
-            () => undefined,
-            () => undefined,
-          )
+          })
           const left = new Set(await ids(p))
-          expect(rows.filter(({ id, must }) => must && !left.has(id))).toEqual([])
+          expect([...left]).toEqual(stays.map(({ id }) => id))
           for (const id of known.keys()) if (!left.has(id)) known.delete(id)
           expect(await p.invariants()).toEqual([])
           await set(space, { archive: false })
         }
       }
     }
-    const doomed = await p.db.rows('select id from %s.job_stored where finished_at is not null')
     await p.passTime(6 * DAY_MS)
     for (const space of spaces) await pass(p, { namespace: space.namespace })
-    expect(doomed.length).toBeGreaterThan(0)
     expect(
       await p.db.rows(
         `select id from %s.job_stored where finished_at < %s.clock() - interval '5 days'`,
