@@ -102,7 +102,7 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
     else leave(0)
   }
   if (run !== null && run.status !== 'active') {
-    leaveEnded(`run ${run.name} (${run.id}) is ${run.status}.`)
+    leaveEnded(`run ${run.name} (${run.id}) ended as ${run.status}.`)
     return
   }
   if (flags.processes !== undefined && process.env['LEASEHOLD_SUPERVISED'] !== '1') {
