@@ -109,7 +109,7 @@ test('limits, and the numbers of the protocol as the database has them', async (
   )
   const db = await createTestDatabase()
   const [constants] = await db.rows<Record<string, number>>(
-    `select %s.interruptions_max(), %s.sweep_every_ms(), %s.connection_grace_ms(), %s.gap_ms()`,
+    `select %s.interruptions_max(), %s.sweep_every_ms(), %s.connection_grace_ms(), %s.gap_ms(), %s.fill_grace_ms()`,
   )
   expect(documented).toEqual({ INPUT_BYTES_MAX, VALUE_BYTES_MAX, ...constants })
   const limits = await db.rows(

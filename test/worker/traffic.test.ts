@@ -66,7 +66,10 @@ test('G6: nor does an idle worker that is aimed at a run which goes on', async (
   await until('its jobs are done', async () => (await client.runs.get(id)).counts.completed === 3)
   const sweeps = (): number[] =>
     proxy.statements.filter(({ text }) => text.includes('.sweep(')).map(({ atMs }) => atMs)
-  await until('its sweeps have stopped', () => performance.now() - (sweeps().at(-1) ?? 0) > 2_000)
+  await until(
+    'its sweeps have stopped',
+    () => performance.now() - (sweeps().at(-1) ?? Infinity) > 2_000,
+  )
   const from = proxy.statements.length
   await until('five beats more', () => proxy.statements.length >= from + 6, { limitMs: 60_000 })
   const [first, ...more] = proxy.statements.slice(from + 1)
