@@ -218,6 +218,72 @@ describe.concurrent('a worker that is aimed at a run', LIMIT, () => {
   })
 })
 
+describe.concurrent('runs in the program', LIMIT, () => {
+  const json = async (s: Scenario, args: string[], code = 0): Promise<Record<string, unknown>> => {
+    const ran = s.run([...args, '--json'])
+    expect(await ran.exit(), ran.text).toMatchObject({ code })
+    return JSON.parse(ran.text) as Record<string, unknown>
+  }
+
+  test('create, enqueue into, show, list, update, wait, and the exit code of how it ended', async (context) => {
+    const s = await Scenario.open(context)
+    const made = await json(s, ['runs', 'create', 'eval', '{"a": 1}', '--max-failed', '2'])
+    expect(made).toMatchObject({ name: 'eval', status: 'active', criteria: { a: 1 } })
+    const id = String(made['id'])
+    await json(s, ['enqueue', 'plain', '{}', '--run', 'eval', '--force'])
+    expect(await json(s, ['jobs', 'list', '--run', id.slice(-6)])).toMatchObject({
+      items: [{ runId: id, state: 'pending' }],
+    })
+    const waiting = s.run(['runs', 'wait', 'eval', '--timeout', '200ms'])
+    expect(await waiting.exit()).toMatchObject({ code: 1 })
+    expect(waiting.text).toContain('It goes on.')
+    expect(await json(s, ['runs', 'update', 'eval', '--stage', 'last', '--filled'])).toMatchObject({
+      stage: 'last',
+      filled: true,
+    })
+    await s.worker({ args: ['--run', 'eval'], unready: true })
+    expect(await json(s, ['runs', 'wait', 'eval'])).toMatchObject({
+      status: 'completed',
+      progress: { done: 1, failed: 0, target: 1 },
+    })
+    expect(await json(s, ['runs', 'list', '--status', 'completed'])).toMatchObject({
+      items: [{ id }],
+      nextCursor: null,
+    })
+    expect(await json(s, ['runs', 'show', 'eval'])).toMatchObject({
+      endReason: { code: 'all_ended' },
+    })
+  })
+
+  test('an end by hand is safe to repeat, and refused where it ended otherwise; what is unknown is 4', async (context) => {
+    const s = await Scenario.open(context)
+    const { id } = await s.client.runs.create({ name: 'crawl' })
+    await s.enqueue('plain', {}, { run: id })
+    const args = ['runs', 'fail', 'crawl', '--rest', 'keep', '--reason', 'too slow']
+    expect(await json(s, args)).toMatchObject({
+      status: 'error',
+      endReason: { code: 'by_hand', message: 'too slow' },
+      counts: { waiting: 1 },
+    })
+    await json(s, ['runs', 'fail', 'crawl'])
+    expect(await json(s, ['runs', 'complete', 'crawl'], 5)).toMatchObject({
+      error: { code: 'ERR_RUN_TERMINAL' },
+    })
+    expect(await json(s, ['enqueue', 'plain', '--run', id, '--force'], 5)).toMatchObject({
+      error: { code: 'ERR_RUN_TERMINAL' },
+    })
+    expect(await json(s, ['runs', 'wait', 'crawl'], 1)).toMatchObject({ status: 'error' })
+    for (const verb of ['show', 'wait', 'archive', 'complete'])
+      expect(await json(s, ['runs', verb, 'none-such'], 4)).toMatchObject({
+        error: { code: 'ERR_NOT_FOUND' },
+      })
+    await s.client.runs.create({ name: 'crawl' })
+    expect(await json(s, ['runs', 'show', 'crawl'], 2)).toMatchObject({
+      error: { code: 'ERR_ID_AMBIGUOUS' },
+    })
+  })
+})
+
 describe.concurrent('jobs that are aimed', LIMIT, () => {
   test('O3: waits for its machine, says so at once, and is taken when a worker starts there', async (context) => {
     const s = await Scenario.open(context)
