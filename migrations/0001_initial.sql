@@ -152,6 +152,8 @@ create table run (
   tokens bigint not null default 0,
   usd numeric not null default 0,
   last_filled_at timestamptz,
+  -- How far the cancelling of what is left has come, by job id; null: it begins anew.
+  rest_from uuid,
   -- When it had ended, held no job any more, and its lanes were gone.
   emptied_at timestamptz
 ) with (fillfactor = 50);

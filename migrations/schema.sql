@@ -181,6 +181,7 @@ create table run (
   tokens bigint not null default 0,
   usd numeric not null default 0,
   last_filled_at timestamp with time zone,
+  rest_from uuid,
   emptied_at timestamp with time zone
 ) with (fillfactor=50);
 create table run_tally (
@@ -521,7 +522,7 @@ function complete(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::
 function connection_came_back(p_worker worker) returns void volatile;
 function connection_grace_ms() returns integer immutable;
 function cost(p_jobs uuid[], p_tokens uuid[], p_cost_tokens bigint[], p_usd numeric[]) returns text[] volatile security definer; -- admin, worker
-function create_run(p_namespace text, p_name text, p_criteria jsonb DEFAULT '{}'::jsonb, p_options jsonb DEFAULT '{}'::jsonb, p_id uuid DEFAULT NULL::uuid) returns jsonb volatile security definer; -- admin, client
+function create_run(p_namespace text, p_name text, p_criteria jsonb DEFAULT '{}'::jsonb, p_options jsonb DEFAULT '{}'::jsonb) returns jsonb volatile security definer; -- admin, client
 function database_epoch() returns text stable;
 function database_life() returns text stable;
 function drain_workers(p_namespace text, p_workers uuid[], p_drain boolean) returns text[] volatile security definer; -- admin
