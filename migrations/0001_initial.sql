@@ -193,6 +193,7 @@ create table aim (
   namespace text not null,
   target text not null,
   if_offline offline_policy not null,
+  due_at timestamptz not null,
   deadline timestamptz
 );
 create index aim_target_idx on aim (namespace, target) where if_offline <> 'wait';

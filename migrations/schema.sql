@@ -13,6 +13,7 @@ create table aim (
   namespace text not null,
   target text not null,
   if_offline offline_policy not null,
+  due_at timestamp with time zone not null,
   deadline timestamp with time zone
 );
 create table attempt (
@@ -508,6 +509,7 @@ function acknowledge_cancel(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFA
 function admit(p_jobs uuid[]) returns uuid[] volatile;
 function aim_document(t job_truth) returns jsonb stable;
 function aimed_targets(p_namespace text) returns SETOF text stable;
+function aims_due(p_namespace text) returns boolean stable;
 function cancel(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin, client
 function cancel_rest(p_run uuid, p_limit integer) returns integer volatile;
 function channel(p_namespace text) returns text stable security definer; -- admin, client, worker

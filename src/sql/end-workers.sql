@@ -50,6 +50,10 @@ begin
   if p_layer is distinct from 0 then
     perform hint(p_namespace, 'renew:' || w) from unnest(v_ended) as w;
   end if;
+  -- They may have been the last of a target that jobs do not wait for.
+  if exists (select from aim where namespace = p_namespace) then
+    perform hint(p_namespace, 'watch');
+  end if;
   return v_ended;
 end
 $$;
