@@ -251,7 +251,10 @@ export class Worker implements AsyncDisposable {
         bus: this.#bus,
         enter: (state, reason) => this.#enter(state, reason),
         mayEndProcess: this.mayEndProcess,
-        runIsOver: (stop) => void this.stopAfterRun(stop),
+        runIsOver: (stop) => {
+          // It may have been stopped, and started anew, while its last handlers finished.
+          if (this.#run === run) void this.stopAfterRun(stop)
+        },
         giveUp: (execution, deafForMs) => {
           const error = new Error(`${execution.job.type} ignored its signal for ${deafForMs} ms`)
           void this.blame(execution, error, () => endProcess(1)).then(() => endProcess(1))
@@ -631,8 +634,9 @@ class Running implements ExecutionHost {
       () => {
         this.wake()
         // One that is aimed and full claims nothing, and so would not hear that its run has ended.
-        if (this.#o.options.run === undefined || this.#wants() > 0) return
-        this.#judge.touch(this.#o.options.run)
+        const { run } = this.#o.options
+        if (run === undefined || this.#runEnded || this.#draining || this.#wants() > 0) return
+        this.#judge.touch(run)
         this.#schedulePoll(null)
       },
       Math.max(1, Math.min(poll, nextDueMs ?? poll)),
