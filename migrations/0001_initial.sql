@@ -159,6 +159,8 @@ create table run (
   tokens bigint not null default 0,
   usd numeric not null default 0,
   last_filled_at timestamptz,
+  -- How far the cancelling of what is left has come, by job id; null: it begins anew.
+  rest_from uuid,
   -- When it had ended, held no job any more, and its lanes were gone.
   emptied_at timestamptz
 ) with (fillfactor = 50);
@@ -198,6 +200,7 @@ create table aim (
   namespace text not null,
   target text not null,
   if_offline offline_policy not null,
+  due_at timestamptz not null,
   deadline timestamptz
 );
 create index aim_target_idx on aim (namespace, target) where if_offline <> 'wait';

@@ -13,6 +13,7 @@ create table aim (
   namespace text not null,
   target text not null,
   if_offline offline_policy not null,
+  due_at timestamp with time zone not null,
   deadline timestamp with time zone
 );
 create table alert (
@@ -218,6 +219,7 @@ create table run (
   tokens bigint not null default 0,
   usd numeric not null default 0,
   last_filled_at timestamp with time zone,
+  rest_from uuid,
   emptied_at timestamp with time zone
 ) with (fillfactor=50);
 create table run_tally (
@@ -632,6 +634,7 @@ function add_webhook(p_namespace text, p_url text, p_rules text[] DEFAULT NULL::
 function admit(p_jobs uuid[]) returns uuid[] volatile;
 function aim_document(t job_truth) returns jsonb stable;
 function aimed_targets(p_namespace text) returns SETOF text stable;
+function aims_due(p_namespace text) returns boolean stable;
 function alert_conditions(p_namespace text) returns TABLE(rule text, subject text, message text, data jsonb) stable;
 function alert_document(a alert) returns jsonb stable;
 function alert_rules(p_namespace text) returns jsonb stable security definer; -- admin, client

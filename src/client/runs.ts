@@ -196,6 +196,6 @@ export class DatabaseRuns implements Runs {
 
 function ended(run: RunDocument, what: string): RunTerminalError {
   return new RunTerminalError(
-    `run ${run.name} (${run.id}) is ${run.status}, and can't be ${what}: ${run.endReason?.message ?? 'it has ended'}.`,
+    `run ${run.name} (${run.id}) ended as ${run.status}, and can't be ${what}: ${run.endReason?.message ?? 'it has ended'}.`,
   )
 }

@@ -43,6 +43,29 @@ test('F7: a waiting job says whether it waits for a slot or for a worker that is
   )
 })
 
+test('O3: an aimed job says what it waits for, when that was last seen, and what follows', () => {
+  const aim = { online: false, lastSeenAt: at(1), ifOffline: 'wait', deadline: null }
+  const target = 'machine:render-b'
+  const none = { online: 0, draining: 0, lastSeenAt: null }
+  expect(why({ target, aim, workersForType: none })).toBe(
+    'Waits for machine render-b, which is offline, last seen 30.0 s ago.',
+  )
+  expect(why({ target, aim: { ...aim, lastSeenAt: null, deadline: at(50) } })).toBe(
+    'Waits for machine render-b, which is offline, and has never been seen; it fails if it has not begun by 10:46:50 UTC.',
+  )
+  expect(why({ target, aim: { ...aim, ifOffline: 'fail' } })).toMatch(/the next sweep fails it\.$/)
+  expect(why({ target, aim: { ...aim, ifOffline: 'any' } })).toMatch(/gives it to any worker\.$/)
+  expect(
+    why({ target: 'label:gpu', aim: { ...aim, online: true, ifOffline: 'any', deadline: at(50) } }),
+  ).toBe(
+    'Waits for a free slot on a worker with the label gpu; from 10:46:50 UTC on any worker may take it.',
+  )
+  expect(why({ target, aim: { ...aim, online: true }, workersForType: none })).toBe(
+    'Waits for a worker on machine render-b that runs video.transcode in queue video.',
+  )
+  expect(why({ runEnded: 'error' })).toBe('Its run ended as error, and the next sweep cancels it.')
+})
+
 test('a running job names its worker and what is left of its lease', () => {
   expect(why({ state: 'running', status: 'running' })).toBe(
     'Running on render-b-2210 since 10:46:07 UTC; its lease holds for 27.9 s more.',

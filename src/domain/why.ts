@@ -139,7 +139,7 @@ function targetWords(text: string): string {
   const target = parseTarget(text)
   if ('machine' in target) return `machine ${target.machine}`
   if ('worker' in target) return `worker ${shortWorker(target.worker)}`
-  return `the label ${target.label}`
+  return `a worker with the label ${target.label}`
 }
 
 function retryingSentence(job: WhyFacts): string {

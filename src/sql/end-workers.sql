@@ -51,8 +51,9 @@ begin
   if p_layer is distinct from 0 then
     perform hint(p_namespace, 'renew:' || w) from unnest(v_ended) as w;
   end if;
-  -- Somebody has to judge whether an alert is due, and with nothing running nobody sweeps. A sweep judges for itself.
-  if p_layer in (1, 2) and cardinality(v_ended) > 0 then
+  -- Somebody has to judge whether an alert is due, and with nothing running nobody sweeps; a sweep judges for itself. And they may have
+  -- been the last of a target that jobs do not wait for.
+  if p_layer in (1, 2) and cardinality(v_ended) > 0 or exists (select from aim where namespace = p_namespace) then
     perform hint(p_namespace, 'watch');
   end if;
   return v_ended;

@@ -3,11 +3,17 @@ create or replace function find_runs(p_namespace text, p_text text) returns json
 language sql stable security definer set search_path from current
 as $$
   select coalesce(jsonb_agg(run_document(row(t.*)::run_truth) order by t.id desc), '[]')
-  from (
-    select *
-    from run_truth
-    where namespace = p_namespace and (right(id::text, length(p_text)) = lower(p_text) or name = p_text)
-    order by id desc
-    limit 3
-  ) as t
+  from run_truth t
+  where t.namespace = p_namespace
+    and t.id = any (
+      case
+        when p_text ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then array[p_text::uuid]
+        else array(
+          select id from run
+          where namespace = p_namespace and (right(id::text, length(p_text)) = lower(p_text) or name = p_text)
+          order by id desc
+          limit 3
+        )
+      end
+    )
 $$;

@@ -19,7 +19,7 @@ begin
   if v_status is null then
     raise exception using errcode = 'LH006', message = format('no run %s in namespace %s', p_run, p_namespace);
   elsif v_status <> 'active' then
-    raise exception using errcode = 'LH007', message = format('run %s is %s, and takes no more work', p_run, v_status);
+    raise exception using errcode = 'LH007', message = format('run %s ended as %s, and takes no more work', p_run, v_status);
   end if;
 end
 $$;

@@ -26,7 +26,10 @@ begin
     limit 100
   loop
     if r.left_over > 0 then
-      v_more := cancel_rest(r.id, rest_batch()) >= rest_batch() or v_more;
+      perform from run where id = r.id for no key update skip locked;
+      if found then
+        v_more := cancel_rest(r.id, rest_batch()) >= rest_batch() or v_more;
+      end if;
     else
       perform empty_run(r.id);
     end if;

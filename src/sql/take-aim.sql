@@ -4,9 +4,9 @@ create or replace function take_aim(p_namespace text, p_jobs uuid[]) returns voi
 language plpgsql
 as $$
 begin
-  insert into aim (job_id, namespace, target, if_offline, deadline)
+  insert into aim (job_id, namespace, target, if_offline, due_at, deadline)
   select d.job_id, d.namespace, d.target, coalesce(d.options ->> 'ifOffline', 'wait')::offline_policy,
-         j.run_at + milliseconds((d.options ->> 'waitMs')::double precision)
+         j.run_at, j.run_at + milliseconds((d.options ->> 'waitMs')::double precision)
   from job_detail d
   join job j on j.id = d.job_id
   where d.job_id = any (p_jobs) and d.target is not null

@@ -1,5 +1,6 @@
--- Whether somebody has to sweep a namespace: something is leased, a run ends by itself or is not cleared yet, or an aimed job does not
--- wait for its target for ever.
+-- Whether somebody has to sweep a namespace now: something is leased; a run ends by itself, within a minute, or is not cleared yet; or
+-- an aimed job that does not wait for ever has to be looked after, within a minute. What is further away is seen by a later beat of
+-- an idle worker, which asks this too.
 create or replace function upkeep_due(p_namespace text) returns boolean
 language plpgsql stable
 as $$
@@ -11,10 +12,30 @@ begin
         and case
           when t.status <> 'active' then not t.keeps_rest or t.left_over = 0
           else run_verdict(row(t.*)::run_truth) is not null
-            or (t.jobs > 0 and t.left_over = 0 and (t.filled or t.target is null or t.jobs >= t.target))
+            or (t.jobs > 0 and t.left_over = 0 and case
+              when t.filled then true
+              when t.target is null then clock() >= t.last_filled_at + milliseconds(t.fill_grace_ms) - interval '1 minute'
+              else t.jobs >= t.target
+            end)
         end
     )
-    or exists (select from aim where namespace = p_namespace);
+    or aims_due(p_namespace);
+end
+$$;
+
+create or replace function aims_due(p_namespace text) returns boolean
+language plpgsql stable
+as $$
+begin
+  return exists (select from aim where namespace = p_namespace and deadline <= clock() + interval '1 minute')
+    or exists (
+      select from aimed_targets(p_namespace) as t (target)
+      where not target_online(p_namespace, t.target)
+        and exists (
+          select from aim a
+          where a.namespace = p_namespace and a.target = t.target and a.if_offline <> 'wait' and a.due_at <= clock() + interval '1 minute'
+        )
+    );
 end
 $$;
 

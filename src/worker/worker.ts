@@ -286,7 +286,10 @@ export class Worker implements AsyncDisposable {
         worker: this,
         onBound: ({ reason, graceMs }) => void this.#stop({ reason, graceMs: graceMs ?? Infinity }),
         mayEndProcess: this.mayEndProcess,
-        runIsOver: (stop) => void this.stopAfterRun(stop),
+        runIsOver: (stop) => {
+          // It may have been stopped, and started anew, while its last handlers finished.
+          if (this.#run === run) void this.stopAfterRun(stop)
+        },
         endsWithParent: this.endsWithParent,
         evicted: () => this.onEvicted(),
         giveUp: (execution, deafForMs) => {
@@ -764,8 +767,9 @@ class Running implements ExecutionHost {
       () => {
         this.wake()
         // One that is aimed and full claims nothing, and so would not hear that its run has ended.
-        if (this.#o.options.run === undefined || this.#wants() > 0) return
-        this.#judge.touch(this.#o.options.run)
+        const { run } = this.#o.options
+        if (run === undefined || this.#runEnded || this.#draining || this.#wants() > 0) return
+        this.#judge.touch(run)
         this.#schedulePoll(null)
       },
       Math.max(1, Math.min(poll, nextDueMs ?? poll)),

@@ -33,7 +33,9 @@ describe.each(SCHEMAS)('aimed jobs (%s schema)', (schema) => {
     const [anybody] = await p.enqueue(1)
     expect(await claimed(p, other)).toEqual([anybody])
     expect((await p.claim(other)).jobs, 'a claim that says nothing of itself').toEqual([])
-    expect((await claimed(p, mine, 'gpu')).toSorted()).toEqual([machine, worker, label].toSorted())
+    const taken = await claimed(p, mine, 'gpu')
+    expect(new Set(taken)).toEqual(new Set([machine, worker, label]))
+    expect(taken).toHaveLength(3)
     expect(await p.job(label!)).toMatchObject({ target: 'label:gpu' })
   })
 
@@ -147,6 +149,24 @@ describe.each(SCHEMAS)('aimed jobs (%s schema)', (schema) => {
       expect(await p.job(job)).toMatchObject({ status: 'pending', target: 'machine:m-9' })
       expect(await claimed(p, other)).toEqual([])
       expect(await claimed(p, await p.register({ machineId: 'm-9' }))).toEqual([job])
+    })
+
+    test('nobody sweeps for what is further away than a minute, or for a target that is online', async () => {
+      const p = await openProtocol(schema)
+      const running = async (): Promise<boolean> => (await p.sweep()).running
+      await offline(p, { waitMs: 3_600_000 })
+      await offline(p, { ifOffline: 'fail', delayMs: 3_600_000 })
+      expect(await running()).toBe(false)
+      const there = await p.register({ machineId: 'm-9' })
+      await offline(p, { ifOffline: 'any' })
+      expect(await running()).toBe(false)
+      await p.endWorker(there, 'interrupted')
+      // An idle worker is told so by its next beat, should it not have heard the hint.
+      expect((await p.claim(await p.register())).running).toBe(true)
+      await p.sweep()
+      expect(await running()).toBe(false)
+      await p.passTime(3_550_000)
+      expect(await running()).toBe(true)
     })
 
     test('a job that is delayed is not offline before it is due; one that ended is forgotten', async () => {

@@ -1,6 +1,6 @@
 /**
- * Code in the documents: every block marked ts compiles against the public API, and the example of the README runs on a real
- * database.
+ * Code in the documents: every block marked ts compiles against the public API, and the examples of the README and of docs/runs.md run on a
+ * real database.
  *
  * A block that begins with `// name.ts` is that file of its page, so that others can import it. Each page is written to a directory of
  * its own below `.leasehold`, from where packages are found as in a user's project. For the compiler `leasehold` is `src/index.ts`; what runs is a build of it.
@@ -64,27 +64,31 @@ test('every block marked ts compiles', () => {
   expect(problems).toEqual([])
 }, 60_000)
 
-test('the example of the README runs and prints what it says', async () => {
-  const directory = temporaryDirectory()
-  const blocks = codeBlocks('README.md').filter(isTypeScript)
-  const library = pathToFileURL(path.join(path.dirname(builtProgram()), '../index.js')).href
-  for (const block of blocks)
-    writeFileSync(
-      path.join(directory, fileName(block)),
-      block.text.replaceAll("from 'leasehold'", `from '${library}'`),
-    )
-  const main = blocks.find((block) => block.text.includes('createWorker'))
-  if (main === undefined) throw new Error('the README shows no createWorker')
-  const says = /console\.log\(.*\/\/ (.*)$/m.exec(main.text)?.[1]
-  expect(says, 'the README says what is printed').toBeDefined()
-  const databaseUrl = await emptyDatabase()
-  const { code, output, errors } = await run(path.join(directory, fileName(main)), {
-    ...process.env,
-    DATABASE_URL: databaseUrl,
-  })
-  expect({ code, errors }).toEqual({ code: 0, errors: '' })
-  expect(output.trim()).toBe(says)
-}, 60_000)
+test.each(['README.md', 'docs/runs.md'])(
+  'the example of %s runs and prints what it says',
+  async (page) => {
+    const directory = temporaryDirectory()
+    const blocks = codeBlocks(page).filter(isTypeScript)
+    const library = pathToFileURL(path.join(path.dirname(builtProgram()), '../index.js')).href
+    for (const block of blocks)
+      writeFileSync(
+        path.join(directory, fileName(block)),
+        block.text.replaceAll("from 'leasehold'", `from '${library}'`),
+      )
+    const main = blocks.find((block) => block.text.includes('createWorker'))
+    if (main === undefined) throw new Error(`${page} shows no createWorker`)
+    const says = /console\.log\(.*\/\/ (.*)$/m.exec(main.text)?.[1]
+    expect(says, `${page} says what is printed`).toBeDefined()
+    const databaseUrl = await emptyDatabase()
+    const { code, output, errors } = await run(path.join(directory, fileName(main)), {
+      ...process.env,
+      DATABASE_URL: databaseUrl,
+    })
+    expect({ code, errors }).toEqual({ code: 0, errors: '' })
+    expect(output.trim()).toBe(says)
+  },
+  60_000,
+)
 
 /** The example uses the schema `leasehold`, as users do; it must not meet another test there. */
 async function emptyDatabase(): Promise<string> {

@@ -125,7 +125,8 @@ test('limits, and the numbers of the protocol as the database has them', async (
   const db = await createTestDatabase()
   const [constants] = await db.rows<Record<string, number>>(
     `select %s.interruptions_max(), %s.sweep_every_ms(), %s.connection_grace_ms(), %s.gap_ms(),
-            %s.keep_min_ms()::integer, %s.retention_every_ms(), %s.retention_lease_ms()`,
+            %s.keep_min_ms()::integer, %s.retention_every_ms(), %s.retention_lease_ms(),
+            %s.fill_grace_ms()`,
   )
   expect(documented).toEqual({ INPUT_BYTES_MAX, VALUE_BYTES_MAX, ARCHIVE_LIMIT_MS, ...constants })
   const limits = await db.rows(

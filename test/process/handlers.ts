@@ -76,6 +76,21 @@ export const waitInTime = defineJob({
   ...untilGate,
 })
 
+/** Spends without a pause, until it is told to stop. */
+export const spend = defineJob({
+  type: 'spend',
+  input: shape<{ tokens: number }>(),
+  maxAttempts: 1,
+  async run(ctx) {
+    note(ctx, 'start')
+    for (;;) {
+      await ctx.cost({ tokens: ctx.input.tokens })
+      note(ctx, 'spent')
+      await pause(ctx, 20)
+    }
+  },
+})
+
 /** The same, and says all the while how far it has come: by progress, then by checkpoints, in turn. */
 export const ticking = defineJob({
   type: 'ticking',

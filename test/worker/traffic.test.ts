@@ -43,6 +43,40 @@ test('G6: an idle worker sends no more than a beat each half minute', async () =
   await worker.stop()
 })
 
+test('G6: nor does an idle worker that is aimed at a run which goes on', async () => {
+  const db = await createTestDatabase()
+  await using proxy = await Proxy.open(db.databaseUrl)
+  await using client = createClient({ databaseUrl: db.databaseUrl, schema: db.schemaName })
+  const job = defineJob({ type: 'job', input: anything, run: () => null })
+  const { id } = await client.runs.create({ name: 'batch', target: 100 })
+  // Some of it is done, and for the rest the run waits: no sweep is needed for that, nor anything else.
+  await client.enqueueMany(
+    job,
+    Array.from({ length: 3 }, () => ({})),
+    { run: id },
+  )
+  const worker = createWorker({
+    databaseUrl: proxy.url,
+    schema: db.schemaName,
+    jobs: [job],
+    run: id,
+    idleBeatMs: 3_000,
+  })
+  await worker.start()
+  await until('its jobs are done', async () => (await client.runs.get(id)).counts.completed === 3)
+  const sweeps = (): number[] =>
+    proxy.statements.filter(({ text }) => text.includes('.sweep(')).map(({ atMs }) => atMs)
+  await until(
+    'its sweeps have stopped',
+    () => performance.now() - (sweeps().at(-1) ?? Infinity) > 2_000,
+  )
+  const from = proxy.statements.length
+  await until('five beats more', () => proxy.statements.length >= from + 6, { limitMs: 60_000 })
+  const [first, ...more] = proxy.statements.slice(from + 1)
+  expect((more.at(-1)?.atMs ?? 0) - (first?.atMs ?? 0)).toBeGreaterThan(4 * 3_000 * 0.95)
+  await worker.stop()
+})
+
 test('J1: fifty running jobs are kept by one renewal an interval, and by nothing else', async () => {
   const db = await createTestDatabase()
   await using proxy = await Proxy.open(db.databaseUrl)

@@ -83,20 +83,16 @@ export function registerEnqueue(program: Command): void {
       oneOf('--on-worker-lost', ['retry', 'fail', 'hold']),
     )
     .option('--timeout <D>', 'longest run of one attempt', duration('--timeout'))
-    .option('--run <RUN>', 'the run that it belongs to, by id, a unique ending, or its name')
-    .option(
-      '--target <T>',
-      'only a worker with this label takes it, or machine:ID, or worker:ID',
-      parseTarget,
-    )
+    .option('--run <RUN>', 'the run that it belongs to, by id, ending or name')
+    .option('--target <T>', 'who alone takes it: a label, machine:ID or worker:ID', parseTarget)
     .option(
       '--if-offline <W>',
-      'while no worker of the target is online: wait, fail, or any worker (wait)',
+      'while the target is: wait, fail, or any worker (wait)',
       oneOf('--if-offline', ['wait', 'fail', 'any']),
     )
     .option(
       '--target-wait <D>',
-      'how long it waits for its target at most (for ever)',
+      'longest wait for the target (for ever)',
       duration('--target-wait'),
     )
     .action((type: string, input: string | undefined, _flags, command: Command) =>
@@ -106,6 +102,8 @@ export function registerEnqueue(program: Command): void {
 
 async function enqueue(command: Command, type: string, text: string | undefined): Promise<void> {
   const flags = flagsOf<Flags>(command)
+  if (flags.target === undefined && (flags.ifOffline ?? flags.targetWait) !== undefined)
+    throw new UsageError('--if-offline and --target-wait go with --target.')
   // Before the database is asked for: what is wrong with the input is wrong without it.
   const definition = await definitionOf(type, flags.handlers)
   const input = await readInput(text, (line) => process.stderr.write(`${line}\n`))
@@ -136,10 +134,7 @@ async function enqueue(command: Command, type: string, text: string | undefined)
 
 async function targetOf(client: Client, flags: Flags): Promise<JobTarget | undefined> {
   const { target, ifOffline, targetWait: waitMs } = flags
-  if (target === undefined) {
-    if (ifOffline === undefined && waitMs === undefined) return undefined
-    throw new UsageError('--if-offline and --target-wait go with --target.')
-  }
+  if (target === undefined) return undefined
   const name =
     'worker' in target ? { worker: (await client.workers.get(target.worker)).id } : target
   return { ...name, ...given({ ifOffline, waitMs }) }

@@ -150,7 +150,7 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
   const named = flags.run ?? resolveRunFilter()
   const run = named === null ? null : await findRun(named, target)
   if (run !== null && run.status !== 'active')
-    return leaveEnded(log, `run ${run.name} (${run.id}) is ${run.status}.`)
+    return leaveEnded(log, `run ${run.name} (${run.id}) ended as ${run.status}.`)
   if (flags.processes !== undefined && !isSupervised()) {
     const name = flags.name ?? defaultName(files, flags.queue, run?.id, flags.target)
     await supervise({

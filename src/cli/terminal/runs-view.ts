@@ -61,9 +61,9 @@ export function renderRunList(
     { heading: 'STATUS', widthMin: 11 },
     { heading: 'RUN', widthMin: 16 },
     { heading: 'DONE', align: 'right' },
-    { heading: 'FAILED', align: 'right', dropAt: 3 },
-    { heading: 'RUNNING', align: 'right', dropAt: 2 },
-    { heading: 'COST', align: 'right', dropAt: 1 },
+    { heading: 'FAILED', align: 'right', dropAt: 2 },
+    { heading: 'RUNNING', align: 'right', dropAt: 3 },
+    { heading: 'COST', align: 'right', from: wideFrom, dropAt: 1 },
     { heading: 'TIME', align: 'right', from: wideFrom },
     { heading: 'STAGE', flexible: true },
   ]
