@@ -21,7 +21,10 @@ as $$
       and (p_states is null or state = any (p_states))
       and (p_type is null or type = p_type or (p_type like '%*' and starts_with(type, left(p_type, -1))))
       and (p_queue is null or queue = p_queue)
+      -- The ends of the run bound the walk over ids: an old run is found as fast as a new one.
       and (p_run is null or run_id = p_run)
+      and id >= coalesce((select job_id from job_detail where run_id = p_run order by job_id limit 1), '00000000-0000-0000-0000-000000000000')
+      and id <= coalesce((select job_id from job_detail where run_id = p_run order by job_id desc limit 1), 'ffffffff-ffff-ffff-ffff-ffffffffffff')
       and (p_worker is null or (status = 'running' and worker = (select incarnation from worker_detail where id = p_worker)))
     order by id desc
     limit p_limit
