@@ -369,7 +369,8 @@ async function renewLease(): Promise<void> {
 /** How long the oldest outcome that the database has not taken has been waiting. */
 function spoolAgeMs(): number {
   const sinceMs = read(SHARED.spoolSinceMs)
-  return read(SHARED.spoolDepth) === 0 || sinceMs === 0 ? 0 : Math.max(0, elapsedMs() - sinceMs)
+  if (read(SHARED.spoolDepth) === 0 || sinceMs === 0) return 0
+  return Math.max(0, Math.round(elapsedMs() - sinceMs))
 }
 
 /** The answer was made somewhere between question and answer; the middle is wrong by half a round trip at most. */

@@ -127,6 +127,33 @@ describe.concurrent('alerts', { timeout: 240_000 }, () => {
     })
   })
 
+  test('K2: outcomes that the database does not take are told of by their age, while leases are renewed', async (context) => {
+    const scenario = await Scenario.open(context)
+    await scenario.client.alerts.set('spool_age', { forMs: 1_000 })
+    const worker = await scenario.worker({ env: { LEASE_DURATION: '6' } })
+    const { workerId } = await worker.event('worker.started')
+    const gate = scenario.gate('gate')
+    const jobId = await scenario.enqueue('wait', { gate: gate.file })
+    await scenario.journalLine('start')
+    const [{ signature }] = (await scenario.rows<{ signature: string }>(
+      `select oid::regprocedure::text as signature from pg_proc
+       where proname = 'settle' and pronamespace = $1::regnamespace`,
+      [scenario.schemaName],
+    )) as [{ signature: string }]
+    await scenario.rows(`alter function ${signature} rename to settle_away`)
+    gate.open()
+    const raisedLine = await worker.event('alert.raised', ({ rule }) => rule === 'spool_age')
+    expect(raisedLine).toMatchObject({ subject: workerId, data: { spoolDepth: 1 } })
+    const shown = await scenario.client.workers.get(String(workerId))
+    expect(shown.spoolAgeMs).toBeGreaterThan(1_000)
+    expect(worker.events('lease.renewal_failed')).toEqual([])
+    await scenario.rows(
+      `alter function ${signature.replace(/settle\(/, 'settle_away(')} rename to settle`,
+    )
+    expect(await scenario.jobIs(jobId, 'completed')).toMatchObject({ attempt: 1 })
+    await worker.event('alert.resolved', ({ rule }) => rule === 'spool_age', 60_000)
+  })
+
   test('two workers that take what is due at once are never given the same delivery, and a late answer of the first changes nothing', async (context) => {
     const scenario = await Scenario.open(context)
     const receiver = await openReceiver(context)
