@@ -166,8 +166,6 @@ create table run (
 ) with (fillfactor = 50);
 create index run_open_idx on run (namespace) where emptied_at is null;
 comment on index run_open_idx is 'sweep: runs that go on, or have ended and still hold jobs';
-create index run_list_idx on run (namespace, id);
-comment on index run_list_idx is 'list_runs: the newest first';
 
 -- What changed in a run, one row for each batch that changed it: insert only, so that nobody who enqueues, settles or reports a cost
 -- waits for another. Folded into the run by whoever judges it.

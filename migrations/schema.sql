@@ -402,7 +402,6 @@ CREATE INDEX job_waiting_idx ON job USING btree (lane, (lost >= (max_lost - 1)),
 CREATE INDEX lane_id_idx ON lane USING btree (id); -- enqueue: whether a lane is known
 CREATE INDEX lane_idx ON lane USING btree (namespace, queue, type); -- claim: the lanes of a queue and type
 CREATE INDEX lane_run_idx ON lane USING btree (run_id) WHERE run_id IS NOT NULL; -- end of a run: what of it waits, and lanes that can go
-CREATE INDEX run_list_idx ON run USING btree (namespace, id); -- list_runs: the newest first
 CREATE INDEX run_open_idx ON run USING btree (namespace) WHERE emptied_at IS NULL; -- sweep: runs that go on, or have ended and still hold jobs
 CREATE INDEX run_tally_idx ON run_tally USING btree (run_id); -- runs: what has not been folded in
 CREATE INDEX webhook_delivery_due_idx ON webhook_delivery USING btree (namespace, due_at) WHERE delivered_at IS NULL AND given_up_at IS NULL; -- sweep, take_deliveries: what is to be sent, and when

@@ -106,7 +106,8 @@ begin
         where namespace = v_ns and queue = any (p_queues) and type = any (p_types)
           and (p_run is null or run_id = p_run)
           and (target is null or target = any (p_targets))
-          and (run_id is null or not exists (select from run where run.id = lane.run_id and status <> 'active' and not keeps_rest))
+          -- One row looked up, as a set of them might be made from all runs.
+          and (run_id is null or (select r.status = 'active' or r.keeps_rest from run r where r.id = lane.run_id))
       ) as l
       left join unnest(p_lanes, p_marks) as m (id, mark) on m.id = l.id
       order by l.priority desc, l.id & 1 desc, l.id

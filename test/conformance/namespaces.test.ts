@@ -2,6 +2,7 @@
  * O1, O2: ids of another namespace are answered as no such thing, by every function that takes ids. The list below is compared with the
  * functions that there are, so that a new one has to say which it is.
  */
+import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import {
   checkInvariantsAfterEach,
@@ -21,6 +22,8 @@ interface Foreign {
   readonly failed: string
   readonly alert: string
   readonly webhook: string
+  readonly run: string
+  readonly supervisor: string
 }
 
 /** What namespace `app` has of everything. */
@@ -39,7 +42,26 @@ async function everything(p: Protocol): Promise<Foreign> {
     p.namespace,
     'https://example.com/hook',
   )
+  const { id: run } = await p.run<{ id: string }>('create_run', p.namespace, 'nightly')
+  const supervisor = randomUUID()
+  await p.run('supervise', p.namespace, {
+    machineId: 'machine-1',
+    name: 'handlers',
+    incarnation: supervisor,
+    hostname: 'host',
+    pid: 1,
+    bootId: 'boot-1',
+    pidNamespace: 'pids-1',
+    processStarted: '1',
+    version: '0',
+    command: 'worker',
+    processesMin: 1,
+    processesMax: 1,
+    leaseMs: 90_000,
+  })
   return {
+    run,
+    supervisor,
     worker,
     running: ids[0]!,
     pending: pending!,
@@ -127,6 +149,33 @@ const SCOPED: Readonly<Record<string, { call: Call; answer: unknown }>> = {
   },
   remove_webhook: { call: (p, f, ns) => p.run('remove_webhook', ns, f.webhook), answer: false },
   test_webhook: { call: (p, f, ns) => p.run('test_webhook', ns, f.webhook), answer: null },
+  find_runs: { call: (p, f, ns) => p.run('find_runs', ns, f.run), answer: [] },
+  update_run: { call: (p, f, ns) => p.run('update_run', ns, f.run, 'stage'), answer: 'not_found' },
+  end_run: {
+    call: (p, f, ns) => p.run('end_run', ns, f.run, 'completed', 'cancel'),
+    answer: 'not_found',
+  },
+  judge_runs: { call: (p, f, ns) => p.run('judge_runs', ns, [f.run]), answer: ['not_found'] },
+  keep_supervising: {
+    call: (p, f, ns) =>
+      p.run('keep_supervising', ns, 'machine-1', 'handlers', f.supervisor, 9, null),
+    answer: 'lost',
+  },
+  stop_supervising: {
+    call: async (p, f, ns) => {
+      await p.run('stop_supervising', ns, 'machine-1', 'handlers', f.supervisor)
+      return p.run('list_supervisors', ns)
+    },
+    answer: [],
+  },
+  find_processes: {
+    call: (p, f, ns) => p.run('find_processes', ns, 'boot-1', 'pids-1', [f.worker.pid], ['1']),
+    answer: [],
+  },
+  drop_jobs: {
+    call: (p, f, ns) => p.run('drop_jobs', ns, [f.failed], null),
+    answer: 0,
+  },
   take_deliveries: {
     call: (p, f, ns) => p.run('take_deliveries', ns, f.worker.incarnation),
     answer: [],
@@ -139,6 +188,7 @@ const BY_IDENTITY = [
   'checkpoint',
   'claim',
   'complete',
+  'cost',
   'end_worker',
   'enqueue_child',
   'fail',
@@ -155,7 +205,20 @@ const BY_IDENTITY = [
 const NO_IDS = [
   'add_webhook',
   'alert_rules',
+  'backlog_age',
+  'begin_retention',
   'channel',
+  'create_run',
+  'drop_events',
+  'end_retention',
+  'events_dropped',
+  'jobs_to_drop',
+  'list_runs',
+  'list_supervisors',
+  'retention_of',
+  'set_retention',
+  'shutdowns',
+  'supervise',
   'enqueue',
   'events_end',
   'known_types',
@@ -196,6 +259,16 @@ describe.each(SCHEMAS)('namespaces (%s schema)', (schema) => {
       worker: (await p.worker(foreign.worker)).status,
       alerts: await p.run('list_alerts', p.namespace, true),
       webhooks: await p.run('list_webhooks', p.namespace),
+      runs: (
+        await p.run<{ id: string; status: string; stage: string | null }[]>(
+          'find_runs',
+          p.namespace,
+          foreign.run,
+        )
+      ).map(({ id, status, stage }) => [id, status, stage]),
+      supervisors: (
+        await p.run<{ name: string; status: string }[]>('list_supervisors', p.namespace)
+      ).map(({ name, status }) => [name, status]),
       machines: (await p.machines()).map(({ id, status }) => [id, status]),
     })
     const before = await state()

@@ -97,6 +97,7 @@ const CLAIM = [
   JOB,
   DETAIL,
   'lane by lane_idx',
+  'run by run_pkey',
   WORKER,
 ]
 
