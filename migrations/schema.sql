@@ -624,8 +624,7 @@ create view worker_truth as
    FROM worker w
      JOIN worker_detail d USING (incarnation)
      CROSS JOIN tick
-     CROSS JOIN LATERAL ( SELECT w.ended_at IS NULL AND w.backend_pid IS NOT NULL AND NOT (EXISTS ( SELECT
-                   FROM pg_stat_get_activity(w.backend_pid) pg_stat_get_activity(datid, pid, usesysid, application_name, state, query, wait_event_type, wait_event, xact_start, query_start, backend_start, state_change, client_addr, client_hostname, client_port, backend_xid, backend_xmin, backend_type, ssl, sslversion, sslcipher, sslbits, ssl_client_dn, ssl_client_serial, ssl_issuer_dn, gss_auth, gss_princ, gss_enc, gss_delegation, leader_pid, query_id))) AS gone) c;
+     CROSS JOIN LATERAL ( SELECT w.ended_at IS NULL AND NOT connected(w.backend_pid) AS gone) c;
 
 function acknowledge_alerts(p_namespace text, p_alerts uuid[], p_by text DEFAULT NULL::text) returns text[] volatile security definer; -- admin
 function acknowledge_cancel(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
@@ -656,6 +655,7 @@ function clock() returns timestamp with time zone stable;
 function clock_after_wait() returns timestamp with time zone volatile;
 function complete(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
 function confirm_copy() returns jsonb volatile security definer; -- admin
+function connected(p_backend integer) returns boolean stable;
 function connection_came_back(p_worker worker) returns void volatile;
 function connection_grace_ms() returns integer immutable;
 function cost(p_jobs uuid[], p_tokens uuid[], p_cost_tokens bigint[], p_usd numeric[]) returns text[] volatile security definer; -- admin, worker

@@ -90,6 +90,7 @@ export const SIM_NAMESPACE = 'sim'
 
 const SUBSTITUTES: readonly [RegExp, string][] = [
   [/pg_stat_activity/g, 'sim_connection'],
+  [/pg_stat_get_activity\((\w+)\)/g, 'sim_connection where pid = $1'],
   [/pg_backend_pid\(\)/g, 'sim_backend()'],
   [/clock_timestamp\(\)/g, 'clock()'],
   [/statement_timestamp\(\)/g, 'clock()'],

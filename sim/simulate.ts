@@ -696,6 +696,10 @@ const NOISE = new Set([
   'maxAttempts',
   'maxLost',
   'databaseMs',
+  // Alerts have random ids, and are no part of the protocol.
+  'alerts',
+  'alertsMs',
+  'deliver',
   'leftMs',
   'nextMs',
   'nextDueMs',

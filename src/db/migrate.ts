@@ -41,7 +41,7 @@ const migrationsDir = new URL('../../migrations/', import.meta.url)
 const functionsDir = new URL('../sql/', import.meta.url)
 
 /** Views need these; all other functions may need the views. */
-const FIRST = ['clock.sql', 'constants.sql', 'judged-after.sql']
+const FIRST = ['clock.sql', 'constants.sql', 'judged-after.sql', 'connected.sql']
 const VIEWS = [
   'worker-truth.sql',
   'job-stored.sql',

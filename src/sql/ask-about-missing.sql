@@ -6,8 +6,7 @@ as $$
 begin
   if exists (
     select from worker w
-    where w.namespace = p_namespace and w.ended_at is null and w.backend_pid is not null and w.connection_missing_since is null
-      and not exists (select from pg_stat_get_activity(w.backend_pid))
+    where w.namespace = p_namespace and w.ended_at is null and w.connection_missing_since is null and not connected(w.backend_pid)
   ) then
     perform hint(p_namespace, 'watch');
   end if;

@@ -11,7 +11,7 @@ create or replace function find_processes(
 language sql stable security definer set search_path from current
 as $$
   with known as (
-    select d.*, w.machine_id, w.ended_at, l.pid is not null as lives,
+    select d.*, w.machine_id, l.pid is not null as lives,
            row_number() over (partition by d.pid, d.process_started order by d.registered_at desc) as age
     from worker_detail d
     join worker w using (incarnation)

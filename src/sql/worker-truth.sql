@@ -66,6 +66,5 @@ from worker w
 join worker_detail d using (incarnation)
 cross join tick
 cross join lateral (
-  select w.ended_at is null and w.backend_pid is not null
-    and not exists (select from pg_stat_get_activity(w.backend_pid)) as gone
+  select w.ended_at is null and not connected(w.backend_pid) as gone
 ) as c;
