@@ -260,6 +260,13 @@ export function classifyFailure(error: unknown): 'unknown' | 'value' | 'other' {
   return cause instanceof Error && NETWORK_MESSAGE.test(cause.message) ? 'unknown' : 'other'
 }
 
+/** Whether the server answers and has no room: connections, memory, disk. */
+export function lacksResources(error: unknown): boolean {
+  const cause = error instanceof LeaseholdError && error.cause !== undefined ? error.cause : error
+  const code = (cause as { code?: unknown } | null)?.code
+  return typeof code === 'string' && code.startsWith('53')
+}
+
 /** Whether a connection attempt proved that the server is down or out of service, rather than out of reach. */
 export function provesDown(error: unknown): boolean {
   const cause = error instanceof LeaseholdError && error.cause !== undefined ? error.cause : error
@@ -300,7 +307,7 @@ export function explainFailure(error: unknown, operation: string): Error {
   if (code === 'LH001') return new DatabaseUnsafeError(message, { hint, cause: error })
   if (code === 'LH008') return new DatabaseCopiedError(`${message}.`, { hint, cause: error })
   if (code === 'LH003' || code === 'LH005') return new UsageError(message, { cause: error })
-  if (code === 'LH006') return new EventsDroppedError(message, { hint, cause: error })
+  if (code === 'LH009') return new EventsDroppedError(message, { hint, cause: error })
   if (code === 'LH004') return new InputTooLargeError(message, { cause: error })
   if (code === 'LH006') {
     return new NotFoundError(`${message}.`, { hint: 'See: leasehold runs list', cause: error })

@@ -35,7 +35,7 @@ begin
                crashed(w, d) as crashed,
                w.end_layer >= 1 and w.draining_at is null and not d.end_reason ? 'heardAgainAt' as lost,
                (w.end_layer >= 1 and w.draining_at is not null and not d.end_reason ? 'heardAgainAt')
-                 or d.end_reason ->> 'code' = 'shutdown_timeout' as cut
+                 or coalesce(d.end_reason #>> '{shutdown,outcome}' = 'timed_out', false) as cut
         from (
           select incarnation from worker_detail
           where namespace = p_namespace and ended_at > v_now - interval '1 day'

@@ -12,7 +12,7 @@ begin
   if p_after is not null and exists (
     select from retention r where r.namespace = p_namespace and (v_transaction, v_id) < (r.events_transaction, r.events_id)
   ) then
-    raise exception using errcode = 'LH006', message = format('events after the position %s have been dropped', p_after),
+    raise exception using errcode = 'LH009', message = format('events after the position %s have been dropped', p_after),
       hint = 'Go on from events_dropped, and read from jobs themselves what was missed.';
   end if;
   return (

@@ -18,6 +18,7 @@ import { atMost, elapsedMs, sleep } from '../clock.ts'
 import { fenceMarginMs, isBounded, resolveSettings, type WorkerSettings } from '../config.ts'
 import {
   classifyFailure,
+  lacksResources,
   type Database,
   openDatabase,
   parseDatabaseUrl,
@@ -665,7 +666,7 @@ class Running implements ExecutionHost {
         this.#endRound(answer)
       } catch (error) {
         if (!wentUnanswered(error)) this.#claimTurn += 1
-        if (classifyFailure(error) !== 'unknown') {
+        if (classifyFailure(error) !== 'unknown' || lacksResources(error)) {
           this.#o.bus.emit('worker.degraded', { reason: (error as Error).message })
           pauseMs = 5_000
         }

@@ -188,6 +188,14 @@ describe.each(SCHEMAS)('alerts (%s schema)', (schema) => {
     })
     await p.passTime(60 * MINUTE_MS)
     expect(await judged(p)).toEqual(['resolved shutdown_timed_out machine-1'])
+    // One that ended itself, and says that it had to cut something.
+    const cut = await p.register({ machineId: 'machine-3' })
+    await p.run('end_worker', cut.incarnation, 'interrupted', {
+      code: 'shutdown',
+      message: 'SIGTERM',
+      shutdown: { outcome: 'timed_out' },
+    })
+    expect(await judged(p)).toEqual(['raised shutdown_timed_out machine-3'])
   })
 
   test('K2: outcomes that wait too long on a worker, and workers that mean to LISTEN and can not', async () => {

@@ -61,6 +61,23 @@ describe.concurrent('cancel', LIMIT, () => {
     },
   )
 
+  test('C6: on a worker that drains, cancel reaches the handler as its own reason', async (context) => {
+    const s = await Scenario.open(context)
+    const cancelled = await s.enqueue('wait', { gate: s.gate('never').file })
+    const interrupted = await s.enqueue('wait', { gate: s.gate('never').file })
+    const worker = await s.worker({ args: ['--shutdown-grace', '20s'] })
+    for (const jobId of [cancelled, interrupted])
+      await s.journalLine('start', (line) => line.jobId === jobId)
+    worker.kill('SIGTERM')
+    await worker.event('worker.draining')
+    expect(await s.client.cancel(cancelled)).toBe('cancelling')
+    await s.journalLine('aborted cancelled', (line) => line.jobId === cancelled)
+    await s.jobIs(cancelled, 'cancelled')
+    worker.kill('SIGTERM')
+    await s.journalLine('aborted shutdown', (line) => line.jobId === interrupted)
+    expect(await s.jobIs(interrupted, 'pending')).toMatchObject({ interruptions: 1, failures: 0 })
+  })
+
   test('C3: a job whose worker is dead is cancelled, and nobody starts it again', async (context) => {
     const s = await Scenario.open(context)
     const jobId = await s.enqueue('wait', { gate: s.gate('never').file })

@@ -5,6 +5,7 @@
 import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
+import type { RunStatus } from '../../src/domain/states.ts'
 import { builtProgram, Program, Scenario, type WorkerStart } from '../support/process.ts'
 import { bootId, pidNamespace, processStarted } from '../../src/worker/identity.ts'
 import { type FoundProcess, signalRegistered } from '../../src/worker/reaper.ts'
@@ -43,26 +44,18 @@ async function worker(s: Scenario, args: string[] = []): Promise<{ program: Prog
 }
 
 /** Aims a worker at a run, as if it had registered so. `status` null: at one that is unknown. */
-async function aim(s: Scenario, workerId: string, status: string | null): Promise<string> {
-  const runId = randomUUID()
+async function aim(s: Scenario, workerId: string, status: RunStatus | null): Promise<string> {
+  const runId =
+    status === null ? randomUUID() : (await s.client.runs.create({ name: 'nightly' })).id
   await s.rows(`update %s.worker_detail set run_id = $1 where id = $2`, [runId, workerId])
-  if (status === null) return runId
-  await s.rows(
-    `insert into %s.run (id, namespace, name, status, criteria, fill_grace_ms, keeps_rest, created_at)
-     values ($1, 'default', 'nightly', 'active', '{}', 0, false, clock_timestamp())`,
-    [runId],
-  )
-  await end(s, runId, status)
+  if (status !== null && status !== 'active') await end(s, runId, status)
   return runId
 }
 
-async function end(s: Scenario, runId: string, status: string): Promise<void> {
-  await s.rows(
-    `update %s.run set status = $2::%s.run_status,
-       finished_at = case when $2 = 'active' then null else clock_timestamp() end
-     where id = $1`,
-    [runId, status],
-  )
+async function end(s: Scenario, runId: string, status: RunStatus): Promise<void> {
+  if (status === 'completed') await s.client.runs.complete(runId)
+  else if (status === 'error') await s.client.runs.fail(runId)
+  else await s.client.runs.archive(runId)
 }
 
 describe.concurrent('workers reap', LIMIT, () => {
@@ -107,7 +100,7 @@ describe.concurrent('workers reap', LIMIT, () => {
     { status: 'error', is: 'in error' },
     { status: 'archived', is: 'archived' },
     { status: null, is: 'unknown' },
-  ])('I1: a run that is $is is over too', async ({ status }, context) => {
+  ] as const)('I1: a run that is $is is over too', async ({ status }, context) => {
     const s = await Scenario.open(context)
     const { program, id } = await worker(s)
     await aim(s, id, status)

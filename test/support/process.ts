@@ -433,10 +433,22 @@ export class Scenario {
     if (failed) {
       process.stderr.write(`kept for a look: schema ${this.schemaName}\n${this.told()}\n`)
     } else if (this.#options.ownDatabase !== true && this.#options.databaseUrl === undefined) {
-      await this.db.query(`drop schema ${this.db.schema} cascade`, [])
+      await this.#dropSchema()
     }
     await this.db.close().catch(() => undefined)
     rmSync(this.directory, { recursive: true, force: true })
+  }
+
+  /** The server may still be at the last statement of a worker that was killed: that one and this can deadlock. */
+  async #dropSchema(): Promise<void> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        await this.db.query(`drop schema ${this.db.schema} cascade`, [])
+        return
+      } catch (error) {
+        if ((error as { code?: unknown }).code !== '40P01' || tries === 5) throw error
+      }
+    }
   }
 }
 

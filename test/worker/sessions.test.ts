@@ -421,7 +421,8 @@ test('without its database a worker stops in time, and its report says what the 
   expect(performance.now() - startedMs).toBeLessThan(10_000)
   expect(closed).toBe(true)
   expect(report).toMatchObject({ outcome: 'timed_out', sessions: [{ outcome: 'done' }] })
-  expect(report?.error).toContain('not connected')
+  // As it was, or as the statement under way ended.
+  expect(report?.error).toMatch(/not connected|Connection terminated/)
   expect(worker.state).toBe('stopped')
 })
 
