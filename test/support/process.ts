@@ -23,7 +23,7 @@ import type { JobDocument } from '../../src/client/documents.ts'
 import type * as MigrateModule from '../../src/db/migrate.ts'
 import type * as PublicApi from '../../src/index.ts'
 import { type Database, openDatabase } from '../../src/db/connect.ts'
-import { testDatabaseUrl } from './database.ts'
+import { dropSchema, testDatabaseUrl } from './database.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '..', '..')
 
@@ -433,22 +433,10 @@ export class Scenario {
     if (failed) {
       process.stderr.write(`kept for a look: schema ${this.schemaName}\n${this.told()}\n`)
     } else if (this.#options.ownDatabase !== true && this.#options.databaseUrl === undefined) {
-      await this.#dropSchema()
+      await dropSchema(this.db)
     }
     await this.db.close().catch(() => undefined)
     rmSync(this.directory, { recursive: true, force: true })
-  }
-
-  /** The server may still be at the last statement of a worker that was killed: that one and this can deadlock. */
-  async #dropSchema(): Promise<void> {
-    for (let tries = 1; ; tries += 1) {
-      try {
-        await this.db.query(`drop schema ${this.db.schema} cascade`, [])
-        return
-      } catch (error) {
-        if ((error as { code?: unknown }).code !== '40P01' || tries === 5) throw error
-      }
-    }
   }
 }
 
