@@ -106,7 +106,9 @@ async function open(): Promise<Cli> {
 /** Output with what differs from run to run replaced. */
 function stable(text: string, names: Record<string, string> = {}): string {
   let replaced = text
-  for (const [value, name] of Object.entries(names)) replaced = replaced.replaceAll(value, name)
+  // An ending of an id after the id; an ending of digits alone would be first in an object.
+  const longestFirst = Object.entries(names).toSorted(([a], [b]) => b.length - a.length)
+  for (const [value, name] of longestFirst) replaced = replaced.replaceAll(value, name)
   return replaced
     .replaceAll(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, '<id>')
     .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, '<time>')
