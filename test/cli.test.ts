@@ -831,10 +831,10 @@ describe('workers and machines', () => {
     const piped = await cli(['workers', 'list'])
     expect(stable(piped.stdout, { [worker.id]: '<worker>', [String(worker.pid)]: '<pid>' }))
       .toMatchInlineSnapshot(`
-      "status	id	machine	hostname	pid	lastSeen	leaseExpires	running	concurrency	loopMs	spool	labels	why
-      online	host-<pid>-<id>	machine-1	host	<pid>	<time>	<time>	1	10	0	0		renews on time
-      "
-    `)
+        "status	id	machine	hostname	pid	lastSeen	leaseExpires	running	concurrency	loopMs	spool	labels	why
+        online	<worker>	machine-1	host	<pid>	<time>	<time>	1	10	0	0		renews on time
+        "
+      `)
     expect(piped.stderr).toBe('1 of 1 online.\n')
     const shown = await cli(['workers', 'show', worker.id])
     expect(shown.stdout).toContain(`jobs\t${ids[0]}`)

@@ -282,7 +282,11 @@ describe.concurrent('a rolling restart', LIMIT, () => {
     gate.open()
     for (const jobId of [...short, long])
       expect(await s.jobIs(jobId, 'completed', 60_000)).toMatchObject({ lost: 0, failures: 0 })
-    expect(await s.job(long)).toMatchObject({ attempt: 2, interruptions: 1 })
+    // The other old process may have been free for it, and then it moved on once more.
+    const moved = await s.job(long)
+    expect(moved.interruptions).toBeGreaterThanOrEqual(1)
+    expect(moved.interruptions).toBeLessThanOrEqual(2)
+    expect(moved.attempt).toBe(moved.interruptions + 1)
     expect(fewestReady(supervisor)).toBe(2)
     expect(mostAtOnce(supervisor)).toBe(3)
     expect(old.filter(exists)).toEqual([])

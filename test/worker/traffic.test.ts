@@ -70,8 +70,11 @@ test('G6: nor does an idle worker that is aimed at a run which goes on', async (
     'its sweeps have stopped',
     () => performance.now() - (sweeps().at(-1) ?? Infinity) > 2_000,
   )
-  await until('retention was asked about, once after jobs have ended', () =>
-    proxy.statements.some(({ text }) => text.includes('.begin_retention(')),
+  await until(
+    'retention was asked about, once after jobs have ended, and that is over',
+    () =>
+      proxy.statements.some(({ text }) => text.includes('.begin_retention(')) &&
+      performance.now() - (proxy.statements.at(-1)?.atMs ?? 0) > 1_000,
   )
   const from = proxy.statements.length
   await until('five beats more', () => proxy.statements.length >= from + 6, { limitMs: 60_000 })
