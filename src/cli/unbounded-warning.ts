@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { isatty } from 'node:tty'
+import { statFields } from '../domain/process-stat.ts'
 
 export interface StartFacts {
   readonly stdinIsTerminal: boolean
@@ -29,8 +30,7 @@ export function unboundedWarning(facts: StartFacts): string | null {
 export function processFacts(
   stat: string | null = ownStat(),
 ): Pick<StartFacts, 'stdinIsTerminal' | 'inBackground' | 'parentGone'> {
-  // The name, which may contain anything, is in parentheses: the rest begins after the last one.
-  const fields = stat === null ? [] : stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  const fields = stat === null ? [] : statFields(stat)
   const [, parent, group, , terminal, foreground] = fields.map(Number)
   return {
     stdinIsTerminal: isatty(0),

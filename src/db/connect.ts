@@ -248,11 +248,11 @@ export function quoteIdentifier(name: string): string {
  * - `other`: a mistake of ours or of the set-up; it propagates.
  */
 export function classifyFailure(error: unknown): 'unknown' | 'value' | 'other' {
-  const cause = error instanceof LeaseholdError && error.cause !== undefined ? error.cause : error
+  const cause = causeOf(error)
   if (cause instanceof DatabaseReadOnlyError || cause instanceof DatabaseUnreachableError)
     return 'unknown'
-  const code = (cause as { code?: unknown } | null)?.code
-  if (typeof code === 'string') {
+  const code = codeOf(cause)
+  if (code !== null) {
     if (/^(08|40|53|57)/.test(code) || code === '25006' || NETWORK_CODES.has(code)) return 'unknown'
     if (/^(22|23)/.test(code) || code === '54000') return 'value'
     return 'other'
@@ -262,15 +262,12 @@ export function classifyFailure(error: unknown): 'unknown' | 'value' | 'other' {
 
 /** Whether the server answers and has no room: connections, memory, disk. */
 export function lacksResources(error: unknown): boolean {
-  const cause = error instanceof LeaseholdError && error.cause !== undefined ? error.cause : error
-  const code = (cause as { code?: unknown } | null)?.code
-  return typeof code === 'string' && code.startsWith('53')
+  return codeOf(error)?.startsWith('53') === true
 }
 
 /** Whether a connection attempt proved that the server is down or out of service, rather than out of reach. */
 export function provesDown(error: unknown): boolean {
-  const cause = error instanceof LeaseholdError && error.cause !== undefined ? error.cause : error
-  const code = (cause as { code?: unknown } | null)?.code
+  const code = codeOf(error)
   return code === 'ECONNREFUSED' || code === '57P01' || code === '57P02' || code === '57P03'
 }
 
@@ -279,12 +276,23 @@ export function provesDown(error: unknown): boolean {
  * waited. A pool that is empty is not meant: its connections are in use, each within its own limit.
  */
 export function wentUnanswered(error: unknown): boolean {
-  const cause = error instanceof LeaseholdError && error.cause !== undefined ? error.cause : error
-  const code = (cause as { code?: unknown } | null)?.code
-  if (typeof code === 'string') return code === 'ETIMEDOUT' || code === '57014' || code === '55P03'
+  const cause = causeOf(error)
+  const code = codeOf(cause)
+  if (code !== null) return code === 'ETIMEDOUT' || code === '57014' || code === '55P03'
   return (
     cause instanceof Error && /read timeout|connection timeout|timeout expired/i.test(cause.message)
   )
+}
+
+/** What the driver or the system said, under our own words for it. */
+function causeOf(error: unknown): unknown {
+  return error instanceof LeaseholdError && error.cause !== undefined ? error.cause : error
+}
+
+/** Its SQLSTATE or system code, or null. */
+function codeOf(error: unknown): string | null {
+  const code = (causeOf(error) as { code?: unknown } | null)?.code
+  return typeof code === 'string' ? code : null
 }
 
 const NETWORK_CODES = new Set([

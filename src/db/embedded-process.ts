@@ -21,6 +21,7 @@ import fs from 'node:fs'
 import fsp from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { statFields } from '../domain/process-stat.ts'
 import { EmbeddedDatabaseError } from '../errors.ts'
 import { hasCode } from './embedded-binaries.ts'
 
@@ -192,8 +193,7 @@ export function isAlive(pid: number): boolean {
 function processStat(pid: number): { state: string; parent: number } | null {
   try {
     const text = fs.readFileSync(`/proc/${pid}/stat`, 'utf8')
-    // The name comes first, in parentheses, and may itself hold spaces and parentheses.
-    const [state = '', parent = '0'] = text.slice(text.lastIndexOf(')') + 2).split(' ')
+    const [state = '', parent = '0'] = statFields(text)
     return { state, parent: Number(parent) }
   } catch (error) {
     if (hasCode(error, 'ENOENT', 'ESRCH')) return null

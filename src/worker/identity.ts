@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync, readlinkSync } from 'node:fs'
 import { hostname } from 'node:os'
+import { statFields } from '../domain/process-stat.ts'
 import type { ProcessIdentity } from '../sql/protocol.ts'
 
 /** The machine's own id: its name and a digest of what the system keeps across restarts. */
@@ -38,13 +39,13 @@ export function pidNamespace(): string | null {
 
 /** Start time of a process in ticks since boot (field 22 of its stat), or null when it can't be read. */
 export function processStarted(pid: number): string | null {
-  const fields = statFields(pid)
+  const fields = fieldsOf(pid)
   return fields === null || fields[0] === 'Z' ? null : (fields[19] ?? null)
 }
 
 /** The pid of a process's parent now, or null where that can't be read. */
 export function parentPidOf(pid: number): number | null {
-  const parent = statFields(pid)?.[1]
+  const parent = fieldsOf(pid)?.[1]
   return parent === undefined ? null : Number(parent)
 }
 
@@ -68,7 +69,7 @@ export function isGone(identity: Pick<ProcessIdentity, 'pid' | 'processStarted'>
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ESRCH'
   }
-  const fields = statFields(identity.pid)
+  const fields = fieldsOf(identity.pid)
   if (fields === null) return false
   if (fields[0] === 'Z' || fields[0] === 'X') return true
   return (
@@ -85,7 +86,7 @@ export function recognise(
   if (identity.bootId === null || identity.bootId !== bootId()) return 'unreadable'
   if (identity.pidNamespace === null || identity.pidNamespace !== pidNamespace())
     return 'unreadable'
-  const fields = statFields(identity.pid)
+  const fields = fieldsOf(identity.pid)
   const started = fields?.[19]
   if (identity.processStarted === null) return 'unreadable'
   if (started !== undefined && started !== identity.processStarted) return 'another'
@@ -93,10 +94,9 @@ export function recognise(
   return started === undefined ? 'unreadable' : 'same'
 }
 
-/** The fields of /proc/PID/stat from the third on (the second, the name, may contain anything). */
-function statFields(pid: number): string[] | null {
+function fieldsOf(pid: number): string[] | null {
   const stat = readOrNull(`/proc/${pid}/stat`)
-  return stat === null ? null : stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return stat === null ? null : statFields(stat)
 }
 
 function readOrNull(file: string): string | null {
