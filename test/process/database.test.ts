@@ -40,10 +40,7 @@ describe.concurrent('the database', LIMIT, () => {
     }
     const worker = await s.worker({ env: SHORT })
     // The sweep that finds them is stopped before it commits.
-    const { connectOne } = await import('../../src/db/connect.ts')
-    const holder = await connectOne({ databaseUrl: server.url })
-    await holder.query('begin')
-    await holder.query(`lock table ${s.db.schema}.attempt in share mode`)
+    await s.holdTable('attempt')
     await s.until('a sweep that waits', async () => {
       const [row] = await s.rows(
         `select from pg_stat_activity

@@ -1,19 +1,10 @@
 /** D5, F1, O4: how a worker process ends, in what time, what is left of it, and what the registry shows at that very moment. */
 import { describe, expect, test } from 'vitest'
-import { builtProgram, type Program, Scenario } from '../support/process.ts'
+import { builtProgram, exists, type Program, Scenario } from '../support/process.ts'
 
 builtProgram()
 
 const LIMIT = { timeout: 120_000 }
-
-function exists(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
-}
 
 /** Of the worker on a machine, and of the machine, as one statement saw them. */
 async function statuses(

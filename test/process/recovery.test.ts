@@ -283,7 +283,7 @@ describe.concurrent('A6: killed between taking a job and its end', { timeout: 12
       const s = await Scenario.open(context)
       const first = await s.worker()
       const jobId = await s.enqueue('plain', {}, { delayMs: 1_500 })
-      await using holder = await lockEvents(s)
+      await using holder = await s.holdTable('event')
       const backend = await waiting(s, 'claim')
       first.kill('SIGKILL')
       await first.exit()
@@ -301,7 +301,7 @@ describe.concurrent('A6: killed between taking a job and its end', { timeout: 12
       const jobId = await s.enqueue('wait', { gate: gate.file })
       const first = await s.worker()
       await s.journalLine('start')
-      await using holder = await lockEvents(s)
+      await using holder = await s.holdTable('event')
       gate.open()
       const backend = await waiting(s, 'settle')
       first.kill('SIGKILL')
@@ -313,22 +313,6 @@ describe.concurrent('A6: killed between taking a job and its end', { timeout: 12
       expect(job.attempts).toHaveLength(commits ? 1 : 2)
       expect(s.journal(jobId).filter((line) => line.what === 'start')).toHaveLength(commits ? 1 : 2)
     })
-  }
-
-  /** Holds the table that every transition writes to at its end, so that none can commit. */
-  async function lockEvents(
-    s: Scenario,
-  ): Promise<AsyncDisposable & { release: () => Promise<void> }> {
-    const { connectOne } = await import('../../src/db/connect.ts')
-    const session = await connectOne({ databaseUrl: s.databaseUrl })
-    await session.query('begin')
-    await session.query(`lock table ${s.db.schema}.event in share mode`)
-    let held = true
-    const release = async (): Promise<void> => {
-      if (held) await session.end()
-      held = false
-    }
-    return { release, [Symbol.asyncDispose]: release }
   }
 })
 

@@ -1,6 +1,6 @@
 /** How processes end: told to, by an error of a handler, or killed under a supervisor; and what that costs their jobs. */
 import { describe, expect, test } from 'vitest'
-import { builtProgram, Program, Scenario } from '../support/process.ts'
+import { builtProgram, exists, Program, Scenario } from '../support/process.ts'
 
 builtProgram()
 
@@ -259,15 +259,6 @@ describe.concurrent('a supervisor', LIMIT, () => {
     await s.until('no child is left', () => pids.every((pid) => !exists(pid)))
     expect(await s.job(jobId)).toMatchObject({ status: 'pending', lost: 0, failures: 0 })
   })
-
-  function exists(pid: number): boolean {
-    try {
-      process.kill(pid, 0)
-      return true
-    } catch {
-      return false
-    }
-  }
 })
 
 describe.concurrent('settings', LIMIT, () => {

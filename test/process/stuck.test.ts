@@ -24,6 +24,8 @@ describe.concurrent('a stuck worker', { timeout: 120_000 }, () => {
     const held = await s.enqueue('wait', { gate: gate.file })
     const first = await s.worker({ databaseUrl: proxy.url, env: ENV })
     await s.journalLine('start')
+    // Between the renewal that says it and the end of the worker are milliseconds: it is stopped before that commits.
+    const holder = await s.holdTable('attempt')
     proxy.drop('leasehold worker')
     const wanted = await s.enqueue('plain')
     const wedgedMs = Date.now()
@@ -39,6 +41,7 @@ describe.concurrent('a stuck worker', { timeout: 120_000 }, () => {
     const said = await first.event('worker.stuck')
     expect(said).toMatchObject({ part: 'claims', level: 50 })
     expect(said['forMs']).toBeGreaterThan(RENEW_MS)
+    await holder.release()
     expect(await first.exit()).toMatchObject({ code: 1 })
 
     expect(await s.jobIs(held, 'pending')).toMatchObject({ attempt: 1, lost: 1, failures: 0 })

@@ -8,7 +8,7 @@ import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { SupervisorDocument } from '../../src/client/documents.ts'
 import { testDatabaseUrl } from '../support/database.ts'
-import { builtProgram, type Program, Scenario } from '../support/process.ts'
+import { builtProgram, exists, type Program, Scenario } from '../support/process.ts'
 import { Proxy } from './proxy.ts'
 
 builtProgram()
@@ -36,15 +36,6 @@ function endWithTest(s: Scenario, supervisor: Program): void {
 async function ready(supervisor: Program, count: number): Promise<number[]> {
   await supervisor.event('child.ready', () => supervisor.events('child.ready').length >= count)
   return supervisor.events('child.ready').map((line) => Number(line['pid']))
-}
-
-function exists(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
 }
 
 async function expectNoneLeft(s: Scenario, pids: readonly number[]): Promise<void> {

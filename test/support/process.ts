@@ -22,7 +22,7 @@ import { type Client, createClient } from '../../src/client/client.ts'
 import type { JobDocument } from '../../src/client/documents.ts'
 import type * as MigrateModule from '../../src/db/migrate.ts'
 import type * as PublicApi from '../../src/index.ts'
-import { type Database, openDatabase } from '../../src/db/connect.ts'
+import { connectOne, type Database, openDatabase } from '../../src/db/connect.ts'
 import { dropSchema, testDatabaseUrl } from './database.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '..', '..')
@@ -403,6 +403,21 @@ export class Scenario {
     return { file, open: () => mkdirSync(file) }
   }
 
+  /** Holds a table that transitions write to at their end, so that none can commit until it is released. */
+  async holdTable(
+    table: 'attempt' | 'event',
+  ): Promise<AsyncDisposable & { release: () => Promise<void> }> {
+    const session = await connectOne({ databaseUrl: this.databaseUrl })
+    await session.query('begin')
+    await session.query(`lock table ${this.db.schema}.${table} in share mode`)
+    let held = true
+    const release = async (): Promise<void> => {
+      if (held) await session.end()
+      held = false
+    }
+    return { release, [Symbol.asyncDispose]: release }
+  }
+
   told(): string {
     return this.#programs.map((program) => program.told()).join('')
   }
@@ -451,6 +466,16 @@ async function takePlace(): Promise<() => void> {
     const next = queue.shift()
     if (next === undefined) places += 1
     else next()
+  }
+}
+
+/** Whether some process has this pid. */
+export function exists(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
   }
 }
 
