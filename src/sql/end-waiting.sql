@@ -6,14 +6,9 @@ as $$
     delete from job where id = any (p_jobs) and status <> 'running'
     returning id, failures, lost, interruptions, run_id
   ),
-  tallied as (
-    insert into run_tally (run_id, completed, failed, cancelled)
-    select run_id, count(*) filter (where p_status = 'completed'), count(*) filter (where p_status = 'failed'),
-           count(*) filter (where p_status = 'cancelled')
-    from ended
-    where run_id is not null
-    group by run_id
+  recorded as (
+    insert into job_end (job_id, status, finished_at, failures, lost, interruptions)
+    select id, p_status, clock(), failures, lost, interruptions from ended
   )
-  insert into job_end (job_id, status, finished_at, failures, lost, interruptions)
-  select id, p_status, clock(), failures, lost, interruptions from ended
+  select tally_ended(array_agg(run_id), array_agg(p_status::text)) from ended where run_id is not null having count(*) > 0
 $$;

@@ -23,6 +23,8 @@ declare
   v_end jsonb;
   v_back uuid[] := '{}';
   v_keys text[] := '{}';
+  v_runs uuid[] := '{}';
+  v_run_states text[] := '{}';
   v_poison uuid[] := '{}';
 begin
   for j in
@@ -72,7 +74,8 @@ begin
     if v_status in ('failed', 'cancelled') then
       delete from job where id = j.id;
       if j.run_id is not null then
-        perform tally_ended(array[j.run_id], array[v_status::text]);
+        v_runs := v_runs || j.run_id;
+        v_run_states := v_run_states || v_status::text;
       end if;
     else
       update job
@@ -109,6 +112,9 @@ begin
     end_code := v_end ->> 'code';
     return next;
   end loop;
+  if v_runs <> '{}' then
+    perform tally_ended(v_runs, v_run_states);
+  end if;
   if cardinality(v_back) > 0 then
     perform put_back(v_back);
   end if;
