@@ -15,11 +15,11 @@ export async function listenTo(
   await db.query(`listen ${quoteIdentifier(about === 'pending' ? `${name}_pending` : name)}`, [])
 }
 
-/** The server process that answers on this connection (behind a pooler it is not the one that the start-up named), and its clock. */
-export async function backendInfo(db: Database): Promise<{ pid: number; databaseMs: number }> {
+/** The database's clock, in milliseconds since 1970. */
+export async function databaseClock(db: Database): Promise<number> {
   const { rows } = await db.query(
-    'select pg_backend_pid() as pid, (extract(epoch from clock_timestamp()) * 1000)::double precision as ms',
+    'select (extract(epoch from clock_timestamp()) * 1000)::double precision as ms',
     [],
   )
-  return { pid: rows[0]?.['pid'] as number, databaseMs: rows[0]?.['ms'] as number }
+  return rows[0]?.['ms'] as number
 }

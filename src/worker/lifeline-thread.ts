@@ -35,6 +35,7 @@ import {
   connectOne,
   type Database,
   explainFailure,
+  isDirect,
   parseDatabaseUrl,
   provesDown,
   useExecutor,
@@ -49,7 +50,7 @@ import {
   reportDeath,
   type StuckPart,
 } from '../sql/protocol.ts'
-import { backendInfo, listenTo } from '../sql/listen.ts'
+import { databaseClock, listenTo } from '../sql/listen.ts'
 import { Sweeper } from '../sweep/sweeper.ts'
 import { Witness, WITNESS_EVERY_MS } from '../sweep/witness.ts'
 import { answerHealth, type HealthFacts } from './health.ts'
@@ -263,11 +264,9 @@ async function connect(): Promise<void> {
   client.on('error', () => dropConnection(client))
   client.on('end', () => dropConnection(client))
   client.on('notification', (notice) => onHint(notice.payload ?? ''))
-  // A pooler shows a process id of its own in the start-up, so it differs from the backend that answers.
   const askedMs = Date.now()
-  const backend = await backendInfo(db)
-  noteClock(askedMs, backend.databaseMs)
-  const direct = backend.pid === (client as unknown as { processID: number }).processID
+  noteClock(askedMs, await databaseClock(db))
+  const direct = isDirect(client)
   reserved = { client, db, direct }
   knownDirect = direct
   write(SHARED.connected, 1)
