@@ -2,7 +2,7 @@
  * Stands between one worker and the server, hands on every byte, and notes each statement that the worker sends and when.
  *
  * Only the client's half of the wire protocol is read: after a start-up message without a type, every message is a type, a length
- * and a body. A statement is a simple query (`Q`) or an execution (`E`) of what was parsed (`P`) last on that connection.
+ * and a body. A statement is a simple query (`Q`), or the execution (`B`) of what was parsed (`P`) under the same name on that connection.
  */
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
@@ -71,7 +71,7 @@ export class CountingProxy {
 function statementReader(onStatement: (text: string) => void): (bytes: Buffer) => void {
   let rest: Buffer = Buffer.alloc(0)
   let started = false
-  let parsed = ''
+  const parsed = new Map<string, string>()
   return (bytes) => {
     rest = rest.length === 0 ? bytes : Buffer.concat([rest, bytes])
     for (;;) {
@@ -83,15 +83,14 @@ function statementReader(onStatement: (text: string) => void): (bytes: Buffer) =
       const body = rest.subarray(head + 4, end)
       started = true
       rest = rest.subarray(end)
-      // Of a parse message the first string is the statement's name.
-      if (type === 'P') parsed = textOf(body.subarray(body.indexOf(0) + 1))
-      if (type === 'Q') onStatement(textOf(body))
-      if (type === 'E') onStatement(parsed)
+      const [first = '', second = ''] = body.toString().split('\0', 2)
+      if (type === 'P') parsed.set(first, textOf(second))
+      if (type === 'B') onStatement(parsed.get(second) ?? '')
+      if (type === 'Q') onStatement(textOf(first))
     }
   }
 }
 
-function textOf(bytes: Buffer): string {
-  const ended = bytes.subarray(0, Math.max(0, bytes.indexOf(0))).toString()
-  return ended.replaceAll(/\s+/g, ' ').trim().slice(0, TEXT_SHOWN)
+function textOf(text: string): string {
+  return text.replaceAll(/\s+/g, ' ').trim().slice(0, TEXT_SHOWN)
 }

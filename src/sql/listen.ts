@@ -2,17 +2,9 @@ import type { Database } from '../db/connect.ts'
 import { quoteIdentifier } from '../db/connect.ts'
 import { channel } from './inspect.ts'
 
-/**
- * Subscribes this connection to the hints of a namespace: that jobs may wait, or what workers are told. Needs a session of its own, not
- * one shared by a pooler.
- */
-export async function listenTo(
-  db: Database,
-  namespace: string,
-  about: 'pending' | 'workers',
-): Promise<void> {
-  const name = await channel(db, namespace)
-  await db.query(`listen ${quoteIdentifier(about === 'pending' ? `${name}_pending` : name)}`, [])
+/** Subscribes this connection to the hints of a namespace. Needs a session of its own, not one shared by a pooler. */
+export async function listenTo(db: Database, namespace: string): Promise<void> {
+  await db.query(`listen ${quoteIdentifier(await channel(db, namespace))}`, [])
 }
 
 /** The database's clock, in milliseconds since 1970. */

@@ -54,6 +54,7 @@ export class Sweeper {
   #incarnation: string | null = null
   #client: pg.Client | null = null
   #timer: NodeJS.Timeout | null = null
+  #dueMs = 0
   #running: Promise<void> | null = null
   #closed = false
   #delivering: Promise<void> | null = null
@@ -77,9 +78,12 @@ export class Sweeper {
     this.#stopDelivering = new AbortController()
   }
 
-  /** Something is running: begin to sweep, if that has not begun. `now`: a part may be free, so ask also if the last answer was none. */
+  /**
+   * Something is running: begin to sweep, if that has not begun. `now`: a part may be free, so ask also if the last answer was none. A
+   * pass that is due sooner stays where it is, so that none is put off for ever by those who keep asking.
+   */
   watch(when: 'soon' | 'now' = 'soon'): void {
-    if (when === 'now') this.#cancel()
+    if (when === 'now' && this.#dueMs > elapsedMs() + FIRST_AFTER_MS) this.#cancel()
     if (this.#timer === null && this.#running === null) this.#schedule(FIRST_AFTER_MS)
   }
 
@@ -99,6 +103,7 @@ export class Sweeper {
 
   #schedule(inMs: number): void {
     if (this.#closed || this.#incarnation === null) return
+    this.#dueMs = elapsedMs() + inMs
     this.#timer = setTimeout(() => {
       this.#timer = null
       this.#running = this.#pass().finally(() => {

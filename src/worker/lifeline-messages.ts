@@ -104,7 +104,7 @@ export const SHARED: Readonly<Record<SharedSlot, number>> = Object.freeze({
 
 export type ToLifeline =
   | { readonly type: 'renew' }
-  | { readonly type: 'watch' }
+  | { readonly type: 'watch'; readonly when: 'soon' | 'now' }
   /** All handlers of the ended incarnation have settled: begin a fresh one. */
   | { readonly type: 'reincarnate' }
   /** A shutdown has begun, or is to end sooner: whoever may end this process does, should the main thread not come to it. */

@@ -1,7 +1,7 @@
 /**
  * The lifeline: a thread that proves to the database that this worker lives, and ends the worker when it can't.
  *
- * It owns the reserved connection. It registers the worker, renews its lease, listens for hints, watches neighbours (layer 2),
+ * It owns the reserved connection. It registers the worker, renews its lease, watches neighbours (layer 2),
  * sweeps (layers 3 and 4), and measures the main thread's event loop, and it asks the main thread for nothing, so a busy event loop
  * loses no lease and a frozen one can't outlive it:
  *
@@ -50,7 +50,7 @@ import {
   reportDeath,
   type StuckPart,
 } from '../sql/protocol.ts'
-import { databaseClock, listenTo } from '../sql/listen.ts'
+import { databaseClock } from '../sql/listen.ts'
 import { Sweeper } from '../sweep/sweeper.ts'
 import { Witness, WITNESS_EVERY_MS } from '../sweep/witness.ts'
 import { answerHealth, type HealthFacts } from './health.ts'
@@ -263,7 +263,6 @@ async function connect(): Promise<void> {
   const db = useExecutor(client, data.connect.schema)
   client.on('error', () => dropConnection(client))
   client.on('end', () => dropConnection(client))
-  client.on('notification', (notice) => onHint(notice.payload ?? ''))
   const askedMs = Date.now()
   noteClock(askedMs, await databaseClock(db))
   const direct = isDirect(client)
@@ -271,7 +270,6 @@ async function connect(): Promise<void> {
   knownDirect = direct
   write(SHARED.connected, 1)
   const listening = settings.listen && direct
-  if (listening) await listenTo(db, namespace, 'workers')
   say({ type: 'connection', up: true, listening, error: null })
   renewNow = phase === 'live'
 }
@@ -457,15 +455,6 @@ function refusal(error: unknown): Extract<FromLifeline, { type: 'refused' }>['er
         code: 'ERR_START',
         exitCode: 1,
       }
-}
-
-function onHint(payload: string): void {
-  const [kind, detail = ''] = payload.split(/:(.*)/s)
-  if (kind === 'watch') sweeper.watch('now')
-  else if (kind === 'renew' && detail === incarnation) {
-    renewNow = true
-    wake()
-  }
 }
 
 /** Ten times a second: the fence, and what the main thread does. */
@@ -692,7 +681,7 @@ port.on('message', (message: ToLifeline) => {
     renewNow = true
     wake()
   } else if (message.type === 'watch') {
-    sweeper.watch()
+    sweeper.watch(message.when)
   } else if (message.type === 'reincarnate') {
     reincarnate = true
     wake()

@@ -1,14 +1,15 @@
 /**
  * The connection on which a worker claims, and on which it is told that there is something to claim.
  *
- *     away ── first claim ──▶ connected, listening ── an error, or a claim without an answer ──▶ away
+ *     away ── first claim, or a while after a loss ──▶ connected, listening ── an error, or a claim without an answer ──▶ away
  *
  * One connection for both, in the main thread: the server process that hands over the hint is the one that the claim goes to a moment
  * later, still awake and with everything it needs in its caches, and no other thread passes the hint on. On an idle queue that is a
- * fifth of the way from enqueue to start.
+ * fifth of the way from enqueue to start. And it is the only one of the worker that listens, as each that does is woken by every hint.
  *
  * It subscribes before the claim that opened it, so nothing is missed between the two. Whoever has lost it looks again: `lost` is
- * called, and the next claim opens another. A connection that died in silence is found out by the claim's own limit.
+ * called. The next claim opens another, or, as a worker with no free slot has none to make and must hear of a cancel all the same, it
+ * opens itself. A connection that died in silence is found out by the claim's own limit.
  */
 import type pg from 'pg'
 import {
@@ -26,9 +27,16 @@ export interface PickUpEvents {
   hint(queue: string): void
   /** This run has ended. */
   runEnded(runId: string): void
+  /** This incarnation should renew: something has been asked of it or its jobs. */
+  asked(incarnation: string): void
+  /** Something is leased again, or has to be looked after. */
+  watch(): void
   /** The connection is gone, and hints with it. */
   lost(): void
 }
+
+const REOPEN_MS_MIN = 100
+const REOPEN_MS_MAX = 5_000
 
 export class PickUpConnection implements Database {
   readonly schema: string
@@ -38,6 +46,9 @@ export class PickUpConnection implements Database {
   readonly #namespace: string
   readonly #events: PickUpEvents
   #client: pg.Client | null = null
+  #connecting: Promise<pg.Client> | null = null
+  #reopen: NodeJS.Timeout | null = null
+  #reopenMs = REOPEN_MS_MIN
   #listening = false
   #closed = false
 
@@ -58,7 +69,7 @@ export class PickUpConnection implements Database {
     values: unknown[],
     limitMs?: number,
   ): Promise<{ rows: Record<string, unknown>[] }> {
-    const client = this.#client ?? (await this.#connect())
+    const client = this.#client ?? (await this.#open())
     try {
       // @types/pg does not know of a query's own limit.
       return await client.query({ text, values, query_timeout: limitMs } as pg.QueryConfig)
@@ -71,24 +82,28 @@ export class PickUpConnection implements Database {
 
   async close(): Promise<void> {
     this.#closed = true
+    if (this.#reopen !== null) clearTimeout(this.#reopen)
     const client = this.#client
     this.#client = null
     this.#listening = false
     await client?.end().catch(() => undefined)
   }
 
+  #open(): Promise<pg.Client> {
+    this.#connecting ??= this.#connect().finally(() => {
+      this.#connecting = null
+    })
+    return this.#connecting
+  }
+
   async #connect(): Promise<pg.Client> {
     const client = await connectOne({ ...this.#options, applicationName: 'leasehold worker' })
     client.on('error', () => this.#drop(client))
     client.on('end', () => this.#drop(client))
-    client.on('notification', ({ payload = '' }) => {
-      const detail = payload.slice(payload.indexOf(':') + 1)
-      if (payload.startsWith('run:')) this.#events.runEnded(detail)
-      else this.#events.hint(detail)
-    })
+    client.on('notification', ({ payload = '' }) => this.#heard(payload))
     try {
       const db = useExecutor(client, this.#options.schema)
-      if (this.listen) await listenTo(db, this.#namespace, 'pending')
+      if (this.listen) await listenTo(db, this.#namespace)
       if (this.#closed) throw new Error('the connection was closed while it was opened')
     } catch (error) {
       client.end().catch(() => undefined)
@@ -96,7 +111,16 @@ export class PickUpConnection implements Database {
     }
     this.#client = client
     this.#listening = this.listen
+    this.#reopenMs = REOPEN_MS_MIN
     return client
+  }
+
+  #heard(payload: string): void {
+    const [kind, detail = ''] = payload.split(/:(.*)/s)
+    if (kind === 'pending') this.#events.hint(detail)
+    else if (kind === 'run') this.#events.runEnded(detail)
+    else if (kind === 'renew') this.#events.asked(detail)
+    else if (kind === 'watch') this.#events.watch()
   }
 
   #drop(client: pg.Client): void {
@@ -105,5 +129,20 @@ export class PickUpConnection implements Database {
     this.#listening = false
     client.end().catch(() => undefined)
     this.#events.lost()
+    this.#reopenLater()
+  }
+
+  /** Where nothing is heard nothing need be open. */
+  #reopenLater(): void {
+    if (!this.listen || this.#closed || this.#reopen !== null) return
+    this.#reopen = setTimeout(
+      () => {
+        this.#reopen = null
+        if (this.#client !== null || this.#closed) return
+        this.#open().catch(() => this.#reopenLater())
+      },
+      this.#reopenMs * (0.75 + Math.random() / 2),
+    )
+    this.#reopenMs = Math.min(2 * this.#reopenMs, REOPEN_MS_MAX)
   }
 }

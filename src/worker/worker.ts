@@ -449,6 +449,8 @@ class Running implements ExecutionHost {
   #claiming = false
   #wanted = false
   #alone = false
+  /** A slot that comes free is a reason to ask: not where the last claim got less than it wanted, and a hint tells of what came since. */
+  #moreMayWait = true
   /** An operator has drained this worker: it takes nothing new and goes on renewing. */
   #drained = false
   /** When the last claim that may have taken something was sent or answered. */
@@ -503,12 +505,16 @@ class Running implements ExecutionHost {
         // Whoever takes it could die the moment after, and nobody might sweep yet.
         this.#nextWatch ??= setTimeout(() => {
           this.#nextWatch = null
-          this.#lifeline.send({ type: 'watch' })
+          this.#lifeline.send({ type: 'watch', when: 'soon' })
         }, WATCH_AFTER_MS)
       },
       runEnded: (runId) => {
         if (runId === options.options.run) this.#judge.touch(runId)
       },
+      asked: (incarnation) => {
+        if (incarnation === this.incarnation) this.#lifeline.send({ type: 'renew' })
+      },
+      watch: () => this.#lifeline.send({ type: 'watch', when: 'now' }),
       lost: () => this.wake(),
     })
     this.#judge = new RunJudge(this.db, options.namespace, (runId, status) => {
@@ -659,9 +665,10 @@ class Running implements ExecutionHost {
         this.#alone = answer.alone
         this.#drained = answer.drain
         if (answer.run !== null) this.#hearOfRun(answer.run)
-        if (answer.running) this.#lifeline.send({ type: 'watch' })
+        if (answer.running) this.#lifeline.send({ type: 'watch', when: 'soon' })
         // More may wait when everything that was asked for came; otherwise a hint, the next due job or the poll tells.
         if (answer.jobs.length === want && want > 0) this.#wanted = true
+        this.#moreMayWait = this.#wanted || answer.alone || !this.#pickUp.listening || this.#bounded
         this.#schedulePoll(answer.nextDueMs)
         this.#endRound(answer)
       } catch (error) {
@@ -873,7 +880,7 @@ class Running implements ExecutionHost {
     const answer =
       ending === null ? null : this.#outbox.add({ jobId: job.id, token: job.token, ...ending })
     this.#startNext()
-    this.wake()
+    if (this.#wanted || this.#moreMayWait) this.wake()
     if (this.executions.size === 0 && !this.#live) this.#goOn()
     if (ending === null || answer === null) return
     const said = await answer

@@ -158,9 +158,9 @@ describe.each(SCHEMAS)('roles (%s schema)', (schema) => {
     const heard = new Promise<string>((resolve) => {
       client.on('notification', (message) => resolve(`${message.channel} ${message.payload}`))
     })
-    await client.query(`listen ${channel}_pending`)
+    await client.query(`listen ${channel}`)
     await p.enqueue(1, { queue: 'q' })
-    expect(await heard).toBe(`${channel}_pending pending:q`)
+    expect(await heard).toBe(`${channel} pending:q`)
     expect(await functions.run<string>('channel', 'other')).not.toBe(channel)
   })
 

@@ -85,6 +85,23 @@ describe.concurrent('the end of a worker process', LIMIT, () => {
     expect(ended.shutdown.outcome).toBe('crashed')
   })
 
+  test('F1: people who look at the workers without a pause put off no sweep', async (context) => {
+    const s = await Scenario.open(context)
+    const worker = await s.worker()
+    await s.worker({ machine: 'machine-b' })
+    // Each look that sees a lost connection asks for a sweep; these come far more often than one begins.
+    worker.kill('SIGKILL')
+    const look = async (): Promise<void> => {
+      const limitMs = performance.now() + 20_000
+      for (;;) {
+        const seen = (await s.client.workers.list()).find(({ pid }) => pid === worker.pid)
+        if (seen?.status === 'offline') return
+        if (performance.now() > limitMs) throw new Error(`still shown as ${seen?.status}`)
+      }
+    }
+    await Promise.all([look(), look(), look(), look()])
+  })
+
   test('D5: a third signal ends the process at once', async (context) => {
     const s = await Scenario.open(context)
     await s.enqueue('spin', { ms: 0 })

@@ -1,16 +1,19 @@
 /**
  * Stands between a worker and PostgreSQL, and knows the text of every statement that passed. It can swallow every packet without closing
  * a connection (as a firewall that drops does), of all connections or of those of one application name; refuse everybody (as one that
- * rejects does); and hold back the answer to one statement.
+ * rejects does); hold back the answer to one statement; and tell clients of a server process that is not the one that answers, as poolers
+ * do.
  */
 import { createServer, connect, type Server, type Socket } from 'node:net'
 
 export interface Passed {
   readonly text: string
+  /** Name under which it was prepared; empty if it was not. */
+  readonly preparedAs: string
   readonly atMs: number
 }
 
-/** Application names: the worker's pool, and the connection that renews and listens. */
+/** Application names: the worker's pool and the connection that claims and listens, and the one that renews. */
 type Connection = 'leasehold worker' | 'leasehold lifeline'
 
 interface Hold {
@@ -32,6 +35,8 @@ export class Proxy implements AsyncDisposable {
   readonly #dead = new Set<Socket>()
   readonly #open = new Map<Socket, FrontendMessages>()
   #hold: Hold | null = null
+  /** Whether connections made from now on look like those of a pooler. */
+  likePooler = false
 
   private constructor(url: string, server: Server, sockets: Set<Socket>) {
     this.url = url
@@ -54,9 +59,9 @@ export class Proxy implements AsyncDisposable {
 
   #connected(near: Socket, target: URL): void {
     const far = connect(Number(target.port || 5432), target.hostname)
-    const messages = new FrontendMessages((text) => {
+    const messages = new FrontendMessages((text, preparedAs) => {
       if (dropped()) return
-      this.statements.push({ text, atMs: performance.now() })
+      this.statements.push({ text, preparedAs, atMs: performance.now() })
       const hold = this.#hold
       if (hold?.near === null && hold.of === messages.application && text.includes(hold.statement))
         hold.near = near
@@ -71,8 +76,10 @@ export class Proxy implements AsyncDisposable {
       if (this.#dropping !== 'all') messages.take(bytes)
       if (!dropped()) far.write(bytes)
     })
+    let disguised = !this.likePooler
     far.on('data', (bytes) => {
       if (dropped()) return
+      disguised ||= disguise(bytes)
       if (this.#hold?.near === near) {
         this.#hold.answers.push(bytes)
         this.#hold.arrived()
@@ -141,19 +148,33 @@ export class Proxy implements AsyncDisposable {
   }
 }
 
+/** Changes the process id that a server tells (`K`, 12 bytes long, or longer with a longer key), if these are the bytes that do. */
+function disguise(bytes: Buffer): boolean {
+  for (let at = 0; at + 9 <= bytes.length; at += 1 + bytes.readInt32BE(at + 1)) {
+    if (bytes[at] !== 'K'.charCodeAt(0)) continue
+    bytes.writeInt32BE(bytes.readInt32BE(at + 5) + 1, at + 5)
+    return true
+  }
+  return false
+}
+
 function listen(server: Server, port: number): Promise<void> {
   return new Promise((resolve) => server.listen(port, '127.0.0.1', resolve))
 }
 
-/** Takes the client's half of a connection apart: the first message has no type; `Q` and `P` carry statements. */
+/**
+ * Takes the client's half of a connection apart: the first message has no type; `Q` carries a statement, `P` one under a name, and `B` is
+ * one more execution of that.
+ */
 class FrontendMessages {
-  readonly #found: (text: string) => void
+  readonly #found: (text: string, preparedAs: string) => void
   #bytes = Buffer.alloc(0)
   #started = false
+  readonly #prepared = new Map<string, string>()
   /** What the client calls itself. */
   application: string | null = null
 
-  constructor(found: (text: string) => void) {
+  constructor(found: (text: string, preparedAs: string) => void) {
     this.#found = found
   }
 
@@ -168,11 +189,10 @@ class FrontendMessages {
       const body = this.#bytes.subarray(head + 4, end)
       if (type === 'start')
         this.application = /application_name\0([^\0]*)/.exec(body.toString('utf8'))?.[1] ?? null
-      if (type === 'Q') this.#found(body.toString('utf8', 0, body.length - 1))
-      if (type === 'P') {
-        const nameEnd = body.indexOf(0)
-        this.#found(body.toString('utf8', nameEnd + 1, body.indexOf(0, nameEnd + 1)))
-      }
+      if (type === 'Q') this.#found(body.toString('utf8', 0, body.length - 1), '')
+      const [first = '', second = ''] = body.toString('utf8').split('\0', 2)
+      if (type === 'P') this.#prepared.set(first, second)
+      if (type === 'B') this.#found(this.#prepared.get(second) ?? '', second)
       this.#started = true
       this.#bytes = this.#bytes.subarray(end)
     }

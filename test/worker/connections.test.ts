@@ -5,6 +5,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
 import type { StandardSchema } from '../../src/client/standard-schema.ts'
+import { Proxy } from '../process/proxy.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { builtApi, until } from '../support/process.ts'
 
@@ -61,6 +62,70 @@ test('B4: a worker that gets no connection refuses to start, and one that gets t
   one.on('worker.degraded', ({ reason }) => reasons.push(reason))
   await one.start()
   await until('a word of it', () => reasons.some((reason) => /too many connections/.test(reason)))
+}, 60_000)
+
+test('G2: statements are prepared where a session is our own, and nothing is kept in one that a pooler lends', async () => {
+  const db = await createTestDatabase()
+  const job = defineJob({ type: 'job', input: anything, run: () => null })
+  for (const likePooler of [false, true]) {
+    await using proxy = await Proxy.open(db.databaseUrl)
+    proxy.likePooler = likePooler
+    const connect = { databaseUrl: proxy.url, schema: db.schemaName }
+    await using client = createClient(connect)
+    await using worker = createWorker({ ...connect, jobs: [job], pollMs: 100 })
+    let listening: boolean | null = null
+    worker.on('worker.started', (event) => {
+      listening = event.listening
+    })
+    await worker.start()
+    await client.wait(await client.enqueue(job, 1), { timeoutMs: 30_000 })
+    await client.wait(await client.enqueue(job, 2), { timeoutMs: 30_000 })
+    for (const called of ['enqueue', 'claim', 'settle', 'register']) {
+      const calls = proxy.statements.filter(({ text }) => text.includes(`.${called}(`))
+      const names = new Set(calls.map(({ preparedAs }) => preparedAs !== ''))
+      expect({ called, prepared: [...names] }).toEqual({ called, prepared: [!likePooler] })
+    }
+    expect(listening).toBe(!likePooler)
+  }
+}, 60_000)
+
+test('G1: a full worker hears of a cancel also after it has lost the connection that it listens on', async () => {
+  const db = await createTestDatabase()
+  const connect = { databaseUrl: db.databaseUrl, schema: db.schemaName }
+  const job = defineJob({
+    type: 'job',
+    input: anything,
+    run: (ctx) =>
+      new Promise((_, reject) => {
+        ctx.signal.addEventListener('abort', () => reject(ctx.signal.reason as Error))
+      }),
+  })
+  await using client = createClient(connect)
+  // A renewal would tell it too, a minute later. It has no free slot, so no claim opens the connection again.
+  await using worker = createWorker({
+    ...connect,
+    jobs: [job],
+    concurrency: 1,
+    leaseMs: 180_000,
+    renewMs: 60_000,
+  })
+  await worker.start()
+  const jobId = await client.enqueue(job, 1)
+  await until('it runs', () => worker.running.length === 1)
+  const [told] = await db.rows<{ channel: string }>(`select %s.channel('default') as channel`)
+  const ended = await db.rows(
+    `select pg_terminate_backend(pid) from pg_stat_activity where query like $1`,
+    [`select "${db.schemaName}".claim(%`],
+  )
+  expect(ended).toHaveLength(1)
+  await until('it listens again', async () => {
+    const rows = await db.rows(`select from pg_stat_activity where query = $1`, [
+      `listen "${told?.channel}"`,
+    ])
+    return rows.length === 1
+  })
+  await client.cancel(jobId)
+  await expect(client.wait(jobId, { timeoutMs: 30_000 })).rejects.toThrow(/^Cancelled/)
 }, 60_000)
 
 /** As a role that may have so many connections. */
