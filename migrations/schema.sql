@@ -648,9 +648,9 @@ function cancel_rest(p_run uuid, p_limit integer) returns integer volatile;
 function channel(p_namespace text) returns text stable security definer; -- admin, client, worker
 function channel_of(p_namespace text) returns text stable;
 function checkpoint(p_jobs uuid[], p_tokens uuid[], p_values text[]) returns text[] volatile security definer; -- admin, worker
-function claim(p_worker uuid, p_claim uuid, p_want integer, p_queues text[], p_types text[], p_lanes bigint[] DEFAULT NULL::bigint[], p_marks bigint[] DEFAULT NULL::bigint[], p_run uuid DEFAULT NULL::uuid, p_targets text[] DEFAULT NULL::text[]) returns json volatile security definer; -- admin, worker
+function claim(p_worker uuid, p_claim uuid, p_want integer, p_queues text[], p_types text[], p_lanes bigint[] DEFAULT NULL::bigint[], p_marks bigint[] DEFAULT NULL::bigint[], p_run uuid DEFAULT NULL::uuid, p_targets text[] DEFAULT NULL::text[]) returns text volatile security definer; -- admin, worker
 function claimed_job(j job, d job_detail) returns text stable;
-function claimed_jobs(p_worker uuid, p_claim_number integer) returns text[] stable;
+function claimed_jobs(p_worker uuid, p_claim_number integer) returns text stable;
 function clock() returns timestamp with time zone stable;
 function clock_after_wait() returns timestamp with time zone volatile;
 function complete(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
@@ -788,7 +788,7 @@ function sweep(p_namespace text, p_worker uuid DEFAULT NULL::uuid, p_limit integ
 function sweep_aims(p_namespace text, p_limit integer, p_compare boolean) returns boolean volatile;
 function sweep_every_ms() returns integer immutable;
 function sweep_runs(p_namespace text) returns boolean volatile;
-function take(p_jobs uuid[], p_worker uuid, p_claim_number integer) returns text[] volatile;
+function take(p_rows tid[], p_worker uuid, p_claim_number integer) returns text volatile;
 function take_aim(p_namespace text, p_jobs uuid[]) returns void volatile;
 function take_back(p_namespace text, p_workers uuid[], p_limit integer) returns TABLE(job_id uuid, job_status job_status, end_code text) volatile;
 function take_deliveries(p_namespace text, p_worker uuid, p_limit integer DEFAULT 10) returns jsonb volatile security definer; -- admin, worker

@@ -173,10 +173,7 @@ export async function openSimDatabase(input: {
   const all = tables.rows[0]?.names ?? ''
   const hints: string[] = []
   client.on('notification', ({ payload }) => hints.push(payload ?? ''))
-  for (const kind of ['', '_pending'])
-    await client.query(
-      `do $$ begin execute format('listen %I', channel('${SIM_NAMESPACE}') || '${kind}'); end $$`,
-    )
+  await client.query(`do $$ begin execute format('listen %I', channel('${SIM_NAMESPACE}')); end $$`)
   const at = (nowMs: number) =>
     client.query({
       name: 'sim now',
@@ -199,7 +196,7 @@ export async function openSimDatabase(input: {
         values: [String(nowMs), String(backendPid ?? ''), ...values],
       })
       return {
-        answer: rows[0]?.answer,
+        answer: name === 'claim' ? JSON.parse(rows[0]?.answer as string) : rows[0]?.answer,
         changed: rows[0]?.changed === 'yes',
         hints: hints.splice(0),
       }

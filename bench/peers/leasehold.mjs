@@ -1,7 +1,9 @@
 /**
- * Leasehold as the side-by-side benchmark runs it: only by what its package exports. LEASEHOLD_BENCH_API names the `index.js` of
- * another build.
+ * Leasehold as the side-by-side benchmark runs it: by what its package exports, and whether anything is left by a look at its table, as for
+ * the others. LEASEHOLD_BENCH_API names the `index.js` of another build.
  */
+import { watchQuery } from './watch-query.mjs'
+
 const api = process.env.LEASEHOLD_BENCH_API ?? '../../dist/index.js'
 const { createClient, createWorker, defineJob, migrate } = await import(api)
 
@@ -42,14 +44,6 @@ export async function startWorker({ databaseUrl, mode, concurrency }, onJob) {
   return { stop: () => worker.stop({ graceMs: 0 }) }
 }
 
-/** Jobs that have not ended; a count of ours stops at 10,001. */
 export function openWatch({ databaseUrl }) {
-  const client = createClient({ databaseUrl, connectionsMax: 1 })
-  return {
-    left: async () => {
-      const { jobs } = await client.stats()
-      return jobs.pending + jobs.scheduled + jobs.retrying + jobs.running + jobs.lost + jobs.stalled
-    },
-    close: () => client.close(),
-  }
+  return watchQuery(databaseUrl, 'select exists (select from leasehold.job)::int as left')
 }

@@ -1,12 +1,11 @@
--- A claimed job as its worker gets it. Put together as text: a record to JSON takes several times as long.
+-- A claimed job as its worker gets it. Put together as text: a record to JSON takes several times as long. What is absent is 0 or null.
 create or replace function claimed_job(j job, d job_detail) returns text
 language sql stable
 as $$
   select concat(
     '{"id":"', (j).id, '","token":"', (j).token, '","attempt":', (j).attempt, ',"queue":', to_json((d).queue), ',"type":', to_json((d).type),
-    ',"failures":', (j).failures, ',"lost":', (j).lost, ',"interruptions":', (j).interruptions,
-    ',"maxAttempts":', (j).max_attempts, ',"maxLost":', (j).max_lost, ',"runId":"' || (j).run_id || '"', ',"input":', (d).input, ',"options":', (d).options,
-    ',"resume":', case when (j).attempt > 1 then resume_of((j).id, (j).attempt)::text else 'null' end, '}')
+    ',"failures":' || nullif((j).failures, 0), ',"runId":"' || (j).run_id || '"', ',"input":', (d).input, ',"options":', (d).options,
+    case when (j).attempt > 1 then ',"resume":' || resume_of((j).id, (j).attempt) end, '}')
 $$;
 
 -- What an earlier attempt left for this one.
@@ -26,16 +25,15 @@ end
 $$;
 
 -- What an earlier call of the same claim has given, as take said it.
-create or replace function claimed_jobs(p_worker uuid, p_claim_number integer) returns text[]
+create or replace function claimed_jobs(p_worker uuid, p_claim_number integer) returns text
 language plpgsql stable
 as $$
 begin
-  return array(
-    select claimed_job(j, d)
+  return (
+    select string_agg(claimed_job(j, d), ',' order by j.priority desc, j.lane & 1 desc, j.place, j.id)
     from job j
     join job_detail d on d.job_id = j.id
     where j.worker = p_worker and j.claim_number = p_claim_number and j.status = 'running'
-    order by j.priority desc, j.lane & 1 desc, j.place, j.id
   );
 end
 $$;

@@ -106,14 +106,12 @@ export interface ClaimedJob {
     readonly progressDeadlineMs?: number
     readonly key?: string
   }
-  readonly failures: number
-  readonly lost: number
-  readonly interruptions: number
-  readonly maxAttempts: number
-  readonly maxLost: number
+  /** Absent where there was none. */
+  readonly failures?: number
   /** Absent for a job that belongs to none. */
   readonly runId?: string
-  readonly resume: {
+  /** Absent for the first attempt. */
+  readonly resume?: {
     readonly checkpoint: unknown
     readonly attempt: number
     readonly previousEnd: {
@@ -121,7 +119,7 @@ export interface ClaimedJob {
       readonly code: string | null
       readonly message: string | null
     }
-  } | null
+  }
 }
 
 export interface SeenLanes {
@@ -150,7 +148,7 @@ export interface Claimed {
   readonly jobs: readonly ClaimedJob[]
 }
 
-export function claim(
+export async function claim(
   db: Database,
   input: {
     incarnation: string
@@ -168,7 +166,7 @@ export function claim(
   },
 ): Promise<Claimed | LeaseLostAnswer> {
   const { marks } = input
-  return call(
+  const answer = await call<string>(
     db,
     'claim',
     [
@@ -184,6 +182,7 @@ export function claim(
     ],
     input.limitMs,
   )
+  return JSON.parse(answer) as Claimed | LeaseLostAnswer
 }
 
 export interface Renewed {

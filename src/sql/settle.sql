@@ -36,8 +36,8 @@ begin
       raise exception using errcode = '54000', message = format('a value is larger than %s bytes', value_bytes_max());
     end if;
   end loop;
-  -- One job that ends in any case needs no lock before: the statement that deletes it waits and looks again.
-  if cardinality(p_jobs) > 1 or p_outcomes[1] not in ('completed', 'cancelled', 'failed_finally') then
+  -- Jobs that end in any case need no lock before: the statement that deletes them, in id order too, waits and looks again.
+  if not p_outcomes <@ '{completed,cancelled,failed_finally}' then
     perform 1 from job where id = any (p_jobs) order by id for no key update;
   end if;
 
@@ -79,13 +79,10 @@ begin
     from settled s
     group by s.namespace, s.status, s.worker
   )
-  select array_agg(s.n), array_agg(s.status), array_agg(s.concurrency_key) filter (where s.concurrency_key is not null), min(s.namespace),
-         array_agg(s.run_id) filter (where s.run_id is not null), array_agg(s.status) filter (where s.run_id is not null)
+  select array_agg(s.n order by s.n), array_agg(s.status order by s.n), array_agg(s.concurrency_key) filter (where s.concurrency_key is not null),
+         min(s.namespace), array_agg(s.run_id) filter (where s.run_id is not null), array_agg(s.status) filter (where s.run_id is not null)
   into v_pairs, v_states, v_keys, v_namespace, v_runs, v_run_states
   from settled s;
-  for i in 1 .. coalesce(cardinality(v_pairs), 0) loop
-    v_answers[v_pairs[i]] := v_states[i];
-  end loop;
   if v_runs is not null then
     perform tally_ended(v_runs, v_run_states);
   end if;
@@ -93,8 +90,11 @@ begin
     perform free_keys(v_namespace, v_keys);
   end if;
   if cardinality(v_pairs) = cardinality(p_jobs) then
-    return v_answers;
+    return v_states;
   end if;
+  for i in 1 .. coalesce(cardinality(v_pairs), 0) loop
+    v_answers[v_pairs[i]] := v_states[i];
+  end loop;
 
   -- Jobs that go back.
   with outcome as materialized (

@@ -95,9 +95,8 @@ export class Execution {
   strayError: Error | null = null
   #endStray: (() => void) | null = null
   #cost: CostSum = { tokens: 0, usd: 0 }
-  /** Resolves when the attempt is out of its worker's hands: its outcome is on its way. */
-  readonly left: Promise<void>
-  leave: () => void = () => undefined
+  #left = false
+  #whenLeft: (() => void)[] = []
 
   constructor(
     job: ClaimedJob,
@@ -111,9 +110,20 @@ export class Execution {
     this.knownSinceMs = times.knownSinceMs
     this.startedAwakeMs = times.awakeMs
     this.progressedAwakeMs = times.awakeMs
-    this.left = new Promise((resolve) => {
-      this.leave = resolve
-    })
+  }
+
+  /** Resolves when the attempt is out of its worker's hands: its outcome is on its way. */
+  left(): Promise<void> {
+    return this.#left
+      ? Promise.resolve()
+      : new Promise((resolve) => {
+          this.#whenLeft.push(resolve)
+        })
+  }
+
+  leave(): void {
+    this.#left = true
+    for (const resolve of this.#whenLeft) resolve()
   }
 
   /** Made when it is first asked for: most short handlers never do. */
@@ -217,7 +227,7 @@ export class Execution {
   }
 
   #failure(code: string, message: string, stack: string | undefined, finally_: boolean): Ending {
-    const failures = this.job.failures + 1
+    const failures = (this.job.failures ?? 0) + 1
     return {
       outcome: finally_ ? 'failed_finally' : 'failed',
       value: JSON.stringify({
@@ -293,6 +303,10 @@ class Context implements JobContext {
   readonly input: unknown
   readonly #execution: Execution
   #log: JobLog | null = null
+  #checkpoint: JobContext['checkpoint'] | null = null
+  #cost: JobContext['cost'] | null = null
+  #progress: JobContext['progress'] | null = null
+  #enqueue: JobContext['enqueue'] | null = null
 
   constructor(execution: Execution, input: unknown) {
     this.#execution = execution
@@ -316,7 +330,7 @@ class Context implements JobContext {
   }
 
   get resume(): Resume | null {
-    return this.#execution.job.resume
+    return this.#execution.job.resume ?? null
   }
 
   get idempotencyKey(): string {
@@ -358,8 +372,25 @@ class Context implements JobContext {
     }
   }
 
-  // Arrow functions, so that handlers may take them off ctx.
-  readonly checkpoint = async (value: unknown): Promise<void> => {
+  // Functions that handlers may take off ctx, made when they are asked for: most short handlers never do.
+  get checkpoint(): JobContext['checkpoint'] {
+    return (this.#checkpoint ??= (value) => this.#keep(value))
+  }
+
+  get cost(): JobContext['cost'] {
+    return (this.#cost ??= (more) => this.#spend(more))
+  }
+
+  get progress(): JobContext['progress'] {
+    return (this.#progress ??= (done, total, message) => this.#report(done, total, message))
+  }
+
+  get enqueue(): JobContext['enqueue'] {
+    return (this.#enqueue ??= (child, input, options) =>
+      this.#enqueueChild(child as AnyJobDefinition, input, options))
+  }
+
+  async #keep(value: unknown): Promise<void> {
     const execution = this.#execution
     execution.guard('ctx.checkpoint')
     const answer = await execution.checkpoint(toJson(value, 'checkpoint') ?? 'null')
@@ -369,13 +400,7 @@ class Context implements JobContext {
     execution.throwIfAborted('The checkpoint was kept.')
   }
 
-  readonly cost = async ({
-    tokens = 0,
-    usd = 0,
-  }: {
-    tokens?: number
-    usd?: number
-  }): Promise<void> => {
+  async #spend({ tokens = 0, usd = 0 }: Partial<CostSum>): Promise<void> {
     const execution = this.#execution
     execution.guard('ctx.cost')
     if (!Number.isSafeInteger(tokens) || tokens < 0 || !Number.isFinite(usd) || usd < 0) {
@@ -390,7 +415,7 @@ class Context implements JobContext {
     execution.throwIfAborted('The cost was kept.')
   }
 
-  readonly progress = (done: number, total?: number, message?: string): void => {
+  #report(done: number, total?: number, message?: string): void {
     const execution = this.#execution
     execution.guard('ctx.progress')
     execution.progressedAwakeMs = execution.host.awakeMs()
@@ -403,11 +428,11 @@ class Context implements JobContext {
     })
   }
 
-  readonly enqueue = async (
+  async #enqueueChild(
     child: AnyJobDefinition,
     input: unknown,
     options: NewJobOptions = {},
-  ): Promise<string> => {
+  ): Promise<string> {
     const execution = this.#execution
     execution.guard('ctx.enqueue')
     await parseWith(child.input as StandardSchema, input, `the input of ${child.type}`)

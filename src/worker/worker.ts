@@ -143,7 +143,7 @@ const WATCH_AFTER_MS = 50
  * every ten of them would be most of their cost. What has not started after `AHEAD_MS_MAX` all the same goes back, not charged.
  */
 const AHEAD_MS = 10
-const AHEAD_MAX = 300
+const AHEAD_MAX = 1_000
 const AHEAD_MS_MAX = 250
 /** A job that takes longer is not claimed ahead. */
 const SHORT_JOB_MS = 5
@@ -799,7 +799,7 @@ class Running implements ExecutionHost {
     enter('draining', reason)
     this.#lifeline.write('draining', 1)
     this.#lifeline.send({ type: 'renew' })
-    void Promise.all([...this.executions.values()].map((execution) => execution.left)).then(() =>
+    void Promise.all([...this.executions.values()].map((execution) => execution.left())).then(() =>
       this.#o.runIsOver({ reason }),
     )
   }
@@ -1394,7 +1394,7 @@ class Running implements ExecutionHost {
   }
 
   async #drain(running: readonly Execution[], shutdown: Shutdown): Promise<void> {
-    const left = Promise.all(running.map((execution) => execution.left))
+    const left = Promise.all(running.map((execution) => execution.left()))
     const over = new AbortController()
     void left.then(() => over.abort())
     // The time that is left may be cut short meanwhile.
@@ -1489,7 +1489,7 @@ class Running implements ExecutionHost {
 
   /** Waits until these have settled, or for so long. */
   async settledWithin(executions: readonly Execution[], limitMs: number): Promise<void> {
-    await atMost(Promise.all(executions.map((execution) => execution.left)), limitMs)
+    await atMost(Promise.all(executions.map((execution) => execution.left())), limitMs)
   }
 
   /** A claim under way may still bring jobs, which go straight back; an answer that does not come is left to the last statement. */

@@ -35,10 +35,8 @@ describe.each(SCHEMAS)('claim (%s schema)', (schema) => {
       type: 'work',
       input: { a: 1 },
       options: { timeoutMs: 5 },
-      maxAttempts: 3,
-      maxLost: 3,
-      resume: null,
     })
+    expect(answer.jobs[0]).not.toHaveProperty('resume')
     expect(answer.jobs[0]!.token).toMatch(/^[0-9a-f-]{14}4/)
     expect(await p.job(id!)).toMatchObject({
       status: 'running',

@@ -90,11 +90,13 @@ const JOB = 'job by job_pkey'
 const DETAIL = 'job_detail by job_detail_pkey'
 const CHECKPOINT = 'checkpoint by checkpoint_pkey'
 const ATTEMPT = 'attempt by attempt_pkey'
+/** Of rows that it has locked: by their place in the table. */
+const BY_PLACE = 'job by Tid Scan'
 const CLAIM = [
   'job by job_claimable_idx',
   'job by job_running_idx',
   'job by job_waiting_idx',
-  JOB,
+  BY_PLACE,
   DETAIL,
   'lane by lane_idx',
   'run by run_pkey',
@@ -139,7 +141,7 @@ async function round(
     [],
     [],
   ])
-  const { jobs } = answer as Claimed
+  const { jobs } = JSON.parse(answer as string) as Claimed
   expect(jobs).toHaveLength(n)
   const ids = jobs.map(({ id }) => id)
   const tokens = jobs.map(({ token }) => token)
@@ -208,9 +210,10 @@ describe('each statement per job walks the one index that is meant for it', () =
     const p = await openProtocol('plain')
     await STATISTICS['of full tables'](p)
     const worker = await p.register()
-    const indexes = new Set(
+    const indexes = new Set<string>(
       (['enqueue', 'claim', 'renew', 'complete'] as const).flatMap((call) => EXPECTED[call]),
     )
+    indexes.delete(BY_PLACE)
     for (const index of indexes) {
       const [table, name] = index.split(' by ') as [string, string]
       const w = await watch(p)

@@ -254,8 +254,8 @@ export function functionsOf(db: Database, namespace: string) {
       })
       return { incarnation, id: answer.id, machineId, namespace, pid, sent: 0 }
     },
-    claim: (worker: WorkerRow, options: ClaimOptions = {}): Promise<ClaimAnswer> =>
-      run(
+    claim: async (worker: WorkerRow, options: ClaimOptions = {}): Promise<ClaimAnswer> => {
+      const answer = await run<string>(
         'claim',
         worker.incarnation,
         options.claim ?? randomUUID(),
@@ -266,7 +266,9 @@ export function functionsOf(db: Database, namespace: string) {
         null,
         options.runId ?? null,
         options.targets ?? null,
-      ),
+      )
+      return JSON.parse(answer) as ClaimAnswer
+    },
     renew(worker: WorkerRow, options: RenewOptions = {}): Promise<RenewAnswer> {
       worker.sent = options.sendNumber ?? worker.sent + 1
       return run(
