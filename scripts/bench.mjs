@@ -5,6 +5,7 @@
 //   npm run bench -- --only kill --only drain   some of it
 //   npm run bench -- --quick                    few repetitions of what is fast to measure
 //   npm run bench -- compare                    Leasehold beside its peers; --only, --peers, --reps, --quick
+//   npm run bench -- [compare] --help           what there is to choose
 //
 // The comparison runs everything on one Node.js, which some peers want newer than Leasehold does, and has the peers installed from a
 // lock file of its own at its first use. `compare --quick` without --peers is Leasehold alone and downloads nothing.
@@ -25,7 +26,10 @@ run(process.execPath, ['scripts/build.mjs'])
 const [first, ...rest] = process.argv.slice(2)
 if (first !== 'compare') {
   run(process.execPath, ['--import', 'tsx', 'bench/main.ts', ...process.argv.slice(2)])
-} else if (rest.includes('--quick') && !rest.some((arg) => arg.startsWith('--peers'))) {
+} else if (
+  rest.includes('--help') ||
+  (rest.includes('--quick') && !rest.some((arg) => arg.startsWith('--peers')))
+) {
   run(process.execPath, ['--import', 'tsx', 'bench/compare/main.ts', ...rest])
 } else {
   const node = nodeOfComparison()

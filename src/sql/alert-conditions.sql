@@ -122,7 +122,7 @@ begin
       and exists (select from alert_settings(p_namespace) s where s.rule = 'poison' and s.enabled)
       and exists (
         select from jsonb_array_elements_text(a.data -> 'jobIds') as p (id)
-        join job_detail d on d.job_id = p.id::uuid
+        cross join lateral (select end_reason from job_detail where job_id = p.id::uuid offset 0) as d
         where d.end_reason ->> 'code' = 'poison'
       );
 end

@@ -13,7 +13,7 @@ create or replace function sweep(
   p_limit integer default 500,
   p_clock_stepped boolean default false
 ) returns json
-language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off
+language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := clock();

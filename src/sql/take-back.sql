@@ -1,5 +1,5 @@
 -- Ends the open attempts of workers that have ended and decides what becomes of their jobs: the only place where an
--- attempt ends other than by its own outcome. At most p_limit jobs, in id order; null means all.
+-- attempt ends other than by its own outcome. At most p_limit jobs; null means all.
 --
 -- A job that somebody holds at this moment (its outcome is being written, a client cancels it in a transaction of its own) is
 -- passed over: the next sweep finds it. Waiting would hold up the recovery of all others, and the tick with it.
@@ -8,7 +8,7 @@
 -- poison. What goes back stands at the front, without back-off.
 create or replace function take_back(p_namespace text, p_workers uuid[], p_limit integer)
 returns table (job_id uuid, job_status job_status, end_code text)
-language plpgsql set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off
+language plpgsql set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
@@ -28,12 +28,16 @@ declare
   v_poison uuid[] := '{}';
 begin
   for j in
-    select job.*
-    from job
-    where job.worker = any (p_workers) and job.status = 'running' and job.namespace = p_namespace
-    order by job.id
-    limit p_limit
-    for no key update skip locked
+    select held.*
+    from (
+      -- Ordered afterwards: a limit on ordered rows is an invitation to walk all jobs in their order.
+      select job.*
+      from job
+      where job.worker = any (p_workers) and job.status = 'running' and job.namespace = p_namespace
+      limit p_limit
+      for no key update skip locked
+    ) as held
+    order by held.id
   loop
     -- A worker row that is missing (a restore lost it) counts as lost. One that was killed while it drained is not charged,
     -- and yet it was lost to a job that may not simply run again.

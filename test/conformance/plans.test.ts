@@ -20,6 +20,7 @@ interface PlanNode {
   readonly 'Node Type': string
   readonly 'Relation Name'?: string
   readonly 'Index Name'?: string
+  readonly 'Index Cond'?: string
   readonly Plans?: readonly PlanNode[]
 }
 
@@ -31,7 +32,7 @@ interface Told {
 
 type Statistics = 'none' | 'of empty tables' | 'of full tables'
 
-/** How each table is reached by one call: `table by index`, or `table by Seq Scan`; sorted, once each. */
+/** How each table is reached by one call: `table by index`, maybe `from end to end`, or `table by Seq Scan`; sorted, once each. */
 interface Seen {
   readonly reached: string[]
   readonly jit: boolean
@@ -77,8 +78,14 @@ function walk(node: PlanNode, reached: Set<string>): void {
   const table = node['Relation Name']
   const bitmap = node['Node Type'] === 'Bitmap Heap Scan' ? node.Plans?.[0] : undefined
   if (table !== undefined && node['Node Type'] !== 'ModifyTable' && !SINGLE_ROWS.has(table))
-    reached.add(`${table} by ${(bitmap ?? node)['Index Name'] ?? node['Node Type']}`)
+    reached.add(`${table} by ${wayOf(bitmap ?? node)}`)
   for (const child of node.Plans ?? []) walk(child, reached)
+}
+
+function wayOf(node: PlanNode): string {
+  const index = node['Index Name']
+  if (index === undefined) return node['Node Type']
+  return node['Index Cond'] === undefined ? `${index} from end to end` : index
 }
 
 interface Claimed {
@@ -203,6 +210,25 @@ describe('each statement per job walks the one index that is meant for it', () =
           })
         }
       }
+    }, 60_000)
+  }
+
+  for (const [statistics, prepare] of Object.entries(STATISTICS)) {
+    test(`J1: a sweep reads what workers hold and no other job, statistics ${statistics}`, async () => {
+      const p = await openProtocol('plain')
+      await prepare(p)
+      const w = await watch(p)
+      const { held, worker } = await p.running(MANY, { queue: 'swept' })
+      for (const lost of [false, false, true]) {
+        if (lost) await p.endWorker(worker, 'lost', { code: 'worker_lost' })
+        const { seen } = await w.run('select %s.sweep($1) as answer', [p.namespace])
+        const jobs = seen.reached.filter((way) => /^(job|job_detail|attempt) by /.test(way))
+        // The other two hold only what runs, and what waits for a concurrency key.
+        const walks = /Seq Scan|(?<!job_running_idx|job_parked_idx) from end to end/
+        expect(jobs.filter((way) => walks.test(way))).toEqual([])
+        expect(jobs).toContain('job by job_running_idx')
+      }
+      expect(held).toHaveLength(MANY)
     }, 60_000)
   }
 
