@@ -17,7 +17,7 @@ import { createLiveRegion } from '../src/cli/terminal/live.ts'
 import { createTerminal } from '../src/cli/terminal/style.ts'
 import type { Figure } from './figures.ts'
 import { Fleet } from './fleet.ts'
-import { helpOf } from './help.ts'
+import { helped } from './help.ts'
 import { describeMachine, describeServer } from './machine.ts'
 import type { Bench, Measure } from './measure.ts'
 import { block, freeze } from './measures/hang.ts'
@@ -72,10 +72,7 @@ function parse(args: string[]): Choice {
 }
 
 async function main(): Promise<number> {
-  if (process.argv.includes('--help')) {
-    process.stdout.write(helpOf(import.meta.filename))
-    return 0
-  }
+  if (helped(import.meta.filename)) return 0
   const choice = parse(process.argv.slice(2))
   const startedAt = new Date()
   const server = await startServer()

@@ -19,7 +19,7 @@ import path from 'node:path'
 import { createLiveRegion } from '../../src/cli/terminal/live.ts'
 import { createTerminal } from '../../src/cli/terminal/style.ts'
 import { describeMachine, describeServer } from '../machine.ts'
-import { helpOf } from '../help.ts'
+import { helped } from '../help.ts'
 import { startServer } from '../server.ts'
 import { progressLine } from '../table.ts'
 import { type Arena, type ArenaOptions, PEERS, type Contestant } from './arena.ts'
@@ -117,10 +117,7 @@ function numberOf(given: string | undefined, otherwise: number, option: string):
 }
 
 async function main(): Promise<number> {
-  if (process.argv.includes('--help')) {
-    process.stdout.write(helpOf(import.meta.filename))
-    return 0
-  }
+  if (helped(import.meta.filename)) return 0
   const choice = parse(process.argv.slice(2))
   const startedAt = new Date()
   const server = await startServer()

@@ -150,15 +150,11 @@ function failoverClient(hosts: HostAddress[]): typeof pg.Client {
 
     /** As the driver's own, of which only these forms are used: a text with its values, or an object with both. */
     override query(asked: string | pg.QueryConfig, ...rest: unknown[]): never {
-      const values = typeof asked === 'string' ? rest[0] : asked.values
-      const prepared =
-        this.direct && Array.isArray(values) && values.length > 0
-          ? {
-              ...(typeof asked === 'string' ? { text: asked } : asked),
-              name: nameOf(typeof asked === 'string' ? asked : asked.text),
-            }
-          : asked
-      return super.query(prepared as string, ...(rest as [])) as never
+      const statement = typeof asked === 'string' ? { text: asked, values: rest[0] } : asked
+      const { text, values } = statement
+      const prepares = this.direct && Array.isArray(values) && values.length > 0
+      const sent = prepares ? { ...statement, name: nameOf(text) } : asked
+      return super.query(sent as string, ...(rest as [])) as never
     }
 
     override connect(callback?: unknown): Promise<void> & Promise<pg.Client> {

@@ -303,10 +303,6 @@ class Context implements JobContext {
   readonly input: unknown
   readonly #execution: Execution
   #log: JobLog | null = null
-  #checkpoint: JobContext['checkpoint'] | null = null
-  #cost: JobContext['cost'] | null = null
-  #progress: JobContext['progress'] | null = null
-  #enqueue: JobContext['enqueue'] | null = null
 
   constructor(execution: Execution, input: unknown) {
     this.#execution = execution
@@ -374,20 +370,19 @@ class Context implements JobContext {
 
   // Functions that handlers may take off ctx, made when they are asked for: most short handlers never do.
   get checkpoint(): JobContext['checkpoint'] {
-    return (this.#checkpoint ??= (value) => this.#keep(value))
+    return (value) => this.#keep(value)
   }
 
   get cost(): JobContext['cost'] {
-    return (this.#cost ??= (more) => this.#spend(more))
+    return (more) => this.#spend(more)
   }
 
   get progress(): JobContext['progress'] {
-    return (this.#progress ??= (done, total, message) => this.#report(done, total, message))
+    return (done, total, message) => this.#report(done, total, message)
   }
 
   get enqueue(): JobContext['enqueue'] {
-    return (this.#enqueue ??= (child, input, options) =>
-      this.#enqueueChild(child as AnyJobDefinition, input, options))
+    return (child, input, options) => this.#enqueueChild(child as AnyJobDefinition, input, options)
   }
 
   async #keep(value: unknown): Promise<void> {

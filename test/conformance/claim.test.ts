@@ -42,6 +42,8 @@ describe.each(SCHEMAS)('claim (%s schema)', (schema) => {
       status: 'running',
       state: 'running',
       workerId: worker.id,
+      maxAttempts: 3,
+      maxLost: 3,
     })
   })
 

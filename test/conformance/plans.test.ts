@@ -218,7 +218,7 @@ describe('each statement per job walks the one index that is meant for it', () =
       const p = await openProtocol('plain')
       await prepare(p)
       const w = await watch(p)
-      const { held, worker } = await p.running(MANY, { queue: 'swept' })
+      const { worker } = await p.running(MANY, { queue: 'swept' })
       for (const lost of [false, false, true]) {
         if (lost) await p.endWorker(worker, 'lost', { code: 'worker_lost' })
         const { seen } = await w.run('select %s.sweep($1) as answer', [p.namespace])
@@ -228,7 +228,6 @@ describe('each statement per job walks the one index that is meant for it', () =
         expect(jobs.filter((way) => walks.test(way))).toEqual([])
         expect(jobs).toContain('job by job_running_idx')
       }
-      expect(held).toHaveLength(MANY)
     }, 60_000)
   }
 
