@@ -3,7 +3,7 @@
 -- No check constraints on the hot tables: PostgreSQL reads their expressions anew for each statement, which doubled the cost of a
 -- renewal (measured on 18: 140 µs against 235 µs). Each rule is a row of invariants() instead, looked at after every test.
 --
--- A job row IS its open attempt: it is `running` exactly while it carries a token, so "running", "has an open attempt"
+-- A job row IS its open attempt: it is running exactly while it carries a token, so "running", "has an open attempt"
 -- and "has one owner" are one fact in one row and cannot disagree. When the attempt ends, a row of `attempt` records
 -- it, and when the job ends its live row is deleted. Whether a running job's lease holds is decided by the worker row
 -- that it points to.
@@ -78,34 +78,53 @@ create table job (
   max_attempts smallint not null,
   max_lost smallint not null,
   priority smallint not null default 0,
-  status job_status not null default 'pending',
+  -- What it is while nobody runs it: pending, blocked or held. A claim leaves it as it is.
+  standing job_status not null default 'pending',
   on_worker_lost worker_lost_policy not null default 'retry',
   progressed boolean not null default false,
   -- Waits until no other job with its concurrency key runs.
   parked boolean not null default false,
+  -- Runs, and has a concurrency key. A column of its own, so that a claim of any other job changes nothing that is indexed.
+  holds_key boolean not null default false,
   namespace text not null,
   concurrency_key text,
   run_id uuid
 ) with (
-  fillfactor = 80,
+  -- Room for the version that a claim makes of each row.
+  fillfactor = 40,
   autovacuum_vacuum_scale_factor = 0,
   autovacuum_vacuum_threshold = 5000,
   autovacuum_vacuum_cost_delay = 0,
   autovacuum_analyze_scale_factor = 10
 );
-create index job_claimable_idx on job (lane, place) where status = 'pending' and place is not null;
+create index job_claimable_idx on job (lane, place) where standing = 'pending' and place is not null;
 comment on index job_claimable_idx is 'claim: the first jobs of a lane from a mark on';
 create index job_waiting_idx on job (lane, (lost >= max_lost - 1), run_at, id)
-  where status = 'pending' and place is null and not parked;
+  where standing = 'pending' and place is null and not parked;
 comment on index job_waiting_idx is 'claim: jobs whose time has come, and those whose last chance is taken alone';
-create index job_running_idx on job (worker, claim_number) where status = 'running';
-comment on index job_running_idx is 'renew, sweep, view: what a worker holds, from its oldest open claim on';
 create index job_parked_idx on job (namespace, concurrency_key, priority desc, run_at, id) where parked;
 comment on index job_parked_idx is 'free_keys: the job that is next for a concurrency key';
-create index job_keyed_idx on job (namespace, concurrency_key) where status = 'running' and concurrency_key is not null;
+create index job_keyed_idx on job (namespace, concurrency_key) where holds_key;
 comment on index job_keyed_idx is 'admit: whether a job with this concurrency key runs';
-create index job_set_aside_idx on job (namespace, status) where status in ('held', 'blocked');
+create index job_set_aside_idx on job (namespace, standing) where standing in ('held', 'blocked');
 comment on index job_set_aside_idx is 'stats, lists: jobs that wait for a person or for other jobs';
+
+-- What each claim gave, one row however many jobs: by it the running jobs of a worker are found, and no index of jobs is written when one
+-- is claimed. Whether a job is still held is said by its own row; remaining counts those that are, and at 0 the row can go.
+create table claimed (
+  worker uuid not null,
+  claim_number integer not null,
+  remaining integer not null,
+  jobs uuid[] not null,
+  primary key (worker, claim_number)
+) with (
+  fillfactor = 50,
+  -- The jobs of a larger claim are kept apart, so that counting down moves a narrow row.
+  toast_tuple_target = 128,
+  autovacuum_vacuum_scale_factor = 0,
+  autovacuum_vacuum_threshold = 1000
+);
+alter table claimed alter column jobs set storage external;
 
 -- Every job that is kept: what is read once per attempt or less. Insert only, but for the reason of an end that no attempt records.
 -- Retention deletes it, and all that is kept about the job with it. Locked while that happens, and by a retry.

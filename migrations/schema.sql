@@ -75,6 +75,12 @@ create table checkpoint (
   value jsonb not null,
   at timestamp with time zone not null
 ) with (fillfactor=70);
+create table claimed (
+  worker uuid not null,
+  claim_number integer not null,
+  remaining integer not null,
+  jobs uuid[] not null
+) with (fillfactor=50, toast_tuple_target=128, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
 create table database_identity (
   single boolean not null default true,
   id uuid not null default gen_random_uuid(),
@@ -114,14 +120,15 @@ create table job (
   max_attempts smallint not null,
   max_lost smallint not null,
   priority smallint not null default 0,
-  status job_status not null default 'pending'::job_status,
+  standing job_status not null default 'pending'::job_status,
   on_worker_lost worker_lost_policy not null default 'retry'::worker_lost_policy,
   progressed boolean not null default false,
   parked boolean not null default false,
+  holds_key boolean not null default false,
   namespace text not null,
   concurrency_key text,
   run_id uuid
-) with (fillfactor=80, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=5000, autovacuum_vacuum_cost_delay=0, autovacuum_analyze_scale_factor=10);
+) with (fillfactor=40, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=5000, autovacuum_vacuum_cost_delay=0, autovacuum_analyze_scale_factor=10);
 create table job_detail (
   job_id uuid not null,
   created_at timestamp with time zone not null,
@@ -360,6 +367,7 @@ alter table attempt add constraint attempt_pkey PRIMARY KEY (job_id, attempt);
 alter table attempt_cost add constraint attempt_cost_pkey PRIMARY KEY (job_id, attempt);
 alter table attempt_log add constraint attempt_log_pkey PRIMARY KEY (job_id, attempt, line);
 alter table checkpoint add constraint checkpoint_pkey PRIMARY KEY (job_id);
+alter table claimed add constraint claimed_pkey PRIMARY KEY (worker, claim_number);
 alter table database_identity add constraint database_identity_pkey PRIMARY KEY (single);
 alter table database_identity add constraint database_identity_single_check CHECK (single);
 alter table installed add constraint installed_pkey PRIMARY KEY (single);
@@ -392,13 +400,12 @@ CREATE INDEX alert_resolved_idx ON alert USING btree (namespace, resolved_at) WH
 CREATE INDEX attempt_lost_idx ON attempt USING btree (worker) WHERE ended_as = 'lost'::attempt_end; -- heard_again: what early evidence took from a worker
 CREATE INDEX event_feed_idx ON event USING btree (namespace, transaction_id, id); -- read_events: the feed in commit-safe order
 CREATE INDEX event_job_idx ON event USING btree ((job_ids[1])) WHERE kind <> ALL (ARRAY['job.completed'::text, 'job.picked_up'::text]); -- job_events: what happened to one job
-CREATE INDEX job_claimable_idx ON job USING btree (lane, place) WHERE status = 'pending'::job_status AND place IS NOT NULL; -- claim: the first jobs of a lane from a mark on
+CREATE INDEX job_claimable_idx ON job USING btree (lane, place) WHERE standing = 'pending'::job_status AND place IS NOT NULL; -- claim: the first jobs of a lane from a mark on
 CREATE INDEX job_detail_run_idx ON job_detail USING btree (run_id, job_id) WHERE run_id IS NOT NULL; -- lists: the jobs of a run
-CREATE INDEX job_keyed_idx ON job USING btree (namespace, concurrency_key) WHERE status = 'running'::job_status AND concurrency_key IS NOT NULL; -- admit: whether a job with this concurrency key runs
+CREATE INDEX job_keyed_idx ON job USING btree (namespace, concurrency_key) WHERE holds_key; -- admit: whether a job with this concurrency key runs
 CREATE INDEX job_parked_idx ON job USING btree (namespace, concurrency_key, priority DESC, run_at, id) WHERE parked; -- free_keys: the job that is next for a concurrency key
-CREATE INDEX job_running_idx ON job USING btree (worker, claim_number) WHERE status = 'running'::job_status; -- renew, sweep, view: what a worker holds, from its oldest open claim on
-CREATE INDEX job_set_aside_idx ON job USING btree (namespace, status) WHERE status = ANY (ARRAY['held'::job_status, 'blocked'::job_status]); -- stats, lists: jobs that wait for a person or for other jobs
-CREATE INDEX job_waiting_idx ON job USING btree (lane, (lost >= (max_lost - 1)), run_at, id) WHERE status = 'pending'::job_status AND place IS NULL AND NOT parked; -- claim: jobs whose time has come, and those whose last chance is taken alone
+CREATE INDEX job_set_aside_idx ON job USING btree (namespace, standing) WHERE standing = ANY (ARRAY['held'::job_status, 'blocked'::job_status]); -- stats, lists: jobs that wait for a person or for other jobs
+CREATE INDEX job_waiting_idx ON job USING btree (lane, (lost >= (max_lost - 1)), run_at, id) WHERE standing = 'pending'::job_status AND place IS NULL AND NOT parked; -- claim: jobs whose time has come, and those whose last chance is taken alone
 CREATE INDEX lane_id_idx ON lane USING btree (id); -- enqueue: whether a lane is known
 CREATE INDEX lane_idx ON lane USING btree (namespace, queue, type); -- claim: the lanes of a queue and type
 CREATE INDEX lane_run_idx ON lane USING btree (run_id) WHERE run_id IS NOT NULL; -- end of a run: what of it waits, and lanes that can go
@@ -411,12 +418,60 @@ CREATE INDEX worker_detail_run_idx ON worker_detail USING btree (run_id) WHERE r
 CREATE INDEX worker_gone_idx ON worker USING btree (namespace) WHERE ended_at IS NOT NULL AND emptied_at IS NULL; -- sweep: workers that have ended and may still hold jobs
 CREATE INDEX worker_live_idx ON worker USING btree (namespace) WHERE ended_at IS NULL; -- sweep, view: workers that have not ended
 
+create view held_job as
+ SELECT c.worker AS holder,
+    c.claim_number AS claim,
+    j.id,
+    j.token,
+    j.namespace,
+    j.run_id,
+    j.lost,
+    j.max_lost,
+    j.on_worker_lost,
+    j.progressed,
+    j.priority,
+    j.lane,
+    j.place,
+    j.cancel_requested_at
+   FROM claimed c
+     CROSS JOIN LATERAL unnest(c.jobs) given(id)
+     CROSS JOIN LATERAL ( SELECT job.id,
+            job.token,
+            job.worker,
+            job.lane,
+            job.place,
+            job.run_at,
+            job.started_at,
+            job.cancel_requested_at,
+            job.attempt,
+            job.claim_number,
+            job.failures,
+            job.lost,
+            job.interruptions,
+            job.max_attempts,
+            job.max_lost,
+            job.priority,
+            job.standing,
+            job.on_worker_lost,
+            job.progressed,
+            job.parked,
+            job.holds_key,
+            job.namespace,
+            job.concurrency_key,
+            job.run_id
+           FROM job
+          WHERE job.id = given.id AND job.token IS NOT NULL AND job.worker = c.worker AND job.claim_number = c.claim_number
+         OFFSET 0) j
+  WHERE c.remaining > 0;
 create view job_stored as
  SELECT d.job_id AS id,
     d.namespace,
     d.queue,
     d.type,
-    COALESCE(j.status, e.status, a.job_status) AS status,
+        CASE
+            WHEN j.token IS NOT NULL THEN 'running'::job_status
+            ELSE COALESCE(j.standing, e.status, a.job_status)
+        END AS status,
     d.priority,
     COALESCE(j.run_at, d.run_at) AS run_at,
     COALESCE(j.attempt, a.attempt, 0) AS attempt,
@@ -701,6 +756,7 @@ function guard() returns void volatile;
 function heard_again(p_worker worker) returns void volatile;
 function hint(p_namespace text, p_payload text) returns void volatile;
 function hold(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin
+function holds_jobs(p_worker worker) returns boolean stable;
 function input_bytes_max() returns integer immutable;
 function installed_release() returns json stable security definer; -- admin, client, worker
 function interrupt(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
@@ -732,6 +788,7 @@ function last_chance(p_namespace text, p_worker uuid, p_reserved uuid, p_busy bo
 function lease_lost_answer(p_worker uuid) returns json stable;
 function leases_exist(p_namespace text) returns boolean stable;
 function least_id_at(p_at timestamp with time zone) returns uuid immutable;
+function let_go(p_workers uuid[], p_claims integer[]) returns void volatile;
 function list_alerts(p_namespace text, p_all boolean DEFAULT false, p_limit integer DEFAULT 500) returns jsonb stable security definer; -- admin, client
 function list_jobs(p_namespace text, p_states text[] DEFAULT NULL::text[], p_type text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_worker text DEFAULT NULL::text, p_before uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 50, p_run uuid DEFAULT NULL::uuid) returns jsonb stable security definer; -- admin, client
 function list_machines(p_namespace text) returns jsonb stable security definer; -- admin, client

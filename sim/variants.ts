@@ -20,7 +20,7 @@ export const VARIANTS: Readonly<Record<string, Variant>> = Object.freeze({
     what: 'settle takes an outcome from any token while the job runs',
     faults: ['cut', 'freeze'],
     replacements: [
-      { functionName: 'settle', from: 'and j.token = o.token', to: "and j.status = 'running'" },
+      { functionName: 'settle', from: 'and j.token = o.token', to: 'and j.token is not null' },
     ],
     caughtBy: ['stale-write'],
     seedsMax: 5,

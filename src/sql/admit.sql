@@ -22,7 +22,7 @@ begin
       v_admitted := v_admitted || j.id;
     elsif pg_try_advisory_xact_lock(key_lock(j.namespace, j.concurrency_key)) then
       if j.concurrency_key = any (v_keys)
-        or exists (select from job where namespace = j.namespace and concurrency_key = j.concurrency_key and status = 'running') then
+        or exists (select from job where namespace = j.namespace and concurrency_key = j.concurrency_key and holds_key) then
         update job set parked = true, place = null, lane = lane & ~1::bigint where id = j.id;
       else
         v_admitted := v_admitted || j.id;

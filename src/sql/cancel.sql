@@ -12,10 +12,10 @@ begin
   perform guard();
   perform 1 from job where id = any (p_jobs) and namespace = p_namespace order by id for no key update;
   -- In a new statement: what ended while this waited for a lock is not there any more.
-  select array_agg(id) filter (where status <> 'running'),
-         array_agg(id) filter (where status = 'running'),
-         array_agg(id) filter (where status = 'running' and cancel_requested_at is null),
-         array_agg(distinct worker) filter (where status = 'running')
+  select array_agg(id) filter (where token is null),
+         array_agg(id) filter (where token is not null),
+         array_agg(id) filter (where token is not null and cancel_requested_at is null),
+         array_agg(distinct worker) filter (where token is not null)
   into v_waiting, v_running, v_asked, v_workers
   from job
   where id = any (p_jobs) and namespace = p_namespace;

@@ -78,7 +78,7 @@ begin
   end if;
   if v_worker.alone_for is not null then
     v_holds_last_chance := exists (
-      select from job where id = v_worker.alone_for and worker = p_worker and status = 'running' and not progressed
+      select from job where id = v_worker.alone_for and worker = p_worker and token is not null and not progressed
     );
     if v_holds_last_chance then
       v_alone := v_worker.alone_for;
@@ -95,11 +95,11 @@ begin
       select l.id, l.priority,
              (
                select j.place from job j
-               where j.lane = l.id and j.place > coalesce(m.mark, 0) and j.status = 'pending'
+               where j.lane = l.id and j.place > coalesce(m.mark, 0) and j.standing = 'pending' and j.token is null
                order by j.place limit 1
              ) as head,
              exists (
-               select from job j where j.lane = l.id and j.status = 'pending' and j.place is null and not j.parked
+               select from job j where j.lane = l.id and j.standing = 'pending' and j.token is null and j.place is null and not j.parked
              ) as some_wait
       from (
         -- Plus 0, so that no plan walks all lanes for the sake of their order.
@@ -124,9 +124,7 @@ begin
       v_next_due := v_due;
     end if;
     if v_last <= v_now then
-      v_idle := not exists (
-        select from job where worker = p_worker and claim_number >= v_worker.low_claim and status = 'running'
-      );
+      v_idle := not holds_jobs(v_worker);
       v_alone := last_chance(v_ns, p_worker, v_worker.alone_for, not v_idle, v_lanes);
       if cardinality(admit(array_remove(array[v_alone], null))) = 0 then
         v_alone := null;
@@ -167,7 +165,7 @@ begin
       from (
         select j.id, j.ctid, j.place, j.concurrency_key
         from job j
-        where j.lane = v_lanes[v_best] and j.status = 'pending'
+        where j.lane = v_lanes[v_best] and j.standing = 'pending' and j.token is null
           and j.place >= v_places[v_best] and (v_second is null or j.place < v_places[v_second])
         order by j.place
         limit v_left
@@ -199,7 +197,7 @@ begin
       elsif v_left > 0 then
         v_places[v_best] := (
           select j.place from job j
-          where j.lane = v_lanes[v_best] and j.place > v_places[v_second] and j.status = 'pending'
+          where j.lane = v_lanes[v_best] and j.place > v_places[v_second] and j.standing = 'pending' and j.token is null
           order by j.place limit 1
         );
       end if;
@@ -209,9 +207,10 @@ begin
   -- With a job in hand the lease is one lease from the last sign of life, which is this claim or a renewal that overtook it: a
   -- busy worker's never shrinks by that, and the long deadline of one that was idle does not protect the job. A worker that holds
   -- nothing is on its idle beat from now on: its next claim may come that late.
-  v_idle := v_given is null and (not v_worker.holds or not exists (
-    select from job where worker = p_worker and claim_number >= v_worker.low_claim and status = 'running'
-  ));
+  v_idle := v_given is null and not holds_jobs(v_worker);
+  if v_idle and v_worker.holds then
+    delete from claimed where worker = p_worker and claim_number >= v_worker.low_claim;
+  end if;
   update worker
   set seen_at = v_now,
       span_ms = case when v_idle then greatest(lease_ms, 3 * idle_beat_ms) when v_given is not null then lease_ms else span_ms end,
@@ -229,7 +228,11 @@ begin
   where incarnation = p_worker;
 
   if cardinality(v_taken) > 0 then
-    perform record_event(v_ns, 'job.picked_up', v_taken, p_worker);
+    with noted as (
+      insert into claimed (worker, claim_number, jobs, remaining)
+      values (p_worker, v_worker.claim_number + 1, v_taken, cardinality(v_taken))
+    )
+    insert into event (at, namespace, kind, job_ids, worker) values (v_now, v_ns, 'job.picked_up', v_taken, p_worker);
   end if;
 
   -- Put together as text: to make it JSON would read every input once more.

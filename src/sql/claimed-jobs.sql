@@ -31,9 +31,10 @@ as $$
 begin
   return (
     select string_agg(claimed_job(j, d), ',' order by j.priority desc, j.lane & 1 desc, j.place, j.id)
-    from job j
-    join job_detail d on d.job_id = j.id
-    where j.worker = p_worker and j.claim_number = p_claim_number and j.status = 'running'
+    from held_job h
+    cross join lateral (select * from job where id = h.id offset 0) as j
+    cross join lateral (select * from job_detail where job_id = h.id offset 0) as d
+    where h.holder = p_worker and h.claim = p_claim_number
   );
 end
 $$;

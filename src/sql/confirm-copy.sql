@@ -39,7 +39,7 @@ begin
     'webhooksRemoved', v_webhooks,
     'waiting', (
       select coalesce(jsonb_agg(jsonb_build_object('namespace', w.namespace, 'jobs', w.jobs) order by w.namespace), '[]')
-      from (select j.namespace, count(*) as jobs from job j where j.status in ('pending', 'blocked') group by j.namespace) as w
+      from (select j.namespace, count(*) as jobs from job j where j.standing in ('pending', 'blocked') and j.token is null group by j.namespace) as w
     )
   );
 end

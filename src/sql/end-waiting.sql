@@ -3,7 +3,7 @@ create or replace function end_waiting(p_jobs uuid[], p_status job_status) retur
 language sql
 as $$
   with ended as (
-    delete from job where id = any (p_jobs) and status <> 'running'
+    delete from job where id = any (p_jobs) and token is null
     returning id, failures, lost, interruptions, run_id
   ),
   recorded as (

@@ -11,9 +11,8 @@ declare
 begin
   if p_write in ('checkpoint', 'progress') then
     perform 1 from job where id = any (p_jobs) order by id for no key update;
-    update job set progressed = true
-    from unnest(p_jobs, p_tokens) as o (job_id, token)
-    where job.id = o.job_id and job.token = o.token and not job.progressed;
+    -- A token is that of one attempt alone. No join, which could begin with all jobs.
+    update job set progressed = true where id = any (p_jobs) and token = any (p_tokens) and not progressed;
   else
     perform 1 from job where id = any (p_jobs) order by id for share;
   end if;

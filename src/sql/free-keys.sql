@@ -54,7 +54,7 @@ begin
     ) as n
     join job j on j.id = n.id and j.parked
     where not exists (
-      select from job r where r.namespace = p_namespace and r.concurrency_key = n.concurrency_key and r.status = 'running'
+      select from job r where r.namespace = p_namespace and r.concurrency_key = n.concurrency_key and r.holds_key
     )
     for no key update of j skip locked
   ));

@@ -6,8 +6,8 @@ begin
   perform guard();
   perform 1 from job where id = any (p_jobs) and namespace = p_namespace order by id for no key update;
   with held as (
-    update job set status = 'held', place = null, parked = false
-    where id = any (p_jobs) and namespace = p_namespace and status = 'pending'
+    update job set standing = 'held', place = null, parked = false
+    where id = any (p_jobs) and namespace = p_namespace and standing = 'pending' and token is null
     returning id
   ),
   explained as (

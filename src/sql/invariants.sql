@@ -6,38 +6,55 @@ as $$
   select 'running has a worker row, or a sweep is due', j.id
   from job j
   left join worker w on w.incarnation = j.worker
-  where j.status = 'running' and w.incarnation is null and not exists (select from tick where at > clock() - milliseconds(gap_ms()))
+  where j.token is not null and w.incarnation is null and not exists (select from tick where at > clock() - milliseconds(gap_ms()))
   union all
   select 'running has a token and no ended attempt of its number', j.id
   from job j
   join attempt a on a.job_id = j.id and a.attempt = j.attempt
-  where j.status = 'running'
+  where j.token is not null
   union all
-  select 'a job runs exactly while it has a token', j.id from job j where (j.status = 'running') <> (j.token is not null)
+  select 'a job holds its concurrency key exactly while it runs', j.id
+  from job j
+  where j.holds_key <> (j.token is not null and j.concurrency_key is not null)
   union all
   select 'what runs has a worker and a start', j.id
   from job j
-  where j.status = 'running' and (j.worker is null or j.started_at is null or j.claim_number is null)
+  where j.token is not null and (j.worker is null or j.started_at is null or j.claim_number is null)
   union all
   select 'an end of a worker is whole', null from worker w where (w.ended_at is null) <> (w.end_charge is null)
   union all
   select 'what runs is found by its worker''s oldest open claim', j.id
   from job j
   join worker w on w.incarnation = j.worker
-  where j.status = 'running' and (j.claim_number < w.low_claim or not w.holds or w.emptied_at is not null)
+  where j.token is not null and (j.claim_number < w.low_claim or not w.holds or w.emptied_at is not null)
+  union all
+  select 'what runs is found by what its claim gave, once', j.id
+  from job j
+  where j.token is not null and (select count(*) from held_job h where h.id = j.id and h.holder = j.worker) <> 1
+  union all
+  select 'a claim of a live worker counts what is left of it', null
+  from claimed c
+  join worker w on w.incarnation = c.worker
+  where w.ended_at is null and c.remaining <> (
+    select count(*) from job j where j.id = any (c.jobs) and j.token is not null and j.worker = c.worker and j.claim_number = c.claim_number)
+  union all
+  select 'a worker that holds nothing any more has no claims', null
+  from claimed c
+  join worker w on w.incarnation = c.worker
+  where w.emptied_at is not null or c.claim_number < w.low_claim
   union all
   select 'a live row has not ended, and has a job', j.id
   from job j
   left join job_detail d on d.job_id = j.id
-  where d.job_id is null or j.status in ('completed', 'failed', 'cancelled') or exists (select from job_end e where e.job_id = j.id)
+  where d.job_id is null or j.standing not in ('pending', 'blocked', 'held') or exists (select from job_end e where e.job_id = j.id)
   union all
   select 'what waits stands in a lane that claims know', j.id
   from job j
-  where j.status = 'pending' and not exists (select from lane l where l.id = j.lane)
+  where j.standing = 'pending' and not exists (select from lane l where l.id = j.lane)
   union all
   select 'a last chance has no place among others', j.id
   from job j
-  where j.status = 'pending' and j.place is not null and j.lost >= j.max_lost - 1
+  where j.standing = 'pending' and j.token is null and j.place is not null and j.lost >= j.max_lost - 1
   union all
   select 'every job waits, runs, is set aside or has ended', s.id from job_stored s where s.status is null
   union all
@@ -54,7 +71,7 @@ as $$
   from job j
   join job_detail d on d.job_id = j.id
   where j.run_id is distinct from d.run_id
-    or (j.status = 'pending' and j.lane & ~1::bigint <> lane_of(d.namespace, d.queue, d.type, d.priority, d.run_id, d.target))
+    or (j.standing = 'pending' and j.lane & ~1::bigint <> lane_of(d.namespace, d.queue, d.type, d.priority, d.run_id, d.target))
     or exists (select from lane l where l.id = j.lane and (l.run_id is distinct from d.run_id or l.target is distinct from d.target))
   union all
   select 'a run that goes on has no end, and one that ended has a reason', r.id

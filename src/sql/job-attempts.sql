@@ -17,7 +17,7 @@ as $$
     union all
     select j.attempt, j.worker, j.started_at, null, null,
            (select c.value from checkpoint c where c.job_id = j.id and c.attempt = j.attempt), null, null
-    from job j where j.id = p_job and j.status = 'running'
+    from job j where j.id = p_job and j.token is not null
   ) as a
   left join worker w on w.incarnation = a.worker
   left join worker_detail d on d.incarnation = a.worker

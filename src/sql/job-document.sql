@@ -31,7 +31,7 @@ as $$
       jsonb_build_object('endedAs', a.ended_as, 'endReason', a.end_reason, 'endedAt', iso(a.ended_at)) end,
     'waitsBehind', case when t.parked then (
       select json_agg(r.id) from job r
-      where r.namespace = t.namespace and r.concurrency_key = t.options ->> 'concurrencyKey' and r.status = 'running') end,
+      where r.namespace = t.namespace and r.concurrency_key = t.options ->> 'concurrencyKey' and r.holds_key) end,
     'aim', case when t.status = 'pending' and t.target is not null then aim_document(t) end,
     'runEnded', case when t.status = 'pending' and t.run_id is not null then (
       select r.status from run r where r.id = t.run_id and r.status <> 'active' and not r.keeps_rest) end,

@@ -12,7 +12,7 @@ as $$
     union all
     select null, started_at, 1, 'job.picked_up', attempt, worker, null, null from attempt where job_id = p_job
     union all
-    select null, started_at, 1, 'job.picked_up', attempt, worker, null, null from job where id = p_job and status = 'running'
+    select null, started_at, 1, 'job.picked_up', attempt, worker, null, null from job where id = p_job and token is not null
     union all
     select null, ended_at, 2, 'job.' || ended_as, attempt, worker, end_reason ->> 'message', end_reason
     from attempt where job_id = p_job and ended_as in ('completed', 'failed', 'cancelled')

@@ -5,7 +5,7 @@ select
   d.namespace,
   d.queue,
   d.type,
-  coalesce(j.status, e.status, a.job_status) as status,
+  case when j.token is not null then 'running' else coalesce(j.standing, e.status, a.job_status) end as status,
   d.priority,
   coalesce(j.run_at, d.run_at) as run_at,
   coalesce(j.attempt, a.attempt, 0) as attempt,

@@ -6,7 +6,7 @@ begin
   return array(
     select coalesce(h.head, (
       select j.place from job j
-      where j.lane = h.lane and j.place > coalesce(m.mark, 0) and j.status = 'pending'
+      where j.lane = h.lane and j.place > coalesce(m.mark, 0) and j.standing = 'pending' and j.token is null
       order by j.place limit 1
     ))
     from unnest(p_lanes, p_heads) with ordinality as h (lane, head, n)

@@ -11,19 +11,19 @@ begin
     cross join lateral (
       (
         select id from job
-        where lane = l.id and status = 'pending' and place is not null
+        where lane = l.id and standing = 'pending' and token is null and place is not null
         order by place limit 1
       )
       union all
       (
         select id from job
-        where lane = l.id and (lost >= max_lost - 1) = false and status = 'pending' and place is null and not parked and run_at <= clock()
+        where lane = l.id and (lost >= max_lost - 1) = false and standing = 'pending' and token is null and place is null and not parked and run_at <= clock()
         order by run_at, id limit 1
       )
       union all
       (
         select id from job
-        where lane = l.id and (lost >= max_lost - 1) = true and status = 'pending' and place is null and not parked and run_at <= clock()
+        where lane = l.id and (lost >= max_lost - 1) = true and standing = 'pending' and token is null and place is null and not parked and run_at <= clock()
         order by run_at, id limit 1
       )
     ) as j;

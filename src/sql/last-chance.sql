@@ -8,7 +8,7 @@ declare
 begin
   select j.id into v_job
   from job j
-  where j.lane = any (p_lanes) and (j.lost >= j.max_lost - 1) = true and j.status = 'pending' and j.place is null and not j.parked
+  where j.lane = any (p_lanes) and (j.lost >= j.max_lost - 1) = true and j.standing = 'pending' and j.token is null and j.place is null and not j.parked
     and j.run_at <= clock()
     and (
       not p_busy

@@ -25,7 +25,7 @@ as $$
       and (p_run is null or run_id = p_run)
       and id >= coalesce((select job_id from job_detail where run_id = p_run order by job_id limit 1), '00000000-0000-0000-0000-000000000000')
       and id <= coalesce((select job_id from job_detail where run_id = p_run order by job_id desc limit 1), 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-      and (p_worker is null or (status = 'running' and worker = (select incarnation from worker_detail where id = p_worker)))
+      and (p_worker is null or id in (select h.id from held_job h where h.holder = (select incarnation from worker_detail where id = p_worker)))
     order by id desc
     limit p_limit
   ) as t

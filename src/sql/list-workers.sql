@@ -34,7 +34,7 @@ as $$
       when t.status = 'draining' then 'shutting down'
       else 'renews on time' end,
     'concurrency', t.concurrency,
-    'running', (select count(*) from job j where j.worker = t.incarnation and j.claim_number >= t.low_claim and j.status = 'running'),
+    'running', (select count(*) from held_job h where h.holder = t.incarnation and h.claim >= t.low_claim),
     'startedAt', iso(t.registered_at), 'lastSeenAt', iso(t.seen_at),
     'lastSeenAgoMs', milliseconds_between(t.seen_at, clock()),
     'leaseExpiresAt', case when t.ended_at is null then iso(t.lease_expires_at) end,

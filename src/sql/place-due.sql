@@ -15,11 +15,11 @@ begin
       from unnest(p_lanes) as l (id)
       cross join lateral (
         select id, run_at from job
-        where lane = l.id and (lost >= max_lost - 1) = false and status = 'pending' and place is null and not parked and run_at <= clock()
+        where lane = l.id and (lost >= max_lost - 1) = false and standing = 'pending' and token is null and place is null and not parked and run_at <= clock()
         order by run_at, id
         limit 500
       ) as due
-      join job j on j.id = due.id and j.place is null and not j.parked and j.status = 'pending'
+      join job j on j.id = due.id and j.place is null and not j.parked and j.standing = 'pending' and j.token is null
       order by due.run_at, due.id
       limit 500
       for no key update of j skip locked

@@ -13,7 +13,7 @@ begin
     set lane = case when run_at <= clock() and lost < max_lost - 1 then lane | 1 else lane & ~1::bigint end,
         place = case when run_at <= clock() and lost < max_lost - 1 then nextval('job_place') end,
         parked = false
-    where id = any (p_jobs) and status = 'pending'
+    where id = any (p_jobs) and standing = 'pending' and token is null
     returning lane
   )
   select array_agg(distinct lane) filter (where lane & 1 = 1) into v_lanes from moved;

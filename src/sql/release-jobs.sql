@@ -15,7 +15,7 @@ begin
   select array_agg(id), array_agg(token), array_agg(distinct worker)
   into v_ids, v_tokens, v_workers
   from job
-  where id = any (p_jobs) and namespace = p_namespace and status = 'running';
+  where id = any (p_jobs) and namespace = p_namespace and token is not null;
   v_before := array(select status_of(p_namespace, p.id) from unnest(p_jobs) with ordinality as p (id, n) order by p.n);
   if v_ids is null then
     return v_before;

@@ -28,9 +28,9 @@ begin
   );
   if p_dry_run then
     return coalesce((
-      select json_agg(json_build_object('job', j.id, 'status', j.status) order by j.id)
-      from job j
-      where j.status = 'running' and j.worker = any (v_stuck || workers_gone(p_namespace, true))
+      select json_agg(json_build_object('job', h.id, 'status', 'running') order by h.id)
+      from held_job h
+      where h.holder = any (v_stuck || workers_gone(p_namespace, true))
     ), '[]');
   end if;
   perform end_workers(p_namespace, v_stuck, 'lost', 4::smallint,

@@ -45,10 +45,12 @@ begin
       'code', 'cloned', 'message', 'another process renews as this worker: a cloned machine or a restored snapshot'));
   end if;
 
-  v_low := (
-    select claim_number from job where worker = p_worker and claim_number >= v_worker.low_claim and status = 'running'
-    order by claim_number limit 1
-  );
+  if v_worker.holds then
+    delete from claimed where worker = p_worker and claim_number >= v_worker.low_claim and remaining = 0;
+    v_low := (
+      select claim_number from claimed where worker = p_worker and claim_number >= v_worker.low_claim order by claim_number limit 1
+    );
+  end if;
   if v_low is not null then
     v_idle_beat_ms := null;
   end if;
@@ -89,9 +91,9 @@ begin
     'databaseMs', (extract(epoch from clock()) * 1000)::bigint,
     'running', v_low is not null or somebody_must_sweep(v_worker.namespace),
     'held', coalesce((
-      select json_agg(json_build_object('job', j.id, 'token', j.token, 'cancel', j.cancel_requested_at is not null))
-      from job j
-      where j.worker = p_worker and j.claim_number >= v_low and j.status = 'running'
+      select json_agg(json_build_object('job', h.id, 'token', h.token, 'cancel', h.cancel_requested_at is not null))
+      from held_job h
+      where h.holder = p_worker and h.claim >= v_low
     ), '[]')
   );
 end

@@ -8,8 +8,8 @@ declare
 begin
   perform guard();
   perform 1 from job where id = any (p_jobs) and namespace = p_namespace order by id for no key update;
-  v_held := array(select id from job where id = any (p_jobs) and namespace = p_namespace and status = 'held');
-  update job set status = 'pending', lost = 0, interruptions = 0 where id = any (v_held);
+  v_held := array(select id from job where id = any (p_jobs) and namespace = p_namespace and standing = 'held');
+  update job set standing = 'pending', lost = 0, interruptions = 0 where id = any (v_held);
   perform put_back(v_held);
   update job_detail set end_reason = null where job_id = any (v_held);
   insert into event (at, namespace, kind, job_ids) select clock(), p_namespace, 'job.resumed', array[id] from unnest(v_held) as id;

@@ -22,8 +22,8 @@ begin
   perform 1 from job_detail where job_id = any (p_jobs) and namespace = p_namespace order by job_id for no key update;
   with held as (
     update job
-    set status = 'pending', run_at = clock(), lane = lane & ~1::bigint, place = null, failures = 0, lost = 0, interruptions = 0
-    where id = any (p_jobs) and id <> all (v_closed) and namespace = p_namespace and status = 'held'
+    set standing = 'pending', run_at = clock(), lane = lane & ~1::bigint, place = null, failures = 0, lost = 0, interruptions = 0
+    where id = any (p_jobs) and id <> all (v_closed) and namespace = p_namespace and standing = 'held'
     returning id
   ),
   ended as (

@@ -19,7 +19,7 @@ as $$
     select case when t.left_over = 0 then 0 else (
       select count(*)
       from worker w
-      join job j on j.worker = w.incarnation and j.claim_number >= w.low_claim and j.status = 'running'
+      join held_job j on j.holder = w.incarnation and j.claim >= w.low_claim
       where w.namespace = t.namespace and w.ended_at is null and w.until > clock() and j.run_id = t.id
     ) end as running
   ) as x

@@ -24,7 +24,7 @@ begin
   if p_outcome in ('released', 'interrupted') then
     return 'lease_lost';
   end if;
-  if p_outcome = 'completed' and a.attempt = j.attempt and j.status = 'pending' and j.cancel_requested_at is null
+  if p_outcome = 'completed' and a.attempt = j.attempt and j.standing = 'pending' and j.token is null and j.cancel_requested_at is null
     and a.ended_as in ('lost', 'released', 'interrupted') then
     perform end_waiting(array[p_job], 'completed');
     update attempt

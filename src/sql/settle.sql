@@ -21,6 +21,7 @@ language plpgsql security definer set search_path from current set plan_cache_mo
 as $$
 declare
   v_answers text[] := array_fill(null::text, array[cardinality(p_jobs)]);
+  v_locked boolean := not p_outcomes <@ '{completed,cancelled,failed_finally}';
   v_pairs bigint[];
   v_states text[];
   v_back uuid[];
@@ -28,6 +29,8 @@ declare
   v_runs uuid[];
   v_run_states text[];
   v_namespace text;
+  v_workers uuid[];
+  v_claims integer[];
   v_text text;
 begin
   perform guard();
@@ -36,53 +39,61 @@ begin
       raise exception using errcode = '54000', message = format('a value is larger than %s bytes', value_bytes_max());
     end if;
   end loop;
-  -- Jobs that end in any case need no lock before: the statement that deletes them, in id order too, waits and looks again.
-  if not p_outcomes <@ '{completed,cancelled,failed_finally}' then
-    perform 1 from job where id = any (p_jobs) order by id for no key update;
-  end if;
-
-  -- Jobs that end: the live row goes, the attempt says how.
-  with outcome as materialized (
-    select o.n, o.job_id, o.token, o.outcome, o.value::jsonb as value
-    from unnest(p_jobs, p_tokens, p_outcomes, p_values) with ordinality as o (job_id, token, outcome, value, n)
-    order by o.job_id
-  ),
-  settled as (
-    delete from job j
-    using outcome o
-    -- A token says running. Naming the status too would let the planner walk all running jobs instead.
-    where j.id = o.job_id and j.token = o.token
-      and (j.cancel_requested_at is not null
-        or o.outcome in ('completed', 'cancelled', 'failed_finally')
-        or (o.outcome = 'failed' and j.failures + 1 >= j.max_attempts))
-    returning j.id, j.namespace, j.attempt, j.token, j.worker, j.started_at, j.failures, j.interruptions, j.progressed,
-              j.concurrency_key, j.run_id,
-              case when j.cancel_requested_at is not null or o.outcome = 'cancelled' then 'cancelled'
-                   when o.outcome = 'completed' then 'completed' else 'failed' end as status,
-              o.n, o.outcome, o.value
-  ),
-  ended as (
-    insert into attempt (job_id, attempt, token, worker, started_at, ended_at, ended_as, job_status, failures, lost, interruptions,
-                         value, end_reason, last_checkpoint, late_result)
-    select s.id, s.attempt, s.token, s.worker, s.started_at, clock(), s.status::attempt_end, s.status::job_status,
-           s.failures + case when s.status = 'failed' then 1 else 0 end, 0, s.interruptions,
-           case when s.status = 'cancelled' and s.outcome = 'completed' then null else s.value end,
-           case when s.status = 'cancelled' then '{"code": "cancelled"}'
-                when s.status = 'failed' then jsonb_build_object('code', s.value -> 'code', 'message', s.value -> 'message') end,
-           case when s.progressed then (select c.value from checkpoint c where c.job_id = s.id and c.attempt = s.attempt) end,
-           case when s.status = 'cancelled' and s.outcome = 'completed' then jsonb_build_object('outcome', s.outcome, 'value', s.value, 'at', iso(clock())) end
-    from settled s
-  ),
-  recorded as (
-    insert into event (at, namespace, kind, job_ids, worker)
-    select clock(), s.namespace, 'job.' || s.status, array_agg(s.id order by s.n), s.worker
-    from settled s
-    group by s.namespace, s.status, s.worker
-  )
-  select array_agg(s.n order by s.n), array_agg(s.status order by s.n), array_agg(s.concurrency_key) filter (where s.concurrency_key is not null),
-         min(s.namespace), array_agg(s.run_id) filter (where s.run_id is not null), array_agg(s.status) filter (where s.run_id is not null)
-  into v_pairs, v_states, v_keys, v_namespace, v_runs, v_run_states
-  from settled s;
+  -- Jobs that all end need no lock before: the statement that deletes them, in id order too, waits and looks again. But an outcome that
+  -- is late has to lock its job behind those, out of order: then all is undone, and locked first.
+  loop
+    if v_locked then
+      perform 1 from job where id = any (p_jobs) order by id for no key update;
+    end if;
+    begin
+      -- Jobs that end: the live row goes, the attempt says how.
+      with outcome as materialized (
+        select o.n, o.job_id, o.token, o.outcome, o.value::jsonb as value
+        from unnest(p_jobs, p_tokens, p_outcomes, p_values) with ordinality as o (job_id, token, outcome, value, n)
+        order by o.job_id
+      ),
+      settled as (
+        delete from job j
+        using outcome o
+        where j.id = o.job_id and j.token = o.token
+          and (j.cancel_requested_at is not null
+            or o.outcome in ('completed', 'cancelled', 'failed_finally')
+            or (o.outcome = 'failed' and j.failures + 1 >= j.max_attempts))
+        returning j.id, j.namespace, j.attempt, j.token, j.worker, j.claim_number, j.started_at, j.failures, j.interruptions, j.progressed,
+                  j.concurrency_key, j.run_id,
+                  case when j.cancel_requested_at is not null or o.outcome = 'cancelled' then 'cancelled'
+                       when o.outcome = 'completed' then 'completed' else 'failed' end as status,
+                  o.n, o.outcome, o.value
+      ),
+      ended as (
+        insert into attempt (job_id, attempt, token, worker, started_at, ended_at, ended_as, job_status, failures, lost, interruptions,
+                             value, end_reason, last_checkpoint, late_result)
+        select s.id, s.attempt, s.token, s.worker, s.started_at, clock(), s.status::attempt_end, s.status::job_status,
+               s.failures + case when s.status = 'failed' then 1 else 0 end, 0, s.interruptions,
+               case when s.status = 'cancelled' and s.outcome = 'completed' then null else s.value end,
+               case when s.status = 'cancelled' then '{"code": "cancelled"}'
+                    when s.status = 'failed' then jsonb_build_object('code', s.value -> 'code', 'message', s.value -> 'message') end,
+               case when s.progressed then (select c.value from checkpoint c where c.job_id = s.id and c.attempt = s.attempt) end,
+               case when s.status = 'cancelled' and s.outcome = 'completed' then jsonb_build_object('outcome', s.outcome, 'value', s.value, 'at', iso(clock())) end
+        from settled s
+      ),
+      recorded as (
+        insert into event (at, namespace, kind, job_ids, worker)
+        select clock(), s.namespace, 'job.' || s.status, array_agg(s.id order by s.n), s.worker
+        from settled s
+        group by s.namespace, s.status, s.worker
+      )
+      select array_agg(s.n order by s.n), array_agg(s.status order by s.n), array_agg(s.concurrency_key) filter (where s.concurrency_key is not null),
+             min(s.namespace), array_agg(s.run_id) filter (where s.run_id is not null), array_agg(s.status) filter (where s.run_id is not null),
+             array_agg(s.worker), array_agg(s.claim_number)
+      into v_pairs, v_states, v_keys, v_namespace, v_runs, v_run_states, v_workers, v_claims
+      from settled s;
+      exit when v_locked or cardinality(v_pairs) = cardinality(p_jobs);
+      raise exception using errcode = 'LH010';
+    exception when sqlstate 'LH010' then
+      v_locked := true;
+    end;
+  end loop;
   if v_runs is not null then
     perform tally_ended(v_runs, v_run_states);
   end if;
@@ -90,6 +101,7 @@ begin
     perform free_keys(v_namespace, v_keys);
   end if;
   if cardinality(v_pairs) = cardinality(p_jobs) then
+    perform let_go(v_workers, v_claims);
     return v_states;
   end if;
   for i in 1 .. coalesce(cardinality(v_pairs), 0) loop
@@ -104,17 +116,18 @@ begin
   ),
   settled as (
     update job j
-    set status = case when o.outcome = 'interrupted' and j.interruptions + 1 >= interruptions_max() then 'held' else 'pending' end::job_status,
+    set standing = case when o.outcome = 'interrupted' and j.interruptions + 1 >= interruptions_max() then 'held' else 'pending' end::job_status,
         failures = j.failures + case when o.outcome = 'failed' then 1 else 0 end,
         lost = case when o.outcome <> 'failed' and not j.progressed then j.lost else 0 end,
         interruptions = j.interruptions + case when o.outcome = 'interrupted' then 1 else 0 end,
         run_at = case when o.outcome = 'failed' then clock() + milliseconds(o.delay_ms) else j.run_at end,
         lane = j.lane & ~1::bigint,
         place = null,
-        token = null
+        token = null,
+        holds_key = false
     from outcome o
     where j.id = o.job_id and j.token = o.token
-    returning j.id, j.namespace, j.attempt, o.token, j.worker, j.started_at, j.status, j.failures, j.lost, j.interruptions, j.progressed,
+    returning j.id, j.namespace, j.attempt, o.token, j.worker, j.claim_number, j.started_at, j.standing as status, j.failures, j.lost, j.interruptions, j.progressed,
               j.concurrency_key, o.n, o.outcome, o.value
   ),
   ended as (
@@ -143,8 +156,9 @@ begin
   select array_agg(s.n),
          array_agg(case when s.status = 'held' then 'held' when s.outcome = 'failed' then 'retrying' else 'released' end),
          array_agg(s.id) filter (where s.status = 'pending' and s.outcome <> 'failed'),
-         array_agg(s.concurrency_key) filter (where s.concurrency_key is not null), min(s.namespace)
-  into v_pairs, v_states, v_back, v_keys, v_namespace
+         array_agg(s.concurrency_key) filter (where s.concurrency_key is not null), min(s.namespace),
+         v_workers || array_agg(s.worker), v_claims || array_agg(s.claim_number)
+  into v_pairs, v_states, v_back, v_keys, v_namespace, v_workers, v_claims
   from settled s;
   for i in 1 .. coalesce(cardinality(v_pairs), 0) loop
     v_answers[v_pairs[i]] := v_states[i];
@@ -152,7 +166,6 @@ begin
 
   -- Late outcomes. A job that has ended has no live row that was locked above, so its attempts are, in their order.
   if array_position(v_answers, null) is not null then
-    perform 1 from job where id = any (p_jobs) order by id for no key update;
     perform 1 from attempt where job_id = any (p_jobs) and token = any (p_tokens) order by job_id, attempt for no key update;
   end if;
   for i in 1 .. cardinality(p_jobs) loop
@@ -168,6 +181,7 @@ begin
     end if;
     perform hint(j.namespace, 'pending:*') from job j where j.id = any (p_jobs) limit 1;
   end if;
+  perform let_go(v_workers, v_claims);
   return v_answers;
 end
 $$;

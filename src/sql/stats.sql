@@ -11,16 +11,16 @@ as $$
           select count(*) from (
             select from job j
             where j.lane in (select id | front from lane cross join generate_series(0, 1) as front where namespace = p_namespace)
-              and j.status = 'pending'
+              and j.standing = 'pending' and j.token is null
               and case when j.failures > 0 then 'retrying' when j.run_at > clock() then 'scheduled' else 'pending' end = w.state
             limit 10001) x
         ) as count
         from unnest('{pending,scheduled,retrying}'::text[]) as w (state)
         union all
-        select a.status::text, (select count(*) from (select from job where namespace = p_namespace and status = a.status limit 10001) x)
+        select a.status::text, (select count(*) from (select from job where namespace = p_namespace and standing = a.status and token is null limit 10001) x)
         from unnest('{blocked,held}'::job_status[]) as a (status)
         union all
-        select r.state, (select count(*) from job_truth t where t.namespace = p_namespace and t.status = 'running' and t.state = r.state)
+        select r.state, (select count(*) from job_truth t where t.namespace = p_namespace and t.state = r.state and t.id in (select h.id from held_job h where h.namespace = p_namespace))
         from unnest('{running,cancelling,stalled,lost}'::text[]) as r (state)
         union all
         select e.status::text, (
@@ -32,7 +32,7 @@ as $$
     ),
     'oldestPendingAgeMs', (
       select milliseconds_between(min(run_at), clock()) from (
-        select run_at from job where namespace = p_namespace and status = 'pending' and run_at <= clock() order by run_at limit 10001
+        select run_at from job where namespace = p_namespace and standing = 'pending' and token is null and run_at <= clock() order by run_at limit 10001
       ) x
     ),
     'workers', (

@@ -32,7 +32,7 @@ begin
         and a.target = any (array(select t.target from aimed_targets(p_namespace) as t (target) where not target_online(p_namespace, t.target)))
     ) as a
     join job j on j.id = a.job_id
-    where j.status = 'pending' and j.run_at <= clock()
+    where j.standing = 'pending' and j.token is null and j.run_at <= clock()
     order by j.id
     limit p_limit
     for no key update of j skip locked

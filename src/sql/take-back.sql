@@ -31,11 +31,11 @@ begin
     select held.*
     from (
       -- Ordered afterwards: a limit on ordered rows is an invitation to walk all jobs in their order.
-      select job.*
-      from job
-      where job.worker = any (p_workers) and job.status = 'running' and job.namespace = p_namespace
+      select j.*
+      from held_job h
+      cross join lateral (select * from job where job.id = h.id and job.token = h.token for no key update skip locked) as j
+      where h.holder = any (p_workers) and h.namespace = p_namespace
       limit p_limit
-      for no key update skip locked
     ) as held
     order by held.id
   loop
@@ -83,7 +83,7 @@ begin
       end if;
     else
       update job
-      set status = v_status, lost = v_lost, interruptions = v_interruptions, token = null, place = null
+      set standing = v_status, lost = v_lost, interruptions = v_interruptions, token = null, holds_key = false, place = null
       where id = j.id;
     end if;
     if v_end is not null then
@@ -125,10 +125,18 @@ begin
   if v_keys <> '{}' then
     perform free_keys(p_namespace, v_keys);
   end if;
-  update worker
-  set emptied_at = clock()
-  where incarnation = any (p_workers) and ended_at is not null and emptied_at is null
-    and not exists (select from job where job.worker = worker.incarnation and job.status = 'running');
+  with emptied as (
+    update worker
+    set emptied_at = clock()
+    where incarnation = any (p_workers) and ended_at is not null and emptied_at is null
+      and not exists (select from held_job h where h.holder = worker.incarnation)
+    returning incarnation
+  )
+  delete from claimed c
+  where c.worker = any (p_workers)
+    and (c.worker in (select incarnation from emptied)
+      or not exists (select from worker w where w.incarnation = c.worker)
+        and not exists (select from held_job h where h.holder = c.worker));
   if v_poison <> '{}' then
     perform raise_poison(p_namespace, v_poison);
   end if;

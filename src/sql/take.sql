@@ -11,11 +11,11 @@ declare
 begin
   with taken as (
     update job j
-    set status = 'running',
-        attempt = j.attempt + 1,
+    set attempt = j.attempt + 1,
         token = gen_random_uuid(),
         worker = p_worker,
         claim_number = p_claim_number,
+        holds_key = j.concurrency_key is not null,
         progressed = false,
         started_at = clock()
     where j.ctid = any (p_rows)

@@ -53,8 +53,8 @@ begin
           and o.connection_false_alarm_at >= w.connection_missing_since - v_grace
       )
       and not exists (
-        select from job j
-        where j.worker = w.incarnation and j.claim_number >= w.low_claim and j.status = 'running'
+        select from held_job j
+        where j.holder = w.incarnation and j.claim >= w.low_claim
           and j.cancel_requested_at is null
           and (j.on_worker_lost <> 'retry'
             or case when j.progressed then 0 else j.lost end + 1 >= j.max_lost)

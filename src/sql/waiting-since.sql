@@ -8,12 +8,12 @@ begin
     select l.id,
            (
              select j.run_at from job j
-             where j.lane = l.id and (j.lost >= j.max_lost - 1) = false and j.status = 'pending' and j.place is null and not j.parked
+             where j.lane = l.id and (j.lost >= j.max_lost - 1) = false and j.standing = 'pending' and j.token is null and j.place is null and not j.parked
              order by j.run_at, j.id limit 1
            ),
            (
              select j.run_at from job j
-             where j.lane = l.id and (j.lost >= j.max_lost - 1) = true and j.status = 'pending' and j.place is null and not j.parked
+             where j.lane = l.id and (j.lost >= j.max_lost - 1) = true and j.standing = 'pending' and j.token is null and j.place is null and not j.parked
              order by j.run_at, j.id limit 1
            )
     from unnest(p_lanes) as l (id);

@@ -4,9 +4,9 @@ create or replace function workers_gone(p_namespace text, p_compare boolean) ret
 language sql stable
 as $$
   with recursive holder as (
-    (select j.worker from job j where p_compare and j.status = 'running' order by j.worker limit 1)
+    (select c.worker from claimed c where p_compare order by c.worker limit 1)
     union all
-    select (select j.worker from job j where j.status = 'running' and j.worker > holder.worker order by j.worker limit 1)
+    select (select c.worker from claimed c where c.worker > holder.worker order by c.worker limit 1)
     from holder
     where holder.worker is not null
   )
@@ -18,6 +18,6 @@ as $$
     from holder h
     left join worker w on w.incarnation = h.worker
     where h.worker is not null and w.incarnation is null
-      and exists (select from job j where j.worker = h.worker and j.status = 'running' and j.namespace = p_namespace)
+      and exists (select from held_job j where j.holder = h.worker and j.namespace = p_namespace)
   ) as g
 $$;

@@ -294,6 +294,6 @@ describe.each(SCHEMAS)('claim (%s schema)', (schema) => {
     await p.waitsForLock(b)
     await a.commit()
     expect(await claim).toMatchObject({ outcome: 'lease_lost', reason: { code: 'evicted' } })
-    expect((await p.db.rows('select status from %s.job'))[0]).toEqual({ status: 'pending' })
+    expect((await p.db.rows('select status from %s.job_stored'))[0]).toEqual({ status: 'pending' })
   })
 })

@@ -18,7 +18,7 @@ const keyed = { concurrencyKey: 'customer-7', maxLost: 99 }
 const runningWith = async (p: Protocol): Promise<number> => {
   const [row] = await p.db.rows<{ most: number | null }>(
     `select max(n)::integer as most from (
-       select count(*) as n from %s.job where status = 'running' and concurrency_key is not null
+       select count(*) as n from %s.job where token is not null and concurrency_key is not null
        group by namespace, concurrency_key) x`,
   )
   return row?.most ?? 0

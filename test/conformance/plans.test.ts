@@ -97,11 +97,11 @@ const JOB = 'job by job_pkey'
 const DETAIL = 'job_detail by job_detail_pkey'
 const CHECKPOINT = 'checkpoint by checkpoint_pkey'
 const ATTEMPT = 'attempt by attempt_pkey'
+const CLAIMED = 'claimed by claimed_pkey'
 /** Of rows that it has locked: by their place in the table. */
 const BY_PLACE = 'job by Tid Scan'
 const CLAIM = [
   'job by job_claimable_idx',
-  'job by job_running_idx',
   'job by job_waiting_idx',
   BY_PLACE,
   DETAIL,
@@ -114,13 +114,13 @@ const CLAIM = [
 const EXPECTED = {
   enqueue: ['lane by lane_id_idx'],
   claim: CLAIM,
-  renew: ['job by job_running_idx', WORKER],
+  renew: [CLAIMED, JOB, WORKER],
   checkpoint: [JOB],
   progress: [JOB],
   log: [JOB],
   'a stale write': [ATTEMPT, JOB, DETAIL],
-  fail: [CHECKPOINT, JOB, DETAIL],
-  complete: [CHECKPOINT, JOB],
+  fail: [CHECKPOINT, CLAIMED, JOB, DETAIL],
+  complete: [CHECKPOINT, CLAIMED, JOB],
 } as const
 
 type Call = keyof typeof EXPECTED
@@ -223,13 +223,31 @@ describe('each statement per job walks the one index that is meant for it', () =
         if (lost) await p.endWorker(worker, 'lost', { code: 'worker_lost' })
         const { seen } = await w.run('select %s.sweep($1) as answer', [p.namespace])
         const jobs = seen.reached.filter((way) => /^(job|job_detail|attempt) by /.test(way))
-        // The other two hold only what runs, and what waits for a concurrency key.
-        const walks = /Seq Scan|(?<!job_running_idx|job_parked_idx) from end to end/
+        // The other one holds only what waits for a concurrency key.
+        const walks = /Seq Scan|(?<!job_parked_idx) from end to end/
         expect(jobs.filter((way) => walks.test(way))).toEqual([])
-        expect(jobs).toContain('job by job_running_idx')
+        expect(jobs).toContain(JOB)
       }
     }, 60_000)
   }
+
+  test('J1: a claim writes to no index of jobs', async () => {
+    const p = await openProtocol('plain')
+    const worker = await p.register()
+    await p.enqueue(40, {}, 'x')
+    const w = await watch(p)
+    await w.query('begin')
+    await w.run(`select %s.claim($1, gen_random_uuid(), 40, '{default}', '{x}') as answer`, [
+      worker.incarnation,
+    ])
+    const { answer } = await w.run(
+      `select json_build_array(pg_stat_get_xact_tuples_updated('%s.job'::regclass),
+                               pg_stat_get_xact_tuples_hot_updated('%s.job'::regclass)) as answer`,
+      [],
+    )
+    expect(answer).toEqual([40, 40])
+    await w.query('commit')
+  })
 
   test('J1: no other index would do', async () => {
     const p = await openProtocol('plain')

@@ -163,7 +163,7 @@ describe('order 17', () => {
       await a.commit()
       expect(await told).toMatchObject({ outcome: 'lease_lost' })
       expect((await p.job(id)).status).toBe('pending')
-      expect(await p.db.rows(`select 1 from %s.job where status = 'running'`)).toEqual([])
+      expect(await p.db.rows(`select 1 from %s.job where token is not null`)).toEqual([])
     })
   }
 
@@ -290,7 +290,7 @@ describe('order 18', () => {
       `select count(*)::integer as jobs, min(lost) as least, max(lost) as most,
               (select count(*)::integer from %s.event where kind = 'job.recovered') as events,
               (select count(*)::integer from %s.attempt) as attempts
-       from %s.job where status = 'pending'`,
+       from %s.job where standing = 'pending' and token is null`,
     )
     expect(counts).toEqual({ jobs: 500, least: 1, most: 1, events: 500, attempts: 500 })
     let claimed = 0

@@ -32,7 +32,9 @@ async function scene(count: number, options: Record<string, unknown> = {}): Prom
   const { id } = await p.createRun(options)
   await p.enqueue(count, { runId: id })
   const worker = await p.register()
-  const held = heldOf(await p.claim(worker, { want: count }))
+  const held: Held[] = []
+  // Each by a claim of its own: two ends of one claim wait for each other.
+  while (held.length < count) held.push(...heldOf(await p.claim(worker, { want: 1 })))
   return { p, a: await p.session(), b: await p.session(), id, worker, held }
 }
 

@@ -67,7 +67,7 @@ test('order 2: a claim that waited does not shorten what a later renewal granted
       granted = await untilOf(p, worker)
     },
   )
-  expect(await p.db.rows('select status from %s.job')).toEqual([{ status: 'running' }])
+  expect(await p.db.rows('select status from %s.job_stored')).toEqual([{ status: 'running' }])
   expect(await untilOf(p, worker)).toBeGreaterThanOrEqual(granted)
 })
 
@@ -100,6 +100,21 @@ test('order 17: a session that holds a job does not hold up the recovery of othe
   expect((await p.sweep()).recovered).toEqual([
     { job: dead.ids[1], status: 'cancelled', code: 'cancelled' },
   ])
+})
+
+test('order 17: two ends of one claim count one after the other, and nothing is left of it', async () => {
+  const p = await openProtocol()
+  const { worker, held } = await p.running(2)
+  const [a, b] = [await p.session(), await p.session()]
+  await a.begin()
+  expect(await a.complete(held.slice(0, 1))).toEqual(['completed'])
+  const second = b.complete(held.slice(1))
+  await p.waitsForLock(b)
+  expect((await p.renew(worker)).held).toHaveLength(2)
+  await a.commit()
+  expect(await second).toEqual(['completed'])
+  expect(await p.renew(worker)).toMatchObject({ held: [], running: false })
+  expect(await p.db.rows('select 1 from %s.claimed')).toEqual([])
 })
 
 test('order 17: the end of a worker waits for nobody who holds one of its jobs', async () => {

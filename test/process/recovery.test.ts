@@ -81,7 +81,7 @@ describe.concurrent('a killed worker', { timeout: 120_000 }, () => {
         const rows = await s.rows<{ pid: number; id: string }>(
           `select d.pid, j.id from %s.sweeper w
            join %s.worker_detail d on d.incarnation = w.leader
-           join %s.job j on j.worker = w.leader and j.status = 'running'`,
+           join %s.job j on j.worker = w.leader and j.token is not null`,
         )
         const found = workers.find((worker) => !worker.ended && worker.pid === rows[0]?.pid)
         return found && { leader: found, held: rows.map(({ id }) => id) }
