@@ -845,7 +845,7 @@ function sweep(p_namespace text, p_worker uuid DEFAULT NULL::uuid, p_limit integ
 function sweep_aims(p_namespace text, p_limit integer, p_compare boolean) returns boolean volatile;
 function sweep_every_ms() returns integer immutable;
 function sweep_runs(p_namespace text) returns boolean volatile;
-function take(p_rows tid[], p_worker uuid, p_claim_number integer) returns text volatile;
+function take(p_jobs uuid[], p_rows tid[], p_worker uuid, p_claim_number integer) returns text volatile;
 function take_aim(p_namespace text, p_jobs uuid[]) returns void volatile;
 function take_back(p_namespace text, p_workers uuid[], p_limit integer) returns TABLE(job_id uuid, job_status job_status, end_code text) volatile;
 function take_deliveries(p_namespace text, p_worker uuid, p_limit integer DEFAULT 10) returns jsonb volatile security definer; -- admin, worker

@@ -131,7 +131,7 @@ begin
       end if;
       if v_alone is not null then
         if v_idle then
-          v_given := take(array(select ctid from job where id = v_alone), p_worker, v_worker.claim_number + 1);
+          v_given := take(array[v_alone], array(select ctid from job where id = v_alone), p_worker, v_worker.claim_number + 1);
           v_taken := array[v_alone];
         end if;
         v_left := 0;
@@ -176,7 +176,7 @@ begin
         v_rows := array(select ctid from job where id = any (v_got));
       end if;
       if cardinality(v_got) > 0 then
-        v_given := concat_ws(',', v_given, take(v_rows, p_worker, v_worker.claim_number + 1));
+        v_given := concat_ws(',', v_given, take(v_got, v_rows, p_worker, v_worker.claim_number + 1));
         v_taken := v_taken || v_got;
       else
         v_got := '{}';

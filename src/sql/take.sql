@@ -1,10 +1,10 @@
 -- Starts an attempt for each of these jobs and returns what a worker needs to run them, as JSON texts with commas between them, in the
 -- order of their places. The caller has locked the worker row and the jobs, which are pending, so that they stay where they are: they are
 -- found by place in the table, and no index is read. A token is a random UUID, so no failover or restore can hand out the same one
--- twice. One statement: for a single job the start of a second one would cost as much as this does. Offset 0, so that no plan begins
--- with the details of all jobs.
-create or replace function take(p_rows tid[], p_worker uuid, p_claim_number integer) returns text
-language plpgsql
+-- twice. One statement: for a single job the start of a second one would cost as much as this does. The details come by one walk of their
+-- primary key for all ids; a look for each job costs a tenth more.
+create or replace function take(p_jobs uuid[], p_rows tid[], p_worker uuid, p_claim_number integer) returns text
+language plpgsql set enable_hashjoin = on set enable_nestloop = off
 as $$
 declare
   v_taken text;
@@ -23,7 +23,7 @@ begin
   )
   select string_agg(claimed_job(t.j, d), ',' order by (t.j).place) into v_taken
   from taken t
-  cross join lateral (select * from job_detail d where d.job_id = (t.j).id offset 0) as d;
+  join job_detail d on d.job_id = any (p_jobs) and d.job_id = (t.j).id;
   return v_taken;
 end
 $$;
