@@ -117,6 +117,22 @@ test('order 17: two ends of one claim count one after the other, and nothing is 
   expect(await p.db.rows('select 1 from %s.claimed')).toEqual([])
 })
 
+test('order 17: a batch with a late outcome waits for that job before it holds any other', async () => {
+  const p = await openProtocol()
+  const before = await p.running(1)
+  await p.release(before.held)
+  await p.claim(await p.register())
+  const current = await p.running(1)
+  const [holder, worker] = [await p.session(), await p.session()]
+  await holder.begin()
+  expect(await holder.cancel(before.ids)).toEqual(['cancelling'])
+  const answers = worker.complete([...current.held, ...before.held])
+  await p.waitsForLock(worker)
+  expect(await holder.cancel(current.ids)).toEqual(['cancelling'])
+  await holder.commit()
+  expect(await answers).toEqual(['cancelled', 'lease_lost'])
+})
+
 test('order 17: the end of a worker waits for nobody who holds one of its jobs', async () => {
   const p = await openProtocol()
   const { worker, ids, held } = await p.running(2)
