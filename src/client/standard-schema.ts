@@ -23,13 +23,26 @@ type SchemaResult<Output> =
       }[]
     }
 
-/** The value as the schema sees it. @throws {InputInvalidError} with every issue and its path. */
-export async function parseWith<Output>(
+/** The value as the schema sees it, at once where the schema answers at once. @throws {InputInvalidError} with every issue and its path. */
+export function parseWith<Output>(
   schema: StandardSchema<unknown, Output>,
   value: unknown,
   what: string,
-): Promise<Output> {
-  const result = await schema['~standard'].validate(value)
+): Output | Promise<Output> {
+  const result = schema['~standard'].validate(value)
+  return isPromiseLike(result)
+    ? Promise.resolve(result).then((later) => accepted(later, what))
+    : accepted(result, what)
+}
+
+/** Whether there is something to wait for. */
+export function isPromiseLike<Value>(
+  value: Value | PromiseLike<Value>,
+): value is PromiseLike<Value> {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
+}
+
+function accepted<Output>(result: SchemaResult<Output>, what: string): Output {
   if (result.issues === undefined) return result.value
   const issues = result.issues.map((issue) => ({
     path: (issue.path ?? [])

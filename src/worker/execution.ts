@@ -12,7 +12,7 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { AnyJobDefinition } from '../client/define-job.ts'
-import { parseWith, type StandardSchema } from '../client/standard-schema.ts'
+import { isPromiseLike, parseWith, type StandardSchema } from '../client/standard-schema.ts'
 import type { JobContext, JobLog, Resume } from '../client/job-context.ts'
 import type { Sessions } from '../client/session.ts'
 import { newJob, optionsText } from '../client/client.ts'
@@ -29,7 +29,7 @@ import {
   UsageError,
   ValueUnstorableError,
 } from '../errors.ts'
-import { sleep } from '../clock.ts'
+import { atMost, sleep } from '../clock.ts'
 import { classifyFailure, type Database } from '../db/connect.ts'
 import {
   type ClaimedJob,
@@ -65,8 +65,14 @@ export interface ExecutionHost {
   shutdownDeadline(): Date | null
   /** An attempt of this run has reported what it costs. */
   costReported(runId: string): void
+  /** The handler has ended, and what it reported is written. Null: there is nothing to say, as the lease was lost. */
+  ended(execution: Execution, ending: Ending | null): void
   readonly sessions: Sessions
 }
+
+/** An attempt's last progress and log lines go before its outcome, but don't keep it from being safe for longer than this. */
+const LAST_REPORTS_MS_MAX = 1_000
+const NOTHING_SPENT: CostSum = { tokens: 0, usd: 0 }
 
 export interface Ending {
   readonly outcome: Outcome
@@ -80,6 +86,8 @@ export class Execution {
   /** When this process learned of the attempt, as an `elapsedMs` reading. */
   readonly knownSinceMs: number
   readonly startedAwakeMs: number
+  /** Not elapsedMs: that reads the time since boot from a file, and this is no fence. */
+  readonly startedMs: number = performance.now()
   readonly host: ExecutionHost
   #abort: AbortController | null = null
   /** The handler has returned or thrown. */
@@ -94,7 +102,7 @@ export class Execution {
   /** An error outside its promise was attributed to this attempt: it has failed, whatever its handler still returns. */
   strayError: Error | null = null
   #endStray: (() => void) | null = null
-  #cost: CostSum = { tokens: 0, usd: 0 }
+  #cost = NOTHING_SPENT
   #left = false
   #whenLeft: (() => void)[] = []
 
@@ -151,45 +159,51 @@ export class Execution {
     this.#endStray?.()
   }
 
-  /** Runs the handler to its end. Never rejects. Null: there is nothing to say, as the lease was lost. */
-  async run(): Promise<Ending | null> {
+  /**
+   * Runs the handler to its end and tells the host. Never rejects. Awaits only what is a promise, and so may be over when it returns: an
+   * await makes several promises, and where AsyncLocalStorage is in use each costs as much as the rest of a short job.
+   */
+  async run(): Promise<void> {
+    const { definition, job } = this
     let ending: Ending | null
+    let begun = false
     try {
-      const input = await this.#input()
-      const value = await new Promise((resolve, reject) => {
-        this.#endStray = () => reject(this.strayError)
-        currentExecution
-          .run(this, async () => this.definition.run(new Context(this, input)))
-          .then(resolve, reject)
-      })
-      ending = this.aborted === 'lease_lost' ? late(value) : await this.#completed(value)
+      const parsed = parseWith(
+        definition.input as StandardSchema,
+        job.input,
+        `the input of ${job.type}`,
+      )
+      const input = isPromiseLike(parsed) ? await parsed : parsed
+      begun = true
+      const running = currentExecution.run(this, () => this.#handle(input))
+      const value = isPromiseLike(running) ? await running : running
+      if (this.aborted === 'lease_lost') {
+        ending = late(value)
+      } else if (definition.output === undefined) {
+        ending = completed(value)
+      } else {
+        const output = definition.output as StandardSchema
+        ending = completed(await parseWith(output, value, `the result of ${job.type}`))
+      }
     } catch (error) {
-      ending = this.#failed(error)
+      // An input that does not fit its schema never will.
+      const isFinal = !begun && error instanceof InputInvalidError
+      ending = this.#failed(isFinal ? new FinalError(error.message, { cause: error }) : error)
     }
     this.settled = true
-    return ending
+    const { writes } = this.host
+    if (writes.hasReports(job.token)) await atMost(writes.flush(), LAST_REPORTS_MS_MAX)
+    this.host.ended(this, ending)
   }
 
-  async #input(): Promise<unknown> {
-    try {
-      return await parseWith(
-        this.definition.input as StandardSchema,
-        this.job.input,
-        `the input of ${this.job.type}`,
-      )
-    } catch (error) {
-      if (!(error instanceof InputInvalidError)) throw error
-      throw new FinalError(error.message, { cause: error })
-    }
-  }
-
-  async #completed(value: unknown): Promise<Ending> {
-    const { output } = this.definition
-    const checked =
-      output === undefined
-        ? value
-        : await parseWith(output as StandardSchema, value, `the result of ${this.job.type}`)
-    return { outcome: 'completed', value: toJson(checked, 'result'), delayMs: null }
+  /** What the handler returns; while it has not settled, an error that its promise does not carry ends it too. */
+  #handle(input: unknown): unknown {
+    const value: unknown = this.definition.run(new Context(this, input))
+    if (!isPromiseLike(value)) return value
+    return new Promise((resolve, reject) => {
+      this.#endStray = () => reject(this.strayError)
+      value.then(resolve, reject)
+    })
   }
 
   #failed(error: unknown): Ending | null {
@@ -441,10 +455,14 @@ class Context implements JobContext {
   }
 }
 
+function completed(value: unknown): Ending {
+  return { outcome: 'completed', value: toJson(value, 'result'), delayMs: null }
+}
+
 /** A result that came after the lease was lost: offered all the same, as it may still be adopted, and is kept in any case. */
 function late(value: unknown): Ending | null {
   try {
-    return { outcome: 'completed', value: toJson(value, 'result'), delayMs: null }
+    return completed(value)
   } catch (error) {
     if (error instanceof LeaseholdError) return null
     throw error

@@ -35,7 +35,7 @@ const TOLD_AGAIN_MS = 10_000
 
 interface Entry {
   readonly settlement: Settlement
-  readonly resolve: (answer: string) => void
+  readonly answered: (answer: string) => void
   attemptsToSend: number
   answer: string | null
   /** It had to wait for the database. */
@@ -94,18 +94,16 @@ export class Outbox {
     return this.#waiting.length + this.#inFlight.length
   }
 
-  /** Queues an outcome. Resolves to the database's answer, whenever that comes. */
-  add(settlement: Settlement): Promise<string> {
-    return new Promise((resolve) => {
-      this.#push({
-        settlement,
-        resolve,
-        attemptsToSend: 0,
-        answer: null,
-        buffered: this.#failing,
-        line: this.#failing ? this.#spool.keep(settlement) : null,
-        refusedSinceMs: null,
-      })
+  /** Queues an outcome. Calls back with the database's answer, whenever that comes. */
+  add(settlement: Settlement, answered: (answer: string) => void = () => undefined): void {
+    this.#push({
+      settlement,
+      answered,
+      attemptsToSend: 0,
+      answer: null,
+      buffered: this.#failing,
+      line: this.#failing ? this.#spool.keep(settlement) : null,
+      refusedSinceMs: null,
     })
   }
 
@@ -133,7 +131,7 @@ export class Outbox {
     const kept = this.#acknowledged.get(token)
     if (kept === undefined) return false
     this.#acknowledged.delete(token)
-    void this.add(kept.settlement)
+    this.add(kept.settlement)
     return true
   }
 
@@ -166,7 +164,7 @@ export class Outbox {
       for (const line of lines) {
         this.#push({
           settlement: line.settlement,
-          resolve: () => undefined,
+          answered: () => undefined,
           attemptsToSend: 0,
           answer: null,
           buffered: true,
@@ -272,7 +270,7 @@ export class Outbox {
   #answered(entry: Entry, answer: string): void {
     entry.answer = answer
     if (entry.line !== null) this.#spool.forget(entry.line)
-    entry.resolve(answer)
+    entry.answered(answer)
   }
 
   /** Delivers these. Resolves to those that the database did not take now and may take later; rejects when all are unknown. */

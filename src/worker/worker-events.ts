@@ -1,6 +1,6 @@
 /**
  * What a worker says of itself: past facts with typed fields, one stable name each, for listeners and for the log alike. A
- * listener that throws is reported as a process warning and hurts neither the worker nor the other listeners.
+ * listener or logger that throws is reported as a process warning and hurts neither the worker nor the other listeners.
  */
 
 import type { RunStatus } from '../domain/states.ts'
@@ -171,15 +171,18 @@ export class WorkerEventBus {
   }
 
   emit<Name extends WorkerEventName>(name: Name, fields: WorkerEvents[Name]): void {
-    this.#logger?.[EVENT_LEVELS[name]]({ event: name, ...fields }, name)
+    this.#unhurt(() => this.#logger?.[EVENT_LEVELS[name]]({ event: name, ...fields }, name))
     for (const key of [name, '*'] as const) {
-      for (const listener of this.#listeners.get(key) ?? []) {
-        try {
-          listener(name, fields)
-        } catch (error) {
-          queueMicrotask(() => process.emitWarning(error as Error))
-        }
-      }
+      for (const listener of this.#listeners.get(key) ?? [])
+        this.#unhurt(() => listener(name, fields))
+    }
+  }
+
+  #unhurt(tell: () => void): void {
+    try {
+      tell()
+    } catch (error) {
+      queueMicrotask(() => process.emitWarning(error as Error))
     }
   }
 

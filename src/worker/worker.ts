@@ -34,7 +34,6 @@ import {
   type Claimed,
   type ClaimedJob,
   type EndCharge,
-  type LeaseLostAnswer,
   type Outcome,
   type Renewed,
 } from '../sql/protocol.ts'
@@ -151,8 +150,6 @@ const SHORT_JOB_MS = 5
 const SPOOL_LOOK_MS = 1_000
 /** Claims wait so long for outcomes that are being taken over: jobs whose work is done should not be run again, nor others starve. */
 const TAKE_OVER_MS_MAX = 5_000
-/** An attempt's last progress and log lines go before its outcome, but don't keep it from being safe for longer than this. */
-const LAST_REPORTS_MS_MAX = 1_000
 /** A stop ends the run whose last job it ended; the sweep would, but this may have been the last worker. */
 const LAST_JUDGEMENT_MS_MAX = 500
 
@@ -478,8 +475,12 @@ class Running implements ExecutionHost {
   #claimTurn = 1
   /** The lifeline says that something here gives no sign of life. */
   #stuck = false
-  /** Claimed ahead, by token, in the order in which they start. */
+  /** Claimed and not begun, by token, in the order in which they start. */
   readonly #ahead = new Map<string, { job: ClaimedJob; claimedMs: number }>()
+  /** What was claimed is being begun now. */
+  #starting = false
+  /** Handlers that the lifeline knows of. */
+  #counted = 0
   /** A handler that blocks the event loop has mostly ended by the time that anybody can say so. */
   #justEnded: readonly { execution: Execution; endedMs: number }[] = []
   /** Running mean of how long jobs take here. */
@@ -649,28 +650,19 @@ class Running implements ExecutionHost {
   async #claimLoop(): Promise<void> {
     let pauseMs = 100
     // A turn of the event loop lets all that ends together free its slots first.
-    if (this.executions.size > 0) await new Promise((resolve) => setImmediate(resolve))
+    if (this.executions.size > 0 || this.#starting)
+      await new Promise((resolve) => setImmediate(resolve))
     while (this.#wanted && this.#mayClaim()) {
       this.#wanted = false
       const want = this.#wants()
       this.#lifeline.write('claimTurn', this.#claimTurn)
       try {
-        const answer = await this.#claim(want)
+        const outcome = await this.#claim(want)
         pauseMs = 100
-        this.#claimTurn += 1
-        if (answer.outcome === 'lease_lost') {
+        if (outcome === 'lease_lost') {
           this.#lifeline.send({ type: 'renew' })
           return
         }
-        this.#alone = answer.alone
-        this.#drained = answer.drain
-        if (answer.run !== null) this.#hearOfRun(answer.run)
-        if (answer.running) this.#lifeline.send({ type: 'watch', when: 'soon' })
-        // More may wait when everything that was asked for came; otherwise a hint, the next due job or the poll tells.
-        if (answer.jobs.length === want && want > 0) this.#wanted = true
-        this.#moreMayWait = this.#wanted || answer.alone || !this.#pickUp.listening || this.#bounded
-        this.#schedulePoll(answer.nextDueMs)
-        this.#endRound(answer)
       } catch (error) {
         if (!wentUnanswered(error)) this.#claimTurn += 1
         if (classifyFailure(error) !== 'unknown' || lacksResources(error)) {
@@ -682,6 +674,20 @@ class Running implements ExecutionHost {
         pauseMs = Math.min(pauseMs * 2, this.#o.settings.leaseMs / 6)
       }
     }
+  }
+
+  /** Part of the claim, so that until its jobs have begun this worker is not taken for idle. */
+  #took(answer: Claimed, want: number): void {
+    this.#alone = answer.alone
+    this.#drained = answer.drain
+    if (answer.run !== null) this.#hearOfRun(answer.run)
+    if (answer.running) this.#lifeline.send({ type: 'watch', when: 'soon' })
+    // More may wait when everything that was asked for came; otherwise a hint, the next due job or the poll tells.
+    if (answer.jobs.length === want && want > 0) this.#wanted = true
+    this.#moreMayWait = this.#wanted || answer.alone || !this.#pickUp.listening || this.#bounded
+    this.#schedulePoll(answer.nextDueMs)
+    this.#endRound(answer)
+    this.#startNext()
   }
 
   #endRound(answer: Claimed): void {
@@ -710,7 +716,7 @@ class Running implements ExecutionHost {
     this.#o.onBound(bound)
   }
 
-  async #claim(want: number): Promise<Claimed | LeaseLostAnswer> {
+  async #claim(want: number): Promise<'claimed' | 'lease_lost'> {
     const incarnation = this.incarnation ?? ''
     // An id whose answer was lost is asked again, and gets the same attempts.
     this.#openClaim ??= randomUUID()
@@ -731,17 +737,18 @@ class Running implements ExecutionHost {
         limitMs: Math.max(CLAIM_LIMIT_MS_MIN, this.#o.settings.renewMs / 2),
       })
       this.#openClaim = null
+      this.#claimTurn += 1
       if (answer.outcome === 'claimed') {
-        if (answer.marks !== null)
-          this.#marks.saw(marks, answer.marks, { sentMs, nowMs: elapsedMs() })
+        const nowMs = elapsedMs()
+        if (answer.marks !== null) this.#marks.saw(marks, answer.marks, { sentMs, nowMs })
         // What was committed late stands below the near marks, and nobody may tell of it again.
         if (marks.reach === 'near' && answer.jobs.length < want)
-          this.#lookWideIn(this.#marks.wideInMs(elapsedMs()))
+          this.#lookWideIn(this.#marks.wideInMs(nowMs))
         if (incarnation === this.incarnation) this.#lifeline.proved(sentMs)
-        const claimedMs = elapsedMs()
-        for (const job of answer.jobs) this.#begin(job, incarnation, claimedMs)
+        for (const job of answer.jobs) this.#accept(job, incarnation, nowMs)
+        this.#took(answer, want)
       }
-      return answer
+      return answer.outcome
     } finally {
       this.#lastClaimMs = elapsedMs()
       this.#lifeline.add('claiming', -1)
@@ -769,7 +776,8 @@ class Running implements ExecutionHost {
     if (this.#nextPoll !== null) clearTimeout(this.#nextPoll)
     const { idleBeatMs, pollMs, renewMs } = this.#o.settings
     // While it holds jobs it looks as often as it renews: a hint can be lost with its connection, and nothing else tells.
-    const beatMs = this.executions.size > 0 ? Math.min(renewMs, idleBeatMs) : idleBeatMs
+    const holds = this.executions.size + this.#ahead.size > 0
+    const beatMs = holds ? Math.min(renewMs, idleBeatMs) : idleBeatMs
     const poll = this.#alone ? 1_000 : this.#pickUp.listening ? beatMs : pollMs
     this.#nextPoll = setTimeout(
       () => {
@@ -806,7 +814,7 @@ class Running implements ExecutionHost {
 
   // ── running ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #begin(job: ClaimedJob, incarnation: string, claimedMs: number): void {
+  #accept(job: ClaimedJob, incarnation: string, claimedMs: number): void {
     // A fenced worker starts nothing, and neither does one that is stopping: it gives the claim back.
     if (
       !this.#o.definitions.has(job.type) ||
@@ -816,15 +824,13 @@ class Running implements ExecutionHost {
       incarnation !== this.incarnation
     ) {
       this.#giveBack(job)
-    } else if (this.executions.size < this.#o.settings.concurrency) {
-      this.#startHandler(job, claimedMs)
     } else {
       this.#ahead.set(job.token, { job, claimedMs })
     }
   }
 
   #giveBack(job: ClaimedJob): void {
-    void this.#outbox.add({
+    this.#outbox.add({
       jobId: job.id,
       token: job.token,
       outcome: 'released',
@@ -846,7 +852,7 @@ class Running implements ExecutionHost {
       awakeMs: this.#lifeline.read('awakeMs'),
     })
     this.executions.set(job.token, execution)
-    this.#lifeline.write('handlers', this.executions.size)
+    this.#countHandlers()
     if (this.executions.size === 1) this.#hastenTick()
     if (bus.heard('job.picked_up')) {
       bus.emit('job.picked_up', {
@@ -857,35 +863,30 @@ class Running implements ExecutionHost {
       })
     }
     this.#bounds.begun()
-    void this.#execute(execution)
+    void execution.run()
   }
 
-  async #execute(execution: Execution): Promise<void> {
+  ended(execution: Execution, said: Ending | null): void {
     const { job } = execution
-    // Not elapsedMs: that reads the time since boot from a file, and this is no fence.
-    const startedMs = performance.now()
-    let ending = await execution.run()
     // Not ordered from outside: what such an end costs the job is for the worker's last statement to say.
-    if (ending?.outcome === 'interrupted' && this.#charge !== 'interrupted') ending = null
-    if (this.writes.hasReports(job.token)) await atMost(this.writes.flush(), LAST_REPORTS_MS_MAX)
-    const tookMs = performance.now() - startedMs
+    const ending = said?.outcome === 'interrupted' && this.#charge !== 'interrupted' ? null : said
+    const tookMs = performance.now() - execution.startedMs
     this.#meanMs = this.#meanMs === Infinity ? tookMs : 0.9 * this.#meanMs + 0.1 * tookMs
     this.executions.delete(job.token)
-    this.#lifeline.write('handlers', this.executions.size)
     execution.outcome = ending?.outcome ?? null
     execution.leave()
     this.#retention.jobEnded()
     if (tookMs >= LOOP_BLOCKED_MS)
       this.#justEnded = [...this.#justEnded, { execution, endedMs: elapsedMs() }]
-    const answer =
-      ending === null ? null : this.#outbox.add({ jobId: job.id, token: job.token, ...ending })
+    if (ending !== null) {
+      this.#outbox.add({ jobId: job.id, token: job.token, ...ending }, (answer) => {
+        if (job.runId !== undefined) this.#judge.touch(job.runId)
+        this.#announce(execution, ending, answer, tookMs)
+      })
+    }
     this.#startNext()
     if (this.#wanted || this.#moreMayWait) this.wake()
     if (this.executions.size === 0 && !this.#live) this.#goOn()
-    if (ending === null || answer === null) return
-    const said = await answer
-    if (job.runId !== undefined) this.#judge.touch(job.runId)
-    this.#announce(execution, ending, said, tookMs)
   }
 
   /** Delivers what processes that are gone have left on disk. */
@@ -911,13 +912,26 @@ class Running implements ExecutionHost {
     )
   }
 
+  /** Begins what was claimed, as far as there are slots. What ends at once leaves its slot to the next of the same loop. */
   #startNext(): void {
+    if (this.#starting) return
+    this.#starting = true
     for (const [token, { job, claimedMs }] of this.#ahead) {
-      if (this.executions.size >= this.#o.settings.concurrency) return
+      if (this.executions.size >= this.#o.settings.concurrency) break
       this.#ahead.delete(token)
       this.#startHandler(job, claimedMs)
     }
+    this.#starting = false
+    this.#countHandlers()
     this.#checkBounds()
+  }
+
+  /** The lifeline knows of a handler before it begins, and until its outcome is in the outbox. */
+  #countHandlers(): void {
+    const { size } = this.executions
+    if (size === this.#counted) return
+    this.#counted = size
+    this.#lifeline.write('handlers', size)
   }
 
   #announce(execution: Execution, ending: Ending, answer: string, tookMs: number): void {
@@ -1241,7 +1255,7 @@ class Running implements ExecutionHost {
         this.#charge === 'interrupted' &&
         !claimWasUnderWay
       ) {
-        void this.#outbox.add({
+        this.#outbox.add({
           jobId: attempt.job,
           token: attempt.token,
           outcome: 'released',
