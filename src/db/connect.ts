@@ -126,6 +126,33 @@ function nameOf(text: string): string {
   return name
 }
 
+/**
+ * Arrays of texts, on their way to PostgreSQL and back. Ids and words need no backslash, and for them both ways are one pass of the
+ * engine's own, where the driver goes through them one by one, and through an answer letter by letter. The rest is left to it.
+ */
+function arrayOf(value: unknown): unknown {
+  return Array.isArray(value) &&
+    value.length > 0 &&
+    value.every((item) => typeof item === 'string' && !/["\\]/.test(item))
+    ? `{"${value.join('","')}"}`
+    : value
+}
+
+function textsOf(array: string): unknown {
+  return /^\{[^"\\{]+\}$/.test(array) && !array.includes('NULL')
+    ? array.slice(1, -1).split(',')
+    : pg.types.getTypeParser(TEXT_ARRAY)(array)
+}
+
+const TEXT_ARRAY: number = 1009
+const UUID_ARRAY: number = 2951
+const ARRAYS_OF_TEXTS: readonly number[] = [TEXT_ARRAY, UUID_ARRAY]
+
+const types: pg.CustomTypesConfig = {
+  getTypeParser: (type, format) =>
+    ARRAYS_OF_TEXTS.includes(type) ? textsOf : pg.types.getTypeParser(type, format),
+}
+
 /** Whether the session is this connection's own. Behind a pooler the start-up shows a process id that is not that of who answers. */
 export function isDirect(client: pg.Client): boolean {
   return (client as Client).direct === true
@@ -144,7 +171,8 @@ function failoverClient(hosts: HostAddress[]): typeof pg.Client {
 
     constructor(config: pg.ClientConfig) {
       const address = hosts[next % hosts.length]
-      super({ ...config, password: config.password, host: address?.host, port: address?.port })
+      const { password } = config
+      super({ ...config, password, host: address?.host, port: address?.port, types })
       this.on('error', () => undefined)
     }
 
@@ -152,9 +180,15 @@ function failoverClient(hosts: HostAddress[]): typeof pg.Client {
     override query(asked: string | pg.QueryConfig, ...rest: unknown[]): never {
       const statement = typeof asked === 'string' ? { text: asked, values: rest[0] } : asked
       const { text, values } = statement
-      const prepares = this.direct && Array.isArray(values) && values.length > 0
-      const sent = prepares ? { ...statement, name: nameOf(text) } : asked
-      return super.query(sent as string, ...(rest as [])) as never
+      if (!Array.isArray(values) || values.length === 0)
+        return super.query(asked as string, ...(rest as [])) as never
+      const sent = {
+        ...statement,
+        values: values.map(arrayOf),
+        ...(this.direct ? { name: nameOf(text) } : {}),
+      }
+      const others = typeof asked === 'string' ? rest.slice(1) : rest
+      return super.query(sent as pg.QueryConfig, ...(others as [])) as never
     }
 
     override connect(callback?: unknown): Promise<void> & Promise<pg.Client> {
