@@ -10,7 +10,7 @@
  *
  * While the database takes outcomes at once, nothing is written to disk. From the first failure, or the first second without an answer,
  * until one is answered again, everything that waits is also in the spool, and so outlives this process.
- * An outcome stays known for ten minutes after it was acknowledged (the last 10,000 of them), in memory, so that it can be delivered
+ * An outcome stays known for ten minutes after it was acknowledged, or until 10,000 more were, in memory, so that it can be delivered
  * again when a renewal shows that a failover has forgotten it.
  */
 import { atMost, elapsedMs, sleep } from '../clock.ts'
@@ -51,6 +51,12 @@ interface Unsent {
   readonly error: Error
 }
 
+/** Outcomes that were acknowledged one after the other, by token. */
+interface Acknowledged {
+  readonly sinceMs: number
+  readonly settlements: Map<string, Settlement>
+}
+
 /** How many outcomes got which answer. */
 export type AnswerCounts = Readonly<Record<string, number>>
 
@@ -72,7 +78,8 @@ export class Outbox {
   #waiting: Entry[] = []
   #inFlight: Entry[] = []
   #flushing: Promise<void> | null = null
-  #acknowledged = new Map<string, { settlement: Settlement; atMs: number }>()
+  /** The newest part first. Forgotten part by part: to forget one outcome at a time costs as much as to keep it. */
+  #acknowledged: Acknowledged[] = []
   /** The database does not take outcomes now: whatever comes goes to disk at once. */
   #failing = false
   #failingSinceMs: number | null = null
@@ -121,18 +128,21 @@ export class Outbox {
   /** Whether the outcome of this token is known here: under way, or acknowledged within the last ten minutes. */
   knows(token: string): boolean {
     return (
-      this.#acknowledged.has(token) ||
+      this.#acknowledged.some(({ settlements }) => settlements.has(token)) ||
       [...this.#waiting, ...this.#inFlight].some((e) => e.settlement.token === token)
     )
   }
 
   /** Delivers an acknowledged outcome once more, because the database has forgotten it. */
   redeliver(token: string): boolean {
-    const kept = this.#acknowledged.get(token)
-    if (kept === undefined) return false
-    this.#acknowledged.delete(token)
-    this.add(kept.settlement)
-    return true
+    for (const { settlements } of this.#acknowledged) {
+      const settlement = settlements.get(token)
+      if (settlement === undefined) continue
+      settlements.delete(token)
+      this.add(settlement)
+      return true
+    }
+    return false
   }
 
   /** Resolves once nothing waits; or after `limitMs`, when what waits is on disk. */
@@ -275,7 +285,6 @@ export class Outbox {
 
   /** Delivers these. Resolves to those that the database did not take now and may take later; rejects when all are unknown. */
   async #send(batch: Entry[]): Promise<Unsent[]> {
-    const now = elapsedMs()
     let answers: string[]
     try {
       answers = await settle(
@@ -287,8 +296,9 @@ export class Outbox {
       // One value spoils the whole statement: find it by halves.
       const [only] = batch
       if (batch.length === 1 && only !== undefined) {
-        only.refusedSinceMs ??= now
-        if (classifyFailure(error) === 'other' && now - only.refusedSinceMs < REFUSED_MS_MAX)
+        const nowMs = elapsedMs()
+        only.refusedSinceMs ??= nowMs
+        if (classifyFailure(error) === 'other' && nowMs - only.refusedSinceMs < REFUSED_MS_MAX)
           return [{ entry: only, error: error as Error }]
         await this.#refused(only, error as Error)
         return []
@@ -297,12 +307,10 @@ export class Outbox {
       const unsent = await this.#send(batch.slice(0, middle))
       return [...unsent, ...(await this.#send(batch.slice(middle)))]
     }
-    this.#forgetOld()
+    const acknowledged = this.#newestAcknowledged()
     for (const [index, entry] of batch.entries()) {
       const answer = answers[index] ?? 'lease_lost'
-      if (answer !== 'lease_lost') {
-        this.#acknowledged.set(entry.settlement.token, { settlement: entry.settlement, atMs: now })
-      }
+      if (answer !== 'lease_lost') acknowledged.set(entry.settlement.token, entry.settlement)
       this.#answered(entry, answer)
     }
     return []
@@ -326,11 +334,25 @@ export class Outbox {
     this.#answered(entry, answer)
   }
 
-  #forgetOld(): void {
-    const before = elapsedMs() - KEPT_MS
-    for (const [token, { atMs }] of this.#acknowledged) {
-      if (atMs >= before && this.#acknowledged.size <= KEPT_MAX) break
-      this.#acknowledged.delete(token)
-    }
+  /** Where to keep what is acknowledged now. Forgets the parts that are all older than what is kept. */
+  #newestAcknowledged(): Map<string, Settlement> {
+    const nowMs = elapsedMs()
+    const [newest] = this.#acknowledged
+    if (
+      newest !== undefined &&
+      newest.settlements.size < KEPT_MAX / 2 &&
+      nowMs - newest.sinceMs < KEPT_MS / 2
+    )
+      return newest.settlements
+    let newer = { count: 0, sinceMs: nowMs }
+    const kept = this.#acknowledged.filter(({ sinceMs, settlements }) => {
+      const { count } = newer
+      const keeps = count < KEPT_MAX && nowMs - newer.sinceMs < KEPT_MS
+      newer = { count: count + settlements.size, sinceMs }
+      return keeps
+    })
+    const settlements = new Map<string, Settlement>()
+    this.#acknowledged = [{ sinceMs: nowMs, settlements }, ...kept]
+    return settlements
   }
 }
