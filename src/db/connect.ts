@@ -330,6 +330,15 @@ export function lacksResources(error: unknown): boolean {
   return codeOf(error)?.startsWith('53') === true
 }
 
+/** Whether what was asked for at once was more than the server can hold or say: asked for in parts it may do. */
+export function isTooLarge(error: unknown): boolean {
+  const code = codeOf(error)
+  // An allocation of more than 1 GiB is refused as an internal error.
+  const refusesAllocation =
+    code === 'XX000' && /invalid memory alloc/.test((error as Error).message)
+  return code?.startsWith('54') === true || code === '53200' || refusesAllocation
+}
+
 /** Whether a connection attempt proved that the server is down or out of service, rather than out of reach. */
 export function provesDown(error: unknown): boolean {
   const code = codeOf(error)

@@ -146,6 +146,8 @@ export interface Claimed {
   /** What the run is that the worker is aimed at; null for one that is aimed at none. */
   readonly run: RunStatus | 'not_found' | null
   readonly jobs: readonly ClaimedJob[]
+  /** How long the answer was. */
+  readonly bytes: number
 }
 
 export async function claim(
@@ -182,7 +184,8 @@ export async function claim(
     ],
     input.limitMs,
   )
-  return JSON.parse(answer) as Claimed | LeaseLostAnswer
+  const told = JSON.parse(answer) as Omit<Claimed, 'bytes'> | LeaseLostAnswer
+  return told.outcome === 'claimed' ? { ...told, bytes: answer.length } : told
 }
 
 export interface Renewed {

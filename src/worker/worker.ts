@@ -18,6 +18,7 @@ import { atMost, elapsedMs, sleep } from '../clock.ts'
 import { fenceMarginMs, isBounded, resolveSettings, type WorkerSettings } from '../config.ts'
 import {
   classifyFailure,
+  isTooLarge,
   lacksResources,
   type Database,
   openDatabase,
@@ -129,7 +130,7 @@ const TICK_BUSY_MS = 50
 const TICK_IDLE_MS = 500
 /** A handler that ran for less can't have blocked the event loop for as long as is reported. */
 const LOOP_BLOCKED_MS = 1_000
-const CLAIM_BATCH_MAX = 500
+const CLAIM_BATCH_MAX = 1_000
 /**
  * A claim that is not answered for so long, or for half a renewal interval, is asked again, on another connection: one that died in
  * silence is replaced long before the worker counts as stuck.
@@ -142,7 +143,9 @@ const WATCH_AFTER_MS = 50
  * every ten of them would be most of their cost. What has not started after `AHEAD_MS_MAX` all the same goes back, not charged.
  */
 const AHEAD_MS = 10
-const AHEAD_MAX = 1_000
+const AHEAD_MAX = 2_000
+/** And of large inputs as few as fit in here. An answer of more than half a gigabyte would be too much for either side. */
+const AHEAD_BYTES_MAX = 16 * 1_024 * 1_024
 const AHEAD_MS_MAX = 250
 /** A job that takes longer is not claimed ahead. */
 const SHORT_JOB_MS = 5
@@ -485,6 +488,10 @@ class Running implements ExecutionHost {
   #justEnded: readonly { execution: Execution; endedMs: number }[] = []
   /** Running mean of how long jobs take here. */
   #meanMs = Infinity
+  /** What a job of the last claim took of its answer. */
+  #meanBytes = 1
+  /** Halved where a claim is refused as too large, and doubled with each that is answered. */
+  #claimMost = CLAIM_BATCH_MAX
 
   constructor(options: RunningOptions) {
     this.#o = options
@@ -637,10 +644,16 @@ class Running implements ExecutionHost {
     const free = concurrency - this.executions.size
     const ahead =
       this.#meanMs < SHORT_JOB_MS
-        ? Math.min(AHEAD_MAX, Math.floor((concurrency * AHEAD_MS) / Math.max(this.#meanMs, 0.1)))
+        ? Math.floor(
+            Math.min(
+              AHEAD_MAX,
+              AHEAD_BYTES_MAX / this.#meanBytes,
+              (concurrency * AHEAD_MS) / Math.max(this.#meanMs, 0.1),
+            ),
+          )
         : 0
     const wants = Math.min(
-      CLAIM_BATCH_MAX,
+      this.#claimMost,
       free + ahead - this.#ahead.size,
       this.#bounds.jobsLeft - this.#ahead.size,
     )
@@ -659,6 +672,7 @@ class Running implements ExecutionHost {
       try {
         const outcome = await this.#claim(want)
         pauseMs = 100
+        this.#claimMost = Math.min(CLAIM_BATCH_MAX, 2 * this.#claimMost)
         if (outcome === 'lease_lost') {
           this.#lifeline.send({ type: 'renew' })
           return
@@ -667,7 +681,9 @@ class Running implements ExecutionHost {
         if (!wentUnanswered(error)) this.#claimTurn += 1
         if (classifyFailure(error) !== 'unknown' || lacksResources(error)) {
           this.#o.bus.emit('worker.degraded', { reason: (error as Error).message })
-          pauseMs = 5_000
+          const smaller = isTooLarge(error) && want > 1
+          if (smaller) this.#claimMost = Math.floor(want / 2)
+          pauseMs = smaller ? 100 : 5_000
         }
         this.#wanted = true
         await sleep(pauseMs * (0.75 + Math.random() / 2), this.#hurry.signal)
@@ -745,6 +761,7 @@ class Running implements ExecutionHost {
         if (marks.reach === 'near' && answer.jobs.length < want)
           this.#lookWideIn(this.#marks.wideInMs(nowMs))
         if (incarnation === this.incarnation) this.#lifeline.proved(sentMs)
+        if (answer.jobs.length > 0) this.#meanBytes = answer.bytes / answer.jobs.length
         for (const job of answer.jobs) this.#accept(job, incarnation, nowMs)
         this.#took(answer, want)
       }

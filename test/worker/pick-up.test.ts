@@ -1,4 +1,4 @@
-/** A worker looks for work again whenever a slot is free, at whatever moment that becomes so. */
+/** A worker looks for work again whenever a slot is free, at whatever moment that becomes so; and asks for no more than an answer can carry. */
 import { expect, test } from 'vitest'
 import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
@@ -10,6 +10,10 @@ const { createWorker } = await builtApi()
 
 const turns: StandardSchema<number> = {
   '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value: value as number }) },
+}
+
+const anything: StandardSchema<unknown> = {
+  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
 }
 
 test('a slot that is freed while a claim comes back is filled at once, not at the next poll', async () => {
@@ -47,4 +51,52 @@ test('a slot that is freed while a claim comes back is filled at once, not at th
     await worker.stop()
   }
   expect((await client.stats()).jobs.pending).toBe(0)
+}, 60_000)
+
+test('of large inputs no more are claimed ahead than an answer can carry', async () => {
+  const db = await createTestDatabase()
+  const connect = { databaseUrl: db.databaseUrl, schema: db.schemaName }
+  await using client = createClient(connect)
+  const job = defineJob({ type: 'job', input: anything, run: () => null })
+  const large = 'x'.repeat(1_000_000)
+  await client.enqueueMany(job, Array<string>(60).fill(large))
+  await using worker = createWorker({ ...connect, jobs: [job], concurrency: 1 })
+  await worker.start()
+  await until('all are done', async () => (await client.stats()).jobs.completed === 60, {
+    limitMs: 30_000,
+  })
+  const claims = await db.rows<{ jobs: number }>(
+    `select cardinality(job_ids) as jobs from %s.event where kind = 'job.picked_up' order by id`,
+  )
+  expect(claims[0]).toEqual({ jobs: 1 })
+  const most = Math.max(...claims.map(({ jobs }) => jobs))
+  expect(most).toBeGreaterThan(1)
+  expect(most).toBeLessThanOrEqual(17)
+}, 60_000)
+
+test('a claim that is refused as too large asks for less until it is not', async () => {
+  const db = await createTestDatabase()
+  const connect = { databaseUrl: db.databaseUrl, schema: db.schemaName }
+  await using client = createClient(connect)
+  const job = defineJob({ type: 'job', input: anything, run: () => null })
+  await db.rows(`
+    create function %s.test_refuse() returns trigger language plpgsql as $$
+    begin
+      if cardinality(new.jobs) > 3 then
+        raise exception using errcode = '54000', message = 'too large';
+      end if;
+      return new;
+    end $$`)
+  await db.rows(
+    `create trigger test_refuse before insert on %s.claimed for each row execute function %s.test_refuse()`,
+  )
+  await client.enqueueMany(job, Array<number>(8).fill(0))
+  await using worker = createWorker({ ...connect, jobs: [job], concurrency: 8 })
+  const degraded: string[] = []
+  worker.on('worker.degraded', ({ reason }) => degraded.push(reason))
+  await worker.start()
+  await until('all are done', async () => (await client.stats()).jobs.completed === 8, {
+    limitMs: 40_000,
+  })
+  expect(degraded.length).toBeGreaterThanOrEqual(2)
 }, 60_000)
