@@ -105,15 +105,9 @@ create table installed (
 );
 create table job (
   id uuid not null,
-  token uuid,
-  worker uuid,
   lane bigint not null,
-  place bigint,
   run_at timestamp with time zone not null,
-  started_at timestamp with time zone,
-  cancel_requested_at timestamp with time zone,
   attempt integer not null default 0,
-  claim_number integer,
   failures smallint not null default 0,
   lost smallint not null default 0,
   interruptions smallint not null default 0,
@@ -125,24 +119,30 @@ create table job (
   progressed boolean not null default false,
   parked boolean not null default false,
   holds_key boolean not null default false,
+  place bigint,
+  token uuid,
+  worker uuid,
+  started_at timestamp with time zone,
+  claim_number integer,
+  cancel_requested_at timestamp with time zone,
+  run_id uuid,
   namespace text not null,
-  concurrency_key text,
-  run_id uuid
+  concurrency_key text
 ) with (fillfactor=40, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=5000, autovacuum_vacuum_cost_delay=0, autovacuum_analyze_scale_factor=10);
 create table job_detail (
   job_id uuid not null,
   created_at timestamp with time zone not null,
   run_at timestamp with time zone not null,
-  cancel_requested_at timestamp with time zone,
   priority smallint not null,
   max_attempts smallint not null,
   max_lost smallint not null,
   on_worker_lost worker_lost_policy not null,
+  input jsonb not null,
+  options jsonb not null default '{}'::jsonb,
   namespace text not null,
   queue text not null,
   type text not null,
-  input jsonb not null,
-  options jsonb not null default '{}'::jsonb,
+  cancel_requested_at timestamp with time zone,
   end_reason jsonb,
   run_id uuid,
   target text
@@ -436,15 +436,9 @@ create view held_job as
    FROM claimed c
      CROSS JOIN LATERAL unnest(c.jobs) given(id)
      CROSS JOIN LATERAL ( SELECT job.id,
-            job.token,
-            job.worker,
             job.lane,
-            job.place,
             job.run_at,
-            job.started_at,
-            job.cancel_requested_at,
             job.attempt,
-            job.claim_number,
             job.failures,
             job.lost,
             job.interruptions,
@@ -456,9 +450,15 @@ create view held_job as
             job.progressed,
             job.parked,
             job.holds_key,
+            job.place,
+            job.token,
+            job.worker,
+            job.started_at,
+            job.claim_number,
+            job.cancel_requested_at,
+            job.run_id,
             job.namespace,
-            job.concurrency_key,
-            job.run_id
+            job.concurrency_key
            FROM job
           WHERE job.id = given.id AND job.token IS NOT NULL AND job.worker = c.worker AND job.claim_number = c.claim_number
          OFFSET 0) j
@@ -704,7 +704,8 @@ function channel(p_namespace text) returns text stable security definer; -- admi
 function channel_of(p_namespace text) returns text stable;
 function checkpoint(p_jobs uuid[], p_tokens uuid[], p_values text[]) returns text[] volatile security definer; -- admin, worker
 function claim(p_worker uuid, p_claim uuid, p_want integer, p_queues text[], p_types text[], p_lanes bigint[] DEFAULT NULL::bigint[], p_marks bigint[] DEFAULT NULL::bigint[], p_run uuid DEFAULT NULL::uuid, p_targets text[] DEFAULT NULL::text[]) returns text volatile security definer; -- admin, worker
-function claimed_job(j job, d job_detail) returns text stable;
+function claimed_group(p_queue text, p_type text, p_jobs text) returns text immutable;
+function claimed_job(p_job uuid, p_token uuid, p_attempt integer, p_failures smallint, p_run uuid, p_input jsonb, p_options jsonb) returns text stable;
 function claimed_jobs(p_worker uuid, p_claim_number integer) returns text stable;
 function clock() returns timestamp with time zone stable;
 function clock_after_wait() returns timestamp with time zone volatile;

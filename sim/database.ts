@@ -7,6 +7,7 @@
  */
 import type pg from 'pg'
 import { connectOne, quoteIdentifier } from '../src/db/connect.ts'
+import { claimedOf } from '../src/sql/protocol.ts'
 import { migrate } from '../src/db/migrate.ts'
 
 export interface JobRow {
@@ -196,7 +197,7 @@ export async function openSimDatabase(input: {
         values: [String(nowMs), String(backendPid ?? ''), ...values],
       })
       return {
-        answer: name === 'claim' ? JSON.parse(rows[0]?.answer as string) : rows[0]?.answer,
+        answer: name === 'claim' ? claimedOf(rows[0]?.answer as string) : rows[0]?.answer,
         changed: rows[0]?.changed === 'yes',
         hints: hints.splice(0),
       }

@@ -245,6 +245,6 @@ begin
     'run', case when p_run is not null then coalesce((select status::text from run where id = p_run), 'not_found') end,
     'marks', case when p_lanes is not null and v_heads is not null then json_build_object(
       'end', v_end, 'transaction', pg_current_xact_id(), 'oldest', v_oldest, 'lanes', v_lanes, 'heads', v_heads) end
-  )::text, -1) || ', "jobs": [' || coalesce(v_given, '') || ']}';
+  )::text, -1) || ', "groups": [' || coalesce(v_given, '') || ']}';
 end
 $$;

@@ -1,11 +1,21 @@
--- A claimed job as its worker gets it. Put together as text: a record to JSON takes several times as long. What is absent is 0 or null.
-create or replace function claimed_job(j job, d job_detail) returns text
+-- A claimed job as its worker gets it. Put together as text: a record to JSON takes several times as long. What is absent is 0, null or {}, and
+-- the first attempt.
+create or replace function claimed_job(
+  p_job uuid, p_token uuid, p_attempt integer, p_failures smallint, p_run uuid, p_input jsonb, p_options jsonb
+) returns text
 language sql stable
 as $$
   select concat(
-    '{"id":"', (j).id, '","token":"', (j).token, '","attempt":', (j).attempt, ',"queue":', to_json((d).queue), ',"type":', to_json((d).type),
-    ',"failures":' || nullif((j).failures, 0), ',"runId":"' || (j).run_id || '"', ',"input":', (d).input, ',"options":', (d).options,
-    case when (j).attempt > 1 then ',"resume":' || resume_of((j).id, (j).attempt) end, '}')
+    '{"id":"', p_job, '","token":"', p_token, '"', ',"attempt":' || nullif(p_attempt, 1), ',"failures":' || nullif(p_failures, 0), ',"runId":"' || p_run || '"',
+    ',"options":' || nullif(p_options::text, '{}'), ',"input":', p_input,
+    case when p_attempt > 1 then ',"resume":' || resume_of(p_job, p_attempt) end, '}')
+$$;
+
+-- Claimed jobs of one lane: what they share is said once.
+create or replace function claimed_group(p_queue text, p_type text, p_jobs text) returns text
+language sql immutable
+as $$
+  select concat('{"queue":', to_json(p_queue), ',"type":', to_json(p_type), ',"jobs":[', p_jobs, ']}')
 $$;
 
 -- What an earlier attempt left for this one.
@@ -30,11 +40,16 @@ language plpgsql stable
 as $$
 begin
   return (
-    select string_agg(claimed_job(j, d), ',' order by j.priority desc, j.lane & 1 desc, j.place, j.id)
-    from held_job h
-    cross join lateral (select * from job where id = h.id offset 0) as j
-    cross join lateral (select * from job_detail where job_id = h.id offset 0) as d
-    where h.holder = p_worker and h.claim = p_claim_number
+    select string_agg(claimed_group(l.queue, l.type, l.jobs), ',' order by l.priority desc, l.front desc, l.place)
+    from (
+      select d.queue, d.type, j.priority, j.lane & 1 as front, min(j.place) as place,
+             string_agg(claimed_job(j.id, j.token, j.attempt, j.failures, j.run_id, d.input, d.options), ',' order by j.place, j.id) as jobs
+      from held_job h
+      cross join lateral (select * from job where id = h.id offset 0) as j
+      cross join lateral (select * from job_detail where job_id = h.id offset 0) as d
+      where h.holder = p_worker and h.claim = p_claim_number
+      group by d.queue, d.type, j.priority, j.lane
+    ) as l
   );
 end
 $$;

@@ -150,6 +150,40 @@ export interface Claimed {
   readonly bytes: number
 }
 
+interface ClaimedGroups extends Omit<Claimed, 'jobs' | 'bytes'> {
+  readonly groups: readonly ClaimedGroup[]
+}
+
+/** Jobs of one lane, which share what is said once. */
+interface ClaimedGroup {
+  readonly queue: string
+  readonly type: string
+  readonly jobs: readonly (Omit<ClaimedJob, 'queue' | 'type' | 'attempt' | 'options'> & {
+    attempt?: number
+    options?: ClaimedJob['options']
+  })[]
+}
+
+const NO_OPTIONS: ClaimedJob['options'] = Object.freeze({})
+
+/** What the text says that claim answers with. */
+export function claimedOf(answer: string): Claimed | LeaseLostAnswer {
+  const told = JSON.parse(answer) as ClaimedGroups | LeaseLostAnswer
+  if (told.outcome !== 'claimed') return told
+  const { groups, ...rest } = told
+  const jobs = groups.flatMap(({ queue, type, jobs: ofLane }) =>
+    ofLane.map((job) =>
+      Object.assign(job, {
+        queue,
+        type,
+        attempt: job.attempt ?? 1,
+        options: job.options ?? NO_OPTIONS,
+      }),
+    ),
+  )
+  return { ...rest, jobs, bytes: answer.length }
+}
+
 export async function claim(
   db: Database,
   input: {
@@ -184,8 +218,7 @@ export async function claim(
     ],
     input.limitMs,
   )
-  const told = JSON.parse(answer) as Omit<Claimed, 'bytes'> | LeaseLostAnswer
-  return told.outcome === 'claimed' ? { ...told, bytes: answer.length } : told
+  return claimedOf(answer)
 }
 
 export interface Renewed {

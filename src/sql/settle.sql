@@ -62,14 +62,16 @@ begin
             or (o.outcome = 'failed' and j.failures + 1 >= j.max_attempts))
         returning j.id, j.namespace, j.attempt, j.token, j.worker, j.claim_number, j.started_at, j.failures, j.interruptions, j.progressed,
                   j.concurrency_key, j.run_id,
-                  case when j.cancel_requested_at is not null or o.outcome = 'cancelled' then 'cancelled'
+                  -- Written out, here and below: to cast a text to an enumeration, or back, looks its name up each time.
+                  case when j.cancel_requested_at is not null or o.outcome = 'cancelled' then 'cancelled'::job_status
                        when o.outcome = 'completed' then 'completed' else 'failed' end as status,
                   o.n, o.outcome, o.value
       ),
       ended as (
         insert into attempt (job_id, attempt, token, worker, started_at, ended_at, ended_as, job_status, failures, lost, interruptions,
                              value, end_reason, last_checkpoint, late_result)
-        select s.id, s.attempt, s.token, s.worker, s.started_at, clock(), s.status::attempt_end, s.status::job_status,
+        select s.id, s.attempt, s.token, s.worker, s.started_at, clock(),
+               case s.status when 'completed' then 'completed'::attempt_end when 'failed' then 'failed' else 'cancelled' end, s.status,
                s.failures + case when s.status = 'failed' then 1 else 0 end, 0, s.interruptions,
                case when s.status = 'cancelled' and s.outcome = 'completed' then null else s.value end,
                case when s.status = 'cancelled' then '{"code": "cancelled"}'
@@ -84,8 +86,10 @@ begin
         from settled s
         group by s.namespace, s.status, s.worker
       )
-      select array_agg(s.n order by s.n), array_agg(s.status order by s.n), array_agg(s.concurrency_key) filter (where s.concurrency_key is not null),
-             min(s.namespace), array_agg(s.run_id) filter (where s.run_id is not null), array_agg(s.status) filter (where s.run_id is not null),
+      select array_agg(s.n order by s.n),
+             array_agg(case s.status when 'completed' then 'completed' when 'failed' then 'failed' else 'cancelled' end order by s.n),
+             array_agg(s.concurrency_key) filter (where s.concurrency_key is not null),
+             min(s.namespace), array_agg(s.run_id) filter (where s.run_id is not null), array_agg(s.status::text) filter (where s.run_id is not null),
              array_agg(s.worker), array_agg(s.claim_number)
       into v_pairs, v_states, v_keys, v_namespace, v_runs, v_run_states, v_workers, v_claims
       from settled s;

@@ -8,6 +8,7 @@
  */
 import { describe, expect, test } from 'vitest'
 import { connectOne } from '../../src/db/connect.ts'
+import { type Claimed, claimedOf } from '../../src/sql/protocol.ts'
 import { testDatabaseUrl } from '../support/database.ts'
 import { openProtocol, type Protocol, type WorkerRow } from '../support/protocol.ts'
 
@@ -88,10 +89,6 @@ function wayOf(node: PlanNode): string {
   return node['Index Cond'] === undefined ? `${index} from end to end` : index
 }
 
-interface Claimed {
-  readonly jobs: readonly { readonly id: string; readonly token: string }[]
-}
-
 const WORKER = 'worker by worker_pkey'
 const JOB = 'job by job_pkey'
 const DETAIL = 'job_detail by job_detail_pkey'
@@ -148,7 +145,7 @@ async function round(
     [],
     [],
   ])
-  const { jobs } = JSON.parse(answer as string) as Claimed
+  const { jobs } = claimedOf(answer as string) as Claimed
   expect(jobs).toHaveLength(n)
   const ids = jobs.map(({ id }) => id)
   const tokens = jobs.map(({ token }) => token)

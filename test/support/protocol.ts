@@ -10,6 +10,7 @@ import { afterEach, expect, onTestFinished } from 'vitest'
 import type { RunDocument, ShutdownsDocument, StatsDocument } from '../../src/client/documents.ts'
 import { connectOne, type Database, useExecutor } from '../../src/db/connect.ts'
 import { call } from '../../src/sql/call.ts'
+import { claimedOf } from '../../src/sql/protocol.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
 import { until } from './process.ts'
 
@@ -268,7 +269,7 @@ export function functionsOf(db: Database, namespace: string) {
         options.runId ?? null,
         options.targets ?? null,
       )
-      return JSON.parse(answer) as ClaimAnswer
+      return claimedOf(answer) as unknown as ClaimAnswer
     },
     renew(worker: WorkerRow, options: RenewOptions = {}): Promise<RenewAnswer> {
       worker.sent = options.sendNumber ?? worker.sent + 1
