@@ -618,10 +618,7 @@ class Running implements ExecutionHost {
     this.#wanted = true
     if (!this.#claiming) {
       this.#claiming = true
-      this.#claimSettled = this.#claimLoop().finally(() => {
-        this.#claiming = false
-        this.#lifeline.write('claimTurn', 0)
-      })
+      this.#claimSettled = this.#claimLoop()
     }
   }
 
@@ -665,30 +662,36 @@ class Running implements ExecutionHost {
     // A turn of the event loop lets all that ends together free its slots first.
     if (this.executions.size > 0 || this.#starting)
       await new Promise((resolve) => setImmediate(resolve))
-    while (this.#wanted && this.#mayClaim()) {
-      this.#wanted = false
-      const want = this.#wants()
-      this.#lifeline.write('claimTurn', this.#claimTurn)
-      try {
-        const outcome = await this.#claim(want)
-        pauseMs = 100
-        this.#claimMost = Math.min(CLAIM_BATCH_MAX, 2 * this.#claimMost)
-        if (outcome === 'lease_lost') {
-          this.#lifeline.send({ type: 'renew' })
-          return
+    try {
+      while (this.#wanted && this.#mayClaim()) {
+        this.#wanted = false
+        const want = this.#wants()
+        this.#lifeline.write('claimTurn', this.#claimTurn)
+        try {
+          const outcome = await this.#claim(want)
+          pauseMs = 100
+          this.#claimMost = Math.min(CLAIM_BATCH_MAX, 2 * this.#claimMost)
+          if (outcome === 'lease_lost') {
+            this.#lifeline.send({ type: 'renew' })
+            return
+          }
+        } catch (error) {
+          if (!wentUnanswered(error)) this.#claimTurn += 1
+          if (classifyFailure(error) !== 'unknown' || lacksResources(error)) {
+            this.#o.bus.emit('worker.degraded', { reason: (error as Error).message })
+            const smaller = isTooLarge(error) && want > 1
+            if (smaller) this.#claimMost = Math.floor(want / 2)
+            pauseMs = smaller ? 100 : 5_000
+          }
+          this.#wanted = true
+          await sleep(pauseMs * (0.75 + Math.random() / 2), this.#hurry.signal)
+          pauseMs = Math.min(pauseMs * 2, this.#o.settings.leaseMs / 6)
         }
-      } catch (error) {
-        if (!wentUnanswered(error)) this.#claimTurn += 1
-        if (classifyFailure(error) !== 'unknown' || lacksResources(error)) {
-          this.#o.bus.emit('worker.degraded', { reason: (error as Error).message })
-          const smaller = isTooLarge(error) && want > 1
-          if (smaller) this.#claimMost = Math.floor(want / 2)
-          pauseMs = smaller ? 100 : 5_000
-        }
-        this.#wanted = true
-        await sleep(pauseMs * (0.75 + Math.random() / 2), this.#hurry.signal)
-        pauseMs = Math.min(pauseMs * 2, this.#o.settings.leaseMs / 6)
       }
+    } finally {
+      // In the turn in which it finds that it may not go on, not in one after: who frees a slot in between would be heard by nobody.
+      this.#claiming = false
+      this.#lifeline.write('claimTurn', 0)
     }
   }
 
