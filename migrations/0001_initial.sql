@@ -59,6 +59,12 @@ comment on index lane_id_idx is 'enqueue: whether a lane is known';
 create index lane_run_idx on lane (run_id) where run_id is not null;
 comment on index lane_run_idx is 'end of a run: what of it waits, and lanes that can go';
 
+-- A place of each lane below which nothing waited when somebody looked: for what is shown of lanes, not for claims.
+create table lane_mark (
+  lane bigint primary key,
+  place bigint not null
+);
+
 -- A job that has not ended. Waiting jobs with a place stand in their lane; without one they wait for their time, or to be
 -- taken alone. Narrow: a claim and an end move nothing wide, and the end deletes the row. Columns that are never null come first: to read
 -- one behind a null takes PostgreSQL several times as long.
@@ -393,7 +399,10 @@ create table sweeper (
   -- When running jobs were last compared with workers one by one: a restored copy may lack a worker's row.
   compared_at timestamptz not null default '-infinity',
   -- When the rules of alerts were last compared with what is.
-  judged_at timestamptz not null default '-infinity'
+  judged_at timestamptz not null default '-infinity',
+  -- When every lane was last looked at from its beginning, and how long that took (mark_lanes).
+  lanes_whole_at timestamptz not null default '-infinity',
+  lanes_whole_ms bigint not null default 0
 ) with (fillfactor = 20);
 
 -- Who keeps the worker processes of a name on a machine, and what became of them. A row with a database-clock lease, not a session

@@ -169,6 +169,10 @@ create table lane (
   run_id uuid,
   target text
 );
+create table lane_mark (
+  lane bigint not null,
+  place bigint not null
+);
 create table machine (
   namespace text not null,
   id text not null,
@@ -268,7 +272,9 @@ create table sweeper (
   deputy uuid,
   deputy_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
   compared_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
-  judged_at timestamp with time zone not null default '-infinity'::timestamp with time zone
+  judged_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
+  lanes_whole_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
+  lanes_whole_ms bigint not null default 0
 ) with (fillfactor=20);
 create table tick (
   single boolean not null default true,
@@ -376,6 +382,7 @@ alter table job add constraint job_pkey PRIMARY KEY (id);
 alter table job_detail add constraint job_detail_pkey PRIMARY KEY (job_id);
 alter table job_end add constraint job_end_pkey PRIMARY KEY (job_id);
 alter table job_key add constraint job_key_pkey PRIMARY KEY (namespace, key);
+alter table lane_mark add constraint lane_mark_pkey PRIMARY KEY (lane);
 alter table machine add constraint machine_pkey PRIMARY KEY (namespace, id);
 alter table migration add constraint migration_pkey PRIMARY KEY (id);
 alter table progress add constraint progress_pkey PRIMARY KEY (job_id);
@@ -799,6 +806,7 @@ function list_webhooks(p_namespace text) returns jsonb stable security definer; 
 function list_workers(p_namespace text, p_ended_within_ms bigint DEFAULT 3600000) returns jsonb stable security definer; -- admin, client
 function log(p_jobs uuid[], p_tokens uuid[], p_ages double precision[], p_levels text[], p_messages text[], p_fields text[]) returns text[] volatile security definer; -- admin, worker
 function machine_document(t machine_truth) returns jsonb stable;
+function mark_lanes(p_namespace text) returns void volatile;
 function milliseconds(p_ms double precision) returns interval immutable;
 function milliseconds_between(p_from timestamp with time zone, p_to timestamp with time zone) returns bigint immutable;
 function moment_of(p_id uuid) returns timestamp with time zone immutable;

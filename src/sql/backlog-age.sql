@@ -19,7 +19,9 @@ begin
       select j.run_at as since
       from unnest(v_lanes) as l (id)
       cross join lateral (
-        select run_at from job where lane = l.id and standing = 'pending' and token is null and place is not null order by place limit 1
+        select run_at from job
+        where lane = l.id and standing = 'pending' and token is null and place > coalesce((select place from lane_mark where lane = l.id), 0)
+        order by place limit 1
       ) as j
       union all
       select least(due_at, last_at) from waiting_since(v_lanes)

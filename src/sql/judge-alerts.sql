@@ -18,6 +18,7 @@ begin
     return '[]';
   end if;
   update sweeper set judged_at = v_now where namespace = p_namespace;
+  perform mark_lanes(p_namespace);
 
   with found as materialized (
     select * from alert_conditions(p_namespace)

@@ -11,7 +11,7 @@ begin
     cross join lateral (
       (
         select id from job
-        where lane = l.id and standing = 'pending' and token is null and place is not null
+        where lane = l.id and standing = 'pending' and token is null and place > coalesce((select m.place from lane_mark m where m.lane = l.id), 0)
         order by place limit 1
       )
       union all

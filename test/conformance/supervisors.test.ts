@@ -179,3 +179,34 @@ describe.each(SCHEMAS)('supervisors (%s schema)', (schema) => {
     expect(await backlogAge(p.db, p.namespace, BUSY)).toBeNull()
   })
 })
+
+test('backlog_age: a job that is committed below the mark of its lane is seen a minute later', async () => {
+  const p = await openProtocol()
+  const late = await p.session()
+  const age = async () => {
+    const [row] = await p.db.rows<{ ms: string | null }>(
+      `select %s.backlog_age($1, '{default}', '{work}') as ms`,
+      [p.namespace],
+    )
+    return row?.ms == null ? null : Number(row.ms)
+  }
+  const judge = () =>
+    p.db.rows(
+      `with path as materialized (select set_config('search_path', $2, true) as set)
+       select %s.judge_alerts($1) from path where set is not null`,
+      [p.namespace, p.db.schema],
+    )
+  await late.begin()
+  await late.enqueue(1)
+  const done = await p.running(1)
+  await p.complete(done.held)
+  await judge()
+  await late.commit()
+  expect(await age()).toBeNull()
+  await p.enqueue(1)
+  expect(await age()).toBeLessThan(60_000)
+  await p.passTime(61_000)
+  await judge()
+  expect(await age()).toBeGreaterThanOrEqual(61_000)
+  expect(await p.db.rows('select place::integer from %s.lane_mark')).toEqual([{ place: 0 }])
+})

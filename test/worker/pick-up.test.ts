@@ -12,7 +12,7 @@ const turns: StandardSchema<number> = {
   '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value: value as number }) },
 }
 
-const anything: StandardSchema<unknown> = {
+const anything: StandardSchema = {
   '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
 }
 
