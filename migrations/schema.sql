@@ -764,7 +764,6 @@ function guard() returns void volatile;
 function heard_again(p_worker worker) returns void volatile;
 function hint(p_namespace text, p_payload text) returns void volatile;
 function hold(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns text[] volatile security definer; -- admin
-function holds_jobs(p_worker worker) returns boolean stable;
 function input_bytes_max() returns integer immutable;
 function installed_release() returns json stable security definer; -- admin, client, worker
 function interrupt(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
@@ -810,6 +809,7 @@ function mark_lanes(p_namespace text) returns void volatile;
 function milliseconds(p_ms double precision) returns interval immutable;
 function milliseconds_between(p_from timestamp with time zone, p_to timestamp with time zone) returns bigint immutable;
 function moment_of(p_id uuid) returns timestamp with time zone immutable;
+function open_claim(p_worker worker) returns integer volatile;
 function place_due(p_lanes bigint[]) returns timestamp with time zone volatile;
 function progress(p_jobs uuid[], p_tokens uuid[], p_done double precision[], p_totals double precision[], p_messages text[]) returns text[] volatile security definer; -- admin, worker
 function put_back(p_jobs uuid[]) returns void volatile;

@@ -124,7 +124,7 @@ begin
       v_next_due := v_due;
     end if;
     if v_last <= v_now then
-      v_idle := not holds_jobs(v_worker);
+      v_idle := open_claim(v_worker) is null;
       v_alone := last_chance(v_ns, p_worker, v_worker.alone_for, not v_idle, v_lanes);
       if cardinality(admit(array_remove(array[v_alone], null))) = 0 then
         v_alone := null;
@@ -207,10 +207,7 @@ begin
   -- With a job in hand the lease is one lease from the last sign of life, which is this claim or a renewal that overtook it: a
   -- busy worker's never shrinks by that, and the long deadline of one that was idle does not protect the job. A worker that holds
   -- nothing is on its idle beat from now on: its next claim may come that late.
-  v_idle := v_given is null and not holds_jobs(v_worker);
-  if v_idle and v_worker.holds then
-    delete from claimed where worker = p_worker and claim_number >= v_worker.low_claim;
-  end if;
+  v_idle := v_given is null and open_claim(v_worker) is null;
   update worker
   set seen_at = v_now,
       span_ms = case when v_idle then greatest(lease_ms, 3 * idle_beat_ms) when v_given is not null then lease_ms else span_ms end,

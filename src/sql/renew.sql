@@ -45,12 +45,7 @@ begin
       'code', 'cloned', 'message', 'another process renews as this worker: a cloned machine or a restored snapshot'));
   end if;
 
-  if v_worker.holds then
-    delete from claimed where worker = p_worker and claim_number >= v_worker.low_claim and remaining = 0;
-    v_low := (
-      select claim_number from claimed where worker = p_worker and claim_number >= v_worker.low_claim order by claim_number limit 1
-    );
-  end if;
+  v_low := open_claim(v_worker);
   if v_low is not null then
     v_idle_beat_ms := null;
   end if;
