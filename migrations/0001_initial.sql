@@ -132,6 +132,8 @@ create table claimed (
   autovacuum_vacuum_threshold = 1000
 );
 alter table claimed alter column jobs set storage external;
+-- No condition asks for a job in it, and an analysis would read and count them all.
+alter table claimed alter column jobs set statistics 0;
 
 -- Every job that is kept: what is read once per attempt or less. Insert only, but for the reason of an end that no attempt records.
 -- Retention deletes it, and all that is kept about the job with it. Locked while that happens, and by a retry.
@@ -464,6 +466,9 @@ create table event (
 );
 -- Ids do not compress, and trying to costs more than the bytes.
 alter table event alter column job_ids set storage external;
+-- Conditions ask for the first one, by event_job_idx; an analysis would read and count them all.
+alter table event alter column job_ids set statistics 0;
+alter table event alter column data set statistics 0;
 create index event_feed_idx on event (namespace, transaction_id, id);
 comment on index event_feed_idx is 'read_events: the feed in commit-safe order';
 create index event_job_idx on event ((job_ids[1])) where kind not in ('job.completed', 'job.picked_up');

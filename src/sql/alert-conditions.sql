@@ -80,6 +80,7 @@ begin
                greatest(j.run_at, (select a.ended_at from attempt a where a.job_id = j.id and a.attempt = j.attempt)) as since
         from job j
         where j.id = l.job_id
+        offset 0
       ) as f
     ),
     taken as materialized (

@@ -44,6 +44,18 @@ begin
           or (d.listens and w.backend_pid is null and d.registered_at > clock() - interval '5 minutes')
         )
     )
-    or exists (select from lanes_waiting(p_namespace));
+    or exists (
+      select from (select distinct id from lane where namespace = p_namespace) as l
+      cross join lateral (
+        -- From the end, where those are that wait, rather than over all that was taken before them.
+        select from job
+        where lane = l.id and standing = 'pending' and token is null and place > coalesce((select place from lane_mark where lane = l.id), 0)
+        order by place desc limit 1
+      ) as j
+    )
+    or exists (
+      select from waiting_since(array(select distinct id from lane where namespace = p_namespace)) as w
+      where least(w.due_at, w.last_at) <= clock()
+    );
 end
 $$;

@@ -10,11 +10,13 @@ begin
   v_jobs := array(
     select j.id
     from job_detail d
-    join job j on j.id = d.job_id
-    where d.run_id = p_run and d.job_id > v_from and j.cancel_requested_at is null
+    -- Offset 0: each is looked up, as a plan that was made for empty tables would read all jobs for each.
+    cross join lateral (
+      select id from job where id = d.job_id and cancel_requested_at is null offset 0 for no key update skip locked
+    ) as j
+    where d.run_id = p_run and d.job_id > v_from
     order by d.job_id
     limit p_limit
-    for no key update of j skip locked
   );
   if cardinality(v_jobs) > 0 then
     perform cancel(namespace, v_jobs, jsonb_build_object('code', 'run_ended', 'message', format('its run %s ended as %s', name, status)))

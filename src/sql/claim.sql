@@ -12,7 +12,8 @@
 --
 -- p_lanes, p_marks: for each lane a place below which the caller has seen nothing. Only a hint, so that a claim does not walk over
 -- what others have taken: a mark that is too low costs time, one that is too high delays what stands below it until somebody
--- claims without it. The answer's marks say what the caller may conclude (see the worker's lane marks).
+-- claims without it. The answer's marks say what the caller may conclude (see the worker's lane marks): heads are the first places
+-- that were seen to wait before anything was taken, fronts where the lanes go on behind what was taken.
 create or replace function claim(
   p_worker uuid,
   p_claim uuid,
@@ -32,6 +33,7 @@ declare
   v_oldest xid8;
   v_now timestamptz := clock();
   v_worker worker;
+  v_locked record;
   v_ns text;
   v_again boolean;
   v_idle boolean := false;
@@ -46,6 +48,7 @@ declare
   v_priorities smallint[];
   v_places bigint[];
   v_heads bigint[];
+  v_fronts bigint[];
   v_some_wait boolean;
   v_due timestamptz;
   v_last timestamptz;
@@ -59,7 +62,8 @@ declare
 begin
   perform guard();
   perform touch_tick_unless_held(2 * sweep_every_ms());
-  select * into v_worker from worker where incarnation = p_worker for no key update;
+  select w as worker, w.ctid as place into v_locked from worker w where w.incarnation = p_worker for no key update;
+  v_worker := v_locked.worker;
   if found and v_worker.ended_at is not null then
     perform heard_again(v_worker);
   end if;
@@ -141,6 +145,7 @@ begin
 
   if v_left > 0 and v_lanes is not null then
     v_places := v_heads;
+    v_fronts := v_heads;
 
     -- Merges the lanes: each turn takes from the lane whose head comes first, up to where another lane's head comes before.
     -- Ends: every turn either fills what is wanted or moves one lane's head on.
@@ -171,6 +176,9 @@ begin
         limit v_left
         for no key update skip locked
       ) as c;
+      if v_found > 0 then
+        v_fronts[v_best] := v_last_place + 1;
+      end if;
       if v_keyed then
         v_got := admit(v_got);
         v_rows := array(select ctid from job where id = any (v_got));
@@ -222,7 +230,8 @@ begin
       holds = not v_idle,
       last_claim = p_claim,
       alone_for = v_alone
-  where incarnation = p_worker;
+  -- Where it was found and locked: under a horizon that is held back, to look it up again steps over every version that claims made.
+  where ctid = v_locked.place;
 
   if cardinality(v_taken) > 0 then
     with noted as (
@@ -241,7 +250,8 @@ begin
     'nextDueMs', milliseconds_between(v_now, v_next_due),
     'run', case when p_run is not null then coalesce((select status::text from run where id = p_run), 'not_found') end,
     'marks', case when p_lanes is not null and v_heads is not null then json_build_object(
-      'end', v_end, 'transaction', pg_current_xact_id(), 'oldest', v_oldest, 'lanes', v_lanes, 'heads', v_heads) end
+      'end', v_end, 'transaction', pg_current_xact_id(), 'oldest', v_oldest, 'lanes', v_lanes, 'heads', v_heads,
+      'fronts', coalesce(v_fronts, v_heads)) end
   )::text, -1) || ', "groups": [' || coalesce(v_given, '') || ']}';
 end
 $$;

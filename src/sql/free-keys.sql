@@ -52,11 +52,11 @@ begin
       ) as p
       order by concurrency_key, priority desc, run_at, id
     ) as n
-    join job j on j.id = n.id and j.parked
+    -- Offset 0, twice: each is looked up, as a plan that was made for an empty table would read all jobs for each.
+    cross join lateral (select id from job where id = n.id and parked offset 0 for no key update skip locked) as j
     where not exists (
-      select from job r where r.namespace = p_namespace and r.concurrency_key = n.concurrency_key and r.holds_key
+      select from job r where r.namespace = p_namespace and r.concurrency_key = n.concurrency_key and r.holds_key offset 0
     )
-    for no key update of j skip locked
   ));
 end
 $$;

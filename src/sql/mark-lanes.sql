@@ -16,14 +16,28 @@ declare
 begin
   select * into v_sweeper from sweeper where namespace = p_namespace;
   v_whole := v_sweeper.lanes_whole_at not between v_began - milliseconds(greatest(60000, 100 * v_sweeper.lanes_whole_ms)) and v_began;
+  -- What the last claim of each worker took stood first in its lane: all before it is taken, and the most of a busy lane need not be
+  -- looked at even once.
+  with front as materialized (
+    select j.lane, max(j.place) as place
+    from worker w
+    cross join lateral (
+      select jobs[cardinality(jobs)] as id from claimed where worker = w.incarnation order by claim_number desc limit 1
+    ) as c
+    -- Offset 0: each is looked up, as a table that was seen empty would be read from end to end.
+    cross join lateral (select lane, place from job where id = c.id offset 0) as j
+    where w.namespace = p_namespace and w.ended_at is null and w.holds and not v_whole
+    group by j.lane
+  )
   insert into lane_mark as m (lane, place)
   select l.id, coalesce(h.head - 1, v_end)
   from (select distinct id from lane where namespace = p_namespace) as l
+  left join front f on f.lane = l.id
+  left join lane_mark k on k.lane = l.id and not v_whole
   cross join lateral (
     select (
       select j.place from job j
-      where j.lane = l.id and j.standing = 'pending' and j.token is null
-        and j.place > case when v_whole then 0 else coalesce((select place from lane_mark where lane = l.id), 0) end
+      where j.lane = l.id and j.standing = 'pending' and j.token is null and j.place > greatest(f.place, k.place, 0)
       order by j.place limit 1
     ) as head
   ) as h

@@ -131,6 +131,8 @@ export interface SeenLanes {
   readonly lanes: readonly number[]
   /** For each lane the lowest place above its mark at which a job waited, or null. */
   readonly heads: readonly (number | null)[]
+  /** The same, but behind what this claim took. */
+  readonly fronts: readonly (number | null)[]
 }
 
 export interface Claimed {
