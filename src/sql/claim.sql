@@ -58,6 +58,7 @@ declare
   v_found integer;
   v_last_place bigint;
   v_keyed boolean;
+  v_left_some boolean := false;
   v_turns integer := 0;
 begin
   perform guard();
@@ -182,6 +183,7 @@ begin
       if v_keyed then
         v_got := admit(v_got);
         v_rows := array(select ctid from job where id = any (v_got));
+        v_left_some := v_left_some or cardinality(v_got) < v_found;
       end if;
       if cardinality(v_got) > 0 then
         v_given := concat_ws(',', v_given, take(v_got, v_rows, p_worker, v_worker.claim_number + 1));
@@ -251,7 +253,8 @@ begin
     'run', case when p_run is not null then coalesce((select status::text from run where id = p_run), 'not_found') end,
     'marks', case when p_lanes is not null and v_heads is not null then json_build_object(
       'end', v_end, 'transaction', pg_current_xact_id(), 'oldest', v_oldest, 'lanes', v_lanes, 'heads', v_heads,
-      'fronts', coalesce(v_fronts, v_heads)) end
+      -- What was found and not admitted may stand where it stood.
+      'fronts', case when v_left_some then v_heads else coalesce(v_fronts, v_heads) end) end
   )::text, -1) || ', "groups": [' || coalesce(v_given, '') || ']}';
 end
 $$;

@@ -1,6 +1,7 @@
 /** claim: order, lanes, namespaces, scheduled jobs, the last chance alone, the same claim again. */
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
+import { claim as claimByMarks, type SeenLanes } from '../../src/sql/protocol.ts'
 import {
   checkInvariantsAfterEach,
   heldOf,
@@ -295,5 +296,34 @@ describe.each(SCHEMAS)('claim (%s schema)', (schema) => {
     await a.commit()
     expect(await claim).toMatchObject({ outcome: 'lease_lost', reason: { code: 'evicted' } })
     expect((await p.db.rows('select status from %s.job_stored'))[0]).toEqual({ status: 'pending' })
+  })
+
+  test('claim: its marks say where a lane begins, and where it goes on behind what was taken', async () => {
+    const p = await openProtocol(schema)
+    await p.enqueue(5, { concurrencyKey: 'open' })
+    await p.enqueue(4)
+    const worker = await p.register()
+    const marks = { reach: 'whole', lanes: [], places: [] } as const
+    const take = async (want: number): Promise<SeenLanes & { took: number }> => {
+      const answer = await claimByMarks(p.db, {
+        incarnation: worker.incarnation,
+        claim: randomUUID(),
+        want,
+        queues: ['default'],
+        types: ['work'],
+        marks,
+      })
+      if (answer.outcome !== 'claimed' || answer.marks === null) throw new Error('no marks')
+      return { ...answer.marks, took: answer.jobs.length }
+    }
+    // One of the key is taken, and the others are parked: nobody knows what else was found and left.
+    const first = await take(2)
+    expect(first.fronts).toEqual(first.heads)
+    const second = await take(2)
+    expect(second.took).toBe(2)
+    expect(second.fronts).toEqual([second.heads[0]! + 2])
+    const third = await take(9)
+    expect(third.heads).toEqual(second.fronts)
+    expect((await take(9)).fronts).toEqual([null])
   })
 })

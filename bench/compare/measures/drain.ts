@@ -25,7 +25,6 @@ export const drain: Comparison = {
   quick: true,
   run: (arena) => {
     const jobs = arena.options.quick ? 300 : 50_000
-    const singles = arena.options.quick ? 100 : 20_000
     const cases = (modes: readonly Mode[], name: string, choice: Drain) =>
       casesOf(arena, modes, (contestant, mode) => ({
         variant: `drain, ${name}`,
@@ -38,7 +37,7 @@ export const drain: Comparison = {
         ...cases(modesOf(arena), '1 process', { jobs, processes: 1, kind: 'many' }),
         ...cases(['fast'], '2 processes', { jobs, processes: 2, kind: 'many' }),
         ...cases(['fast'], '1 process, enqueued one by one', {
-          jobs: singles,
+          jobs,
           processes: 1,
           kind: 'one',
         }),
