@@ -11,7 +11,7 @@
  * contestant that can't be here is said so and left out. The exit code is 1 if any reading failed, 2 for wrong usage.
  *
  * `--reps` (3) times each; a pinned horizon for `--pin-seconds` (120) and the same without a pin for `--free-minutes` (2), both once;
- * `--big` adds backlogs of 10 million and a history of 1 million.
+ * `--big` adds a backlog of 10 million and histories of 1 and 10 million.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'

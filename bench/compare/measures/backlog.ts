@@ -19,7 +19,7 @@ function sizes({ options }: Arena): { backlogs: number[]; histories: number[]; d
   if (options.quick) return { backlogs: [100, 400], histories: [200], drained: 100 }
   return {
     backlogs: [1_000, 10_000, 100_000, 1_000_000, ...(options.big ? [10_000_000] : [])],
-    histories: [100_000, ...(options.big ? [1_000_000] : [])],
+    histories: [100_000, ...(options.big ? [1_000_000, 10_000_000] : [])],
     drained: 20_000,
   }
 }
