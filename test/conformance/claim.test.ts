@@ -298,6 +298,22 @@ describe.each(SCHEMAS)('claim (%s schema)', (schema) => {
     expect((await p.db.rows('select status from %s.job_stored'))[0]).toEqual({ status: 'pending' })
   })
 
+  test('claim: while it waits for a renewal of its worker, it goes on from what that has written', async () => {
+    const p = await openProtocol(schema)
+    const [id] = await p.enqueue(1)
+    const worker = await p.register()
+    const [a, b] = [await p.session(), await p.session()]
+    await a.begin()
+    await a.renew(worker)
+    const answer = b.claim(worker)
+    await p.waitsForLock(b)
+    await a.commit()
+    expect((await answer).jobs.map((job) => job.id)).toEqual([id])
+    expect(
+      await p.db.rows('select claim_number, send_number::integer, holds from %s.worker'),
+    ).toEqual([{ claim_number: 1, send_number: 1, holds: true }])
+  })
+
   test('claim: its marks say where a lane begins, and where it goes on behind what was taken', async () => {
     const p = await openProtocol(schema)
     await p.enqueue(5, { concurrencyKey: 'open' })
