@@ -11,7 +11,6 @@ import { casesOf, type Comparison, interleave } from '../comparison.ts'
 import { DirectWorker } from '../direct-worker.ts'
 
 const SWEEPS = 30
-const JOBS_EACH = 100
 const CONNECTIONS = 4
 
 export const sweep: Comparison = {
@@ -19,37 +18,38 @@ export const sweep: Comparison = {
   what: 'a sweep with nothing lost',
   quick: false,
   run: (arena) => {
-    const workers = arena.options.quick ? 5 : 1_000
-    const jobs = workers * JOBS_EACH
-    const cases = casesOf(arena, ['default'], (contestant, mode) => ({
-      variant: `sweep of ${jobs.toLocaleString('en-US')} running jobs on ${workers.toLocaleString('en-US')} workers`,
-      read: () =>
-        inRound(arena, { contestant, mode }, async (round) => {
-          const { databaseUrl } = round.place
-          const store = await round.start()
-          await store.call('produce', { place: round.place, kind: 'many', count: jobs })
-          const db = openDatabase({ databaseUrl, connectionsMax: CONNECTIONS })
-          const client = createClient({ databaseUrl, connectionsMax: 1 })
-          try {
-            await claimAll(db, workers)
-            await round.rest()
-            const tookMs: number[] = []
-            for (let number = 0; number < SWEEPS; number += 1) {
-              const calledMs = nowMs()
-              const { ended, recovered } = await client.sweep()
-              tookMs.push(nowMs() - calledMs)
-              if (ended.length + recovered.length > 0) throw new Error('A sweep took a live job.')
+    const [jobs, fleets] = arena.options.quick ? [500, [5]] : [100_000, [1_000, 10_000]]
+    const cases = fleets.flatMap((workers) =>
+      casesOf(arena, ['default'], (contestant, mode) => ({
+        variant: `sweep of ${jobs.toLocaleString('en-US')} running jobs on ${workers.toLocaleString('en-US')} workers`,
+        read: () =>
+          inRound(arena, { contestant, mode }, async (round) => {
+            const { databaseUrl } = round.place
+            const store = await round.start()
+            await store.call('produce', { place: round.place, kind: 'many', count: jobs })
+            const db = openDatabase({ databaseUrl, connectionsMax: CONNECTIONS })
+            const client = createClient({ databaseUrl, connectionsMax: 1 })
+            try {
+              await claimAll(db, workers, jobs / workers)
+              await round.rest()
+              const tookMs: number[] = []
+              for (let number = 0; number < SWEEPS; number += 1) {
+                const calledMs = nowMs()
+                const { ended, recovered } = await client.sweep()
+                tookMs.push(nowMs() - calledMs)
+                if (ended.length + recovered.length > 0) throw new Error('A sweep took a live job.')
+              }
+              return [
+                { what: 'p50', unit: 'ms', value: quantile(tookMs, 0.5), details: tookMs },
+                { what: 'worst', unit: 'ms', value: Math.max(...tookMs) },
+              ]
+            } finally {
+              await client.close()
+              await db.close()
             }
-            return [
-              { what: 'p50', unit: 'ms', value: quantile(tookMs, 0.5), details: tookMs },
-              { what: 'worst', unit: 'ms', value: Math.max(...tookMs) },
-            ]
-          } finally {
-            await client.close()
-            await db.close()
-          }
-        }),
-    }))
+          }),
+      })),
+    )
     return interleave(
       arena,
       cases.filter(({ contestant }) => contestant.name === OURS),
@@ -57,15 +57,19 @@ export const sweep: Comparison = {
   },
 }
 
-async function claimAll(db: ReturnType<typeof openDatabase>, workers: number): Promise<void> {
+async function claimAll(
+  db: ReturnType<typeof openDatabase>,
+  workers: number,
+  each: number,
+): Promise<void> {
   let next = 0
   const claimSome = async (): Promise<void> => {
     while (next < workers) {
       next += 1
       const worker = await DirectWorker.register(db, next)
       let got = 0
-      while (got < JOBS_EACH) {
-        const more = await worker.claim(JOBS_EACH - got)
+      while (got < each) {
+        const more = await worker.claim(each - got)
         if (more === 0) throw new Error('There were fewer jobs than the workers want.')
         got += more
       }
