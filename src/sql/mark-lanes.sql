@@ -2,8 +2,9 @@
 -- a backlog) does not step over all that was taken while some transaction holds the horizon back: with ten million dead rows that took
 -- a fifth of the machine. Called by whoever judges alerts, who has locked the sweeper's row.
 --
--- Only for what is shown: claims have marks of their own. A job that is committed late may stand below its lane's mark, and is not seen
--- here until every lane is looked at from its beginning again: once a minute, or as seldom as makes it a hundredth of the time.
+-- Only for what is shown: claims have marks of their own. A job that is committed late, or that a claim passed over because somebody else
+-- held it or decided about its concurrency key, may stand below its lane's mark, and is not seen here until every lane is looked at from
+-- its beginning again: once a minute, or as seldom as makes it a hundredth of the time.
 create or replace function mark_lanes(p_namespace text) returns void
 language plpgsql set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off
 as $$
