@@ -9,8 +9,9 @@ export default defineConfig({
     pool: 'forks',
     // More would only measure how a small machine behaves when it is overloaded.
     maxWorkers: 2,
-    // Real servers and processes: ample on a busy machine, and still a bound.
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // Real servers and processes: a bound for what hangs, longer than the product's own (60 s for a database to start), so that its error
+    // is the one that is read. Some machines leave a new process ready to run, and unrun, for seconds.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
   },
 })

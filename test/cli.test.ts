@@ -1112,7 +1112,7 @@ test('without DATABASE_URL the embedded database is started, found again and sto
   expect(JSON.parse(listed.stdout).items.map((job: { id: string }) => job.id)).toEqual([
     first.stdout.trim(),
   ])
-}, 90_000)
+})
 
 /** A job of the worker's, ended like this, as soon as there is one to claim. */
 async function claimOne(

@@ -79,7 +79,7 @@ async function startInProcess(
 }
 
 async function until(condition: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (const deadline = performance.now() + 10_000; !(await holds()); await delay(10))
+  for (const deadline = performance.now() + 60_000; !(await holds()); await delay(10))
     if (performance.now() > deadline) throw new Error(`It never came about that ${condition}.`)
 }
 

@@ -46,7 +46,7 @@ describe('migrate', () => {
     )
     expect(results.map((result) => result.exitCode)).toEqual(Array(10).fill(0))
     expect(results.filter((result) => result.applied > 0)).toHaveLength(1)
-  }, 60_000)
+  })
 
   test('a second run changes nothing', async () => {
     const db = await createTestDatabase()

@@ -207,7 +207,7 @@ describe('each statement per job walks the one index that is meant for it', () =
           })
         }
       }
-    }, 60_000)
+    })
   }
 
   for (const [statistics, prepare] of Object.entries(STATISTICS)) {
@@ -232,7 +232,7 @@ describe('each statement per job walks the one index that is meant for it', () =
         expect(jobs).toContain(JOB)
         expect(jobs).toContain('job by job_claimable_idx')
       }
-    }, 60_000)
+    })
   }
 
   test('J1: a claim writes to no index of jobs', async () => {
@@ -279,5 +279,5 @@ describe('each statement per job walks the one index that is meant for it', () =
       }
       await w.query('rollback')
     }
-  }, 60_000)
+  })
 })

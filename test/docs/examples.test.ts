@@ -62,7 +62,7 @@ test('every block marked ts compiles', () => {
     return [`${place ?? 'options'}, line ${line + 1} of the block: ${text}`]
   })
   expect(problems).toEqual([])
-}, 60_000)
+})
 
 test.each(['README.md', 'docs/runs.md'])(
   'the example of %s runs and prints what it says',

@@ -229,7 +229,7 @@ function stated(): string[] {
 test('the table has each transition that the SQL functions make, and no other', async () => {
   const derived = await derive(await openProtocol('plain'))
   expect(stated().toSorted()).toEqual([...derived].toSorted())
-}, 120_000)
+})
 
 test('the diagram draws the transitions of the table, and the ends', () => {
   const edges = new Set(stated().map((line) => line.replace(/ : .*/, '')))

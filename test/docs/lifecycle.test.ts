@@ -97,7 +97,7 @@ test('a worker takes every change that is drawn', async () => {
   note(early)
 
   expect([...taken].toSorted()).toEqual(edges.toSorted())
-}, 120_000)
+})
 
 test('the bounds are those of the code, with their settings and flags', () => {
   const rows = tables(section(life, '## Bounds'), 'Bound')

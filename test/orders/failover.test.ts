@@ -108,7 +108,7 @@ describe('order 8: failover', () => {
       await settle(after, [{ ...won, outcome: 'completed', value: '"new"', delayMs: null }]),
     ).toEqual(['completed'])
     expect((await jobOf(after, won.jobId)).result).toBe('new')
-  }, 90_000)
+  })
 
   test('a promoted standby that missed a completion takes it when the spool delivers it again', async () => {
     const pair = await startPair()
@@ -132,5 +132,5 @@ describe('order 8: failover', () => {
     const job = await jobOf(after, held.jobId)
     expect(job.result).toBe('paid for')
     expect(job.attempts?.map((attempt) => attempt.endedAs)).toEqual(['completed'])
-  }, 90_000)
+  })
 })

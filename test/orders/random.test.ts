@@ -174,7 +174,7 @@ test('order 24: after every step of a random walk over all functions every invar
     while ((await one.sweep()).recovered.length > 0);
   }
   expect(await p.db.rows(`select id from %s.job where token is not null`)).toEqual([])
-}, 60_000)
+})
 
 test('B2: 10,000 random interleavings give exactly one terminal outcome per job', async () => {
   const p = await openProtocol()
@@ -288,4 +288,4 @@ test('B2: 10,000 random interleavings give exactly one terminal outcome per job'
     expect(job.cancelled, where).toBeLessThanOrEqual(job.status === 'cancelled' ? 1 : 0)
     expect(job.completed, where).toBe(job.status === 'completed' ? 1 : 0)
   }
-}, 60_000)
+})

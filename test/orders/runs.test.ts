@@ -101,7 +101,7 @@ describe('two last jobs complete at once', () => {
       await Promise.all([settle(a, held[0]!), settle(b, held[1]!)])
       expect((await p.runDocument(id)).status).toBe('completed')
     }
-  }, 60_000)
+  })
 })
 
 describe('a budget that two workers reach at once', () => {

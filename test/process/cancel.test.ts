@@ -8,9 +8,8 @@ builtProgram()
 /** Renewals every 2 s. */
 const SHORT = { LEASE_DURATION: '6' }
 const RENEW_MS = 2_000
-const LIMIT = { timeout: 120_000 }
 
-describe.concurrent('cancel', LIMIT, () => {
+describe.concurrent('cancel', () => {
   test('C1: with LISTEN the handler is told within a second', async (context) => {
     const s = await Scenario.open(context)
     const jobId = await s.enqueue('wait', { gate: s.gate('never').file })

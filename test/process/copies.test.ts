@@ -62,7 +62,7 @@ async function origin(url: string): Promise<{ worker: string; running: string; w
   return { worker, running, waiting }
 }
 
-describe.concurrent('a copy of a database', { timeout: 120_000 }, () => {
+describe.concurrent('a copy of a database', () => {
   test('O1: a database made from another as its template is one: it shows, lists and cancels, and gives out nothing', async (context) => {
     const server = await ownServer(context)
     const source = at(server.url, 'origin')

@@ -8,7 +8,6 @@ import { Proxy } from './proxy.ts'
 
 builtProgram()
 
-const LIMIT = { timeout: 120_000 }
 const HEALTH = ['--health-port', '0'] as const
 
 interface Answer {
@@ -43,7 +42,7 @@ async function metric(base: string, name: string): Promise<number | undefined> {
   return line === undefined ? undefined : Number(line.split(' ').at(-1))
 }
 
-describe.concurrent('health', LIMIT, () => {
+describe.concurrent('health', () => {
   test('K3: idle or busy, a worker is live and ready, and its numbers are those of its jobs', async (context) => {
     const s = await Scenario.open(context)
     const worker = await s.worker({ args: [...HEALTH, '--concurrency', '3'] })

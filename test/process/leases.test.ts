@@ -11,9 +11,8 @@ builtProgram()
 
 const LEASE_MS = 6_000
 const SHORT = { LEASE_DURATION: String(LEASE_MS / 1_000) }
-const LIMIT = { timeout: 120_000 }
 
-describe.concurrent('a lease', LIMIT, () => {
+describe.concurrent('a lease', () => {
   test('B1, H3: a job of several leases runs once', limitOf(120_000, 900_000), async (context) => {
     const s = await Scenario.open(context)
     // Idle first: its next beat is far away when the job comes.

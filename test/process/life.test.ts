@@ -4,8 +4,6 @@ import { builtProgram, exists, type Program, Scenario } from '../support/process
 
 builtProgram()
 
-const LIMIT = { timeout: 120_000 }
-
 /** Of the worker on a machine, and of the machine, as one statement saw them. */
 async function statuses(
   s: Scenario,
@@ -21,7 +19,7 @@ async function statuses(
   return seen
 }
 
-describe.concurrent('the end of a worker process', LIMIT, () => {
+describe.concurrent('the end of a worker process', () => {
   test('D5, F1: an idle one is shown offline within 500 ms of SIGTERM, and its machine with it, in the same instant', async (context) => {
     const s = await Scenario.open(context)
     const shownAfterMs: number[] = []

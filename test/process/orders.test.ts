@@ -69,7 +69,7 @@ function layerIsAwake(s: Scenario, machine: string): Promise<unknown> {
   })
 }
 
-describe.concurrent('order', { timeout: 120_000 }, () => {
+describe.concurrent('order', () => {
   test('order 2: a renewal’s answer that is older than a claim’s leaves the fresh attempt alone', async (context) => {
     const s = await Scenario.open(context)
     await using proxy = await Proxy.open(testDatabaseUrl())

@@ -62,18 +62,15 @@ wait $first || true
 echo $((first - 1)) > /proc/sys/kernel/ns_last_pid
 `
 
-describe.skipIf(!canForcePids)(
-  'a pid that comes again',
-  { timeout: 120_000, concurrent: true },
-  () => {
-    test('I2: is another process to the reaper, which leaves it alone', async (context) => {
-      const s = await Scenario.open(context)
-      const { pid, reaped } = await inOwnPids<{
-        pid: number
-        reaped: { items: readonly FoundProcess[] }
-      }>(
-        s,
-        `${killOne('worker.started')}
+describe.skipIf(!canForcePids)('a pid that comes again', { concurrent: true }, () => {
+  test('I2: is another process to the reaper, which leaves it alone', async (context) => {
+    const s = await Scenario.open(context)
+    const { pid, reaped } = await inOwnPids<{
+      pid: number
+      reaped: { items: readonly FoundProcess[] }
+    }>(
+      s,
+      `${killOne('worker.started')}
 sleep 60 &
 stranger=$!
 test $stranger -eq $first
@@ -81,17 +78,17 @@ test $stranger -eq $first
 kill -0 $stranger
 echo "{\\"pid\\":$first,\\"reaped\\":$(cat reaped.json)}"
 `,
-      )
-      expect(reaped.items).toMatchObject([{ pid, reason: 'pid_reused', action: 'none' }])
-    })
+    )
+    expect(reaped.items).toMatchObject([{ pid, reason: 'pid_reused', action: 'none' }])
+  })
 
-    test('A3: a worker that gets it takes the jobs of its predecessor back at its registration', async (context) => {
-      const s = await Scenario.open(context)
-      const gate = s.gate('go')
-      const jobId = await s.enqueue('wait', { gate: gate.file })
-      const script = inOwnPids<{ first: number; second: number }>(
-        s,
-        `${killOne('job.picked_up')}
+  test('A3: a worker that gets it takes the jobs of its predecessor back at its registration', async (context) => {
+    const s = await Scenario.open(context)
+    const gate = s.gate('go')
+    const jobId = await s.enqueue('wait', { gate: gate.file })
+    const script = inOwnPids<{ first: number; second: number }>(
+      s,
+      `${killOne('job.picked_up')}
 "$NODE" "$PROGRAM" worker "$HANDLERS" 2> second.log &
 second=$!
 until grep -q job.completed second.log; do sleep 0.1; done
@@ -99,55 +96,54 @@ kill $second
 wait $second
 echo "{\\"first\\":$first,\\"second\\":$second}"
 `,
-      )
-      await s.journalLine('start', (line) => line.jobId === jobId && line.attempt === 2)
-      const [before, after] = (await s.client.workers.list()).toSorted((one, other) =>
-        one.startedAt.localeCompare(other.startedAt),
-      )
-      expect(before).toMatchObject({
-        status: 'offline',
-        reason: 'its pid belongs to another process now',
-      })
-      expect(after).toMatchObject({
-        pid: before?.pid,
-        hostname: before?.hostname,
-        status: 'online',
-      })
-      gate.open()
-      const { first, second } = await script
-      expect(second).toBe(first)
-      const job = await s.job(jobId)
-      expect(job).toMatchObject({ status: 'completed', attempt: 2 })
-      expect(job.attempts?.[0]).toMatchObject({ endedAs: 'lost', endReason: { layer: 2 } })
+    )
+    await s.journalLine('start', (line) => line.jobId === jobId && line.attempt === 2)
+    const [before, after] = (await s.client.workers.list()).toSorted((one, other) =>
+      one.startedAt.localeCompare(other.startedAt),
+    )
+    expect(before).toMatchObject({
+      status: 'offline',
+      reason: 'its pid belongs to another process now',
     })
+    expect(after).toMatchObject({
+      pid: before?.pid,
+      hostname: before?.hostname,
+      status: 'online',
+    })
+    gate.open()
+    const { first, second } = await script
+    expect(second).toBe(first)
+    const job = await s.job(jobId)
+    expect(job).toMatchObject({ status: 'completed', attempt: 2 })
+    expect(job.attempts?.[0]).toMatchObject({ endedAs: 'lost', endReason: { layer: 2 } })
+  })
 
-    test('A3: a container that restarts, pid 1 again, gets back what it held before', async (context) => {
-      const s = await Scenario.open(context)
-      const jobId = await s.enqueue('wait', { gate: s.gate('never').file })
-      const container = (): ChildProcess => {
-        const started = spawn(
-          'unshare',
-          [...OWN_PIDS, process.execPath, builtProgram(), 'worker', ...s.handlers()],
-          { env: environment(s), stdio: 'ignore' },
-        )
-        const ended = once(started, 'exit')
-        context.onTestFinished(async () => {
-          started.kill('SIGKILL')
-          await ended
-        })
-        return started
-      }
-      const first = container()
-      await s.journalLine('start')
-      first.kill('SIGKILL')
-      container()
-      const again = await s.journalLine('start', (line) => line.attempt === 2)
-      expect(again).toMatchObject({ jobId, pid: 1 })
-      // Another pid namespace: nobody can see that the first one is gone, but its connection is.
-      expect((await s.job(jobId)).attempts?.[0]).toMatchObject({
-        endedAs: 'lost',
-        endReason: { layer: 3 },
+  test('A3: a container that restarts, pid 1 again, gets back what it held before', async (context) => {
+    const s = await Scenario.open(context)
+    const jobId = await s.enqueue('wait', { gate: s.gate('never').file })
+    const container = (): ChildProcess => {
+      const started = spawn(
+        'unshare',
+        [...OWN_PIDS, process.execPath, builtProgram(), 'worker', ...s.handlers()],
+        { env: environment(s), stdio: 'ignore' },
+      )
+      const ended = once(started, 'exit')
+      context.onTestFinished(async () => {
+        started.kill('SIGKILL')
+        await ended
       })
+      return started
+    }
+    const first = container()
+    await s.journalLine('start')
+    first.kill('SIGKILL')
+    container()
+    const again = await s.journalLine('start', (line) => line.attempt === 2)
+    expect(again).toMatchObject({ jobId, pid: 1 })
+    // Another pid namespace: nobody can see that the first one is gone, but its connection is.
+    expect((await s.job(jobId)).attempts?.[0]).toMatchObject({
+      endedAs: 'lost',
+      endReason: { layer: 3 },
     })
-  },
-)
+  })
+})

@@ -12,8 +12,6 @@ import { type FoundProcess, signalRegistered } from '../../src/worker/reaper.ts'
 
 builtProgram()
 
-const LIMIT = { timeout: 120_000 }
-
 interface Reaped {
   readonly code: number | null
   readonly document: {
@@ -58,7 +56,7 @@ async function end(s: Scenario, runId: string, status: RunStatus): Promise<void>
   else await s.client.runs.archive(runId)
 }
 
-describe.concurrent('workers reap', LIMIT, () => {
+describe.concurrent('workers reap', () => {
   test('I1: sees at once when a run has ended, and ends its worker gracefully', async (context) => {
     const s = await Scenario.open(context)
     const gate = s.gate('go')
@@ -166,7 +164,7 @@ describe.concurrent('workers reap', LIMIT, () => {
   })
 })
 
-describe('I2: a process that is not the registered one', LIMIT, () => {
+describe('I2: a process that is not the registered one', () => {
   test('is not signalled when its start time differs, its boot or pid namespace does, or one can’t be read', () => {
     const child = spawn('sleep', ['60'])
     const pid = child.pid ?? 0

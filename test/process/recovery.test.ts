@@ -7,7 +7,7 @@ builtProgram()
 
 const SHORT = { LEASE_DURATION: '6' }
 
-describe.concurrent('a killed worker', { timeout: 120_000 }, () => {
+describe.concurrent('a killed worker', () => {
   test('A1: default configuration, another machine: recovered by its lost connection', async (context) => {
     const s = await Scenario.open(context)
     const gate = s.gate('go')
@@ -252,7 +252,7 @@ describe.concurrent('a killed worker', { timeout: 120_000 }, () => {
   })
 })
 
-describe.concurrent('A6: killed between taking a job and its end', { timeout: 120_000 }, () => {
+describe.concurrent('A6: killed between taking a job and its end', () => {
   for (const at of ['start', 'end'] as const) {
     test(`A6: at the ${at} of its handler`, async (context) => {
       const s = await Scenario.open(context)

@@ -40,7 +40,7 @@ async function killed(
   return { statuses, tookMs: found.seen.atMs - killedMs, ...found }
 }
 
-describe.concurrent('the registry', { timeout: 120_000 }, () => {
+describe.concurrent('the registry', () => {
   test('F1: on the same machine a killed worker is offline within a second, idle or not', async (context) => {
     const scenario = await Scenario.open(context)
     await scenario.worker()

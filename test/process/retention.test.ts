@@ -7,8 +7,6 @@ import { builtProgram, Scenario } from '../support/process.ts'
 
 builtProgram()
 
-const LIMIT = { timeout: 120_000 }
-
 /** Ended jobs that are older than they are kept. The clock of the schema goes `days` and `minutes` ahead. */
 async function oldJobs(s: Scenario, count: number): Promise<void> {
   await s.rows(
@@ -31,7 +29,7 @@ async function left(s: Scenario): Promise<number> {
   return row!.n
 }
 
-describe.concurrent('retention', LIMIT, () => {
+describe.concurrent('retention', () => {
   test('a worker that is killed in its archive hook: the next one archives and drops what it had not', async (context) => {
     const s = await Scenario.open(context)
     await oldJobs(s, 250)

@@ -6,7 +6,6 @@ import { builtProgram, type Program, Scenario } from '../support/process.ts'
 builtProgram()
 
 const SHORT = { LEASE_DURATION: '6' }
-const LIMIT = { timeout: 120_000 }
 /** Told by a hint it is gone within a second, by a poll within three; the rest is for a busy machine. */
 const WITHIN_MS = { hint: 1_000 + 1_500, poll: 3_000 + 1_500 }
 
@@ -22,7 +21,7 @@ async function endNow(s: Scenario, run: RunDocument, rest?: 'keep' | 'cancel'): 
   return atMs
 }
 
-describe.concurrent('a worker that is aimed at a run', LIMIT, () => {
+describe.concurrent('a worker that is aimed at a run', () => {
   test('I1: leaves with the run, told by a hint; one that is not aimed stays', async (context) => {
     const s = await Scenario.open(context)
     const run = await s.client.runs.create({ name: 'batch' })
@@ -218,7 +217,7 @@ describe.concurrent('a worker that is aimed at a run', LIMIT, () => {
   })
 })
 
-describe.concurrent('runs in the program', LIMIT, () => {
+describe.concurrent('runs in the program', () => {
   const json = async (s: Scenario, args: string[], code = 0): Promise<Record<string, unknown>> => {
     const ran = s.run([...args, '--json'])
     expect(await ran.exit(), ran.text).toMatchObject({ code })
@@ -284,7 +283,7 @@ describe.concurrent('runs in the program', LIMIT, () => {
   })
 })
 
-describe.concurrent('jobs that are aimed', LIMIT, () => {
+describe.concurrent('jobs that are aimed', () => {
   test('O3: waits for its machine, says so at once, and is taken when a worker starts there', async (context) => {
     const s = await Scenario.open(context)
     await s.worker({ machine: 'machine-b', args: ['--target', 'cpu'] })

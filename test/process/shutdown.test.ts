@@ -5,9 +5,8 @@ import { builtProgram, exists, Program, Scenario } from '../support/process.ts'
 builtProgram()
 
 const SHORT = { LEASE_DURATION: '6' }
-const LIMIT = { timeout: 120_000 }
 
-describe.concurrent('a worker that is told to stop', LIMIT, () => {
+describe.concurrent('a worker that is told to stop', () => {
   test('D1, order 11: gives a deaf handler’s job away only when its process is gone', async (context) => {
     const s = await Scenario.open(context)
     const jobId = await s.enqueue('deaf')
@@ -149,7 +148,7 @@ describe.concurrent('a worker that is told to stop', LIMIT, () => {
   })
 })
 
-describe.concurrent('a handler that takes its process down', LIMIT, () => {
+describe.concurrent('a handler that takes its process down', () => {
   for (const as of ['error', 'rejection'] as const) {
     test(`E3: an uncaught ${as} fails its own job, and its neighbours go back uncharged`, async (context) => {
       const s = await Scenario.open(context)
@@ -214,7 +213,7 @@ describe.concurrent('a handler that takes its process down', LIMIT, () => {
   })
 })
 
-describe.concurrent('a supervisor', LIMIT, () => {
+describe.concurrent('a supervisor', () => {
   test('layer 1: a child that is killed is replaced after a pause, and its job goes on', async (context) => {
     const s = await Scenario.open(context)
     const gate = s.gate('go')
@@ -261,7 +260,7 @@ describe.concurrent('a supervisor', LIMIT, () => {
   })
 })
 
-describe.concurrent('settings', LIMIT, () => {
+describe.concurrent('settings', () => {
   test.for([
     { env: { HEARTBEAT_INTERVAL: '11' }, says: 'at most a third of the lease' },
     { env: { LEASE_DURATION: '3' }, says: 'must be at least 6 s' },

@@ -16,7 +16,7 @@ const anything: StandardSchema = {
   '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
 }
 
-describe.concurrent('a stuck worker', { timeout: 120_000 }, () => {
+describe.concurrent('a stuck worker', () => {
   test('A9: whose claims are not answered is unhealthy within three renewals, gives its jobs back and exits with 1', async (context) => {
     const s = await Scenario.open(context)
     await using proxy = await Proxy.open(testDatabaseUrl())

@@ -13,8 +13,6 @@ import { Proxy } from './proxy.ts'
 
 builtProgram()
 
-const LIMIT = { timeout: 120_000 }
-
 /** A supervisor that ends with its test, and so do its children, whatever has become of it. */
 function supervise(s: Scenario, processes: string, args: string[] = [], start = {}): Program {
   const supervisor = s.run(['worker', ...s.handlers(), '--processes', processes, ...args], start)
@@ -42,7 +40,7 @@ async function expectNoneLeft(s: Scenario, pids: readonly number[]): Promise<voi
   await s.until('no process is left', () => !pids.some(exists))
 }
 
-describe.concurrent('the place of a supervisor', LIMIT, () => {
+describe.concurrent('the place of a supervisor', () => {
   test('I3: of two that start at once one runs, and the other says who and exits with 5', async (context) => {
     const s = await Scenario.open(context)
     const both = [supervise(s, '1'), supervise(s, '1')]
@@ -155,7 +153,7 @@ describe.concurrent('the place of a supervisor', LIMIT, () => {
   })
 })
 
-describe.concurrent('children of a supervisor that is gone', LIMIT, () => {
+describe.concurrent('children of a supervisor that is gone', () => {
   test('I3: one whose main thread hears of nothing is ended at the hard exit, and nothing is charged', async (context) => {
     const s = await Scenario.open(context)
     const jobId = await s.enqueue('spin', { ms: 90_000 })
@@ -257,7 +255,7 @@ describe.concurrent('children of a supervisor that is gone', LIMIT, () => {
   }
 })
 
-describe.concurrent('a rolling restart', LIMIT, () => {
+describe.concurrent('a rolling restart', () => {
   test('D7: under load no job is lost, and there are never fewer ready processes than before', async (context) => {
     const s = await Scenario.open(context)
     const supervisor = supervise(s, '2', ['--concurrency', '2', '--shutdown-grace', '2s'])
@@ -351,7 +349,7 @@ describe.concurrent('a rolling restart', LIMIT, () => {
   }
 })
 
-describe.concurrent('as many processes as the backlog wants', LIMIT, () => {
+describe.concurrent('as many processes as the backlog wants', () => {
   test('one more where a job waits although all are full; idle ones go, and an idle fleet asks for nothing', async (context) => {
     const s = await Scenario.open(context)
     await using proxy = await Proxy.open(testDatabaseUrl())

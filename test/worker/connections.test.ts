@@ -47,7 +47,7 @@ test('B4: handlers that hold every connection of their pool for three leases los
   expect(waiting).toBeGreaterThan(1)
   expect(lost).toEqual([])
   for (const jobId of jobIds) expect(await client.get(jobId)).toMatchObject({ attempt: 1, lost: 0 })
-}, 60_000)
+})
 
 test('B4: a worker that gets no connection refuses to start, and one that gets too few says what is missing', async () => {
   const db = await createTestDatabase()
@@ -62,7 +62,7 @@ test('B4: a worker that gets no connection refuses to start, and one that gets t
   one.on('worker.degraded', ({ reason }) => reasons.push(reason))
   await one.start()
   await until('a word of it', () => reasons.some((reason) => /too many connections/.test(reason)))
-}, 60_000)
+})
 
 test('G2: statements are prepared where a session is our own, and nothing is kept in one that a pooler lends', async () => {
   const db = await createTestDatabase()
@@ -87,7 +87,7 @@ test('G2: statements are prepared where a session is our own, and nothing is kep
     }
     expect(listening).toBe(!likePooler)
   }
-}, 60_000)
+})
 
 test('G1: a full worker hears of a cancel also after it has lost the connection that it listens on', async () => {
   const db = await createTestDatabase()
@@ -126,7 +126,7 @@ test('G1: a full worker hears of a cancel also after it has lost the connection 
   })
   await client.cancel(jobId)
   await expect(client.wait(jobId, { timeoutMs: 30_000 })).rejects.toThrow(/^Cancelled/)
-}, 60_000)
+})
 
 /** As a role that may have so many connections. */
 async function narrowed(

@@ -86,7 +86,7 @@ test('of large inputs no more are claimed ahead than an answer can carry', async
   const most = Math.max(...claims.map(({ jobs }) => jobs))
   expect(most).toBeGreaterThan(1)
   expect(most).toBeLessThanOrEqual(17)
-}, 60_000)
+})
 
 test('a claim that is refused as too large asks for less until it is not', async () => {
   const db = await createTestDatabase()
@@ -113,4 +113,4 @@ test('a claim that is refused as too large asks for less until it is not', async
     limitMs: 40_000,
   })
   expect(degraded.length).toBeGreaterThanOrEqual(2)
-}, 60_000)
+})

@@ -57,7 +57,7 @@ test('M1: a wrong input, result or field is a compile error', () => {
     .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
   // An expected error that does not come is itself one.
   expect(found).toEqual([])
-}, 60_000)
+})
 
 test('M1: a wrong input is refused before anything is stored, and one that was stored unchecked fails without retries', async () => {
   const db = await createTestDatabase()
