@@ -25,7 +25,10 @@ export const LEFT_OUT: Readonly<Record<string, string>> = {
   absurd: 'its package on npm comes without its schema, which is a file of its repository',
 }
 
-export type ContestantName = typeof OURS | (typeof PEERS)[number]
+/** Bare SQL in the place of a queue: a ceiling of its own, not a peer. */
+const BARE = 'raw-sql'
+
+export type ContestantName = typeof OURS | (typeof PEERS)[number] | typeof BARE
 
 export interface Contestant {
   readonly name: ContestantName
@@ -68,6 +71,9 @@ export async function enter(
     await loaded.kill()
   }
 }
+
+/** Two processes that hand rows to each other, with all that a round has. */
+export const BARE_SQL: Contestant = { name: BARE, version: '', modes: { default: {}, fast: {} } }
 
 function versionOf(name: ContestantName): string {
   const directory =

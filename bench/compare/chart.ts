@@ -8,7 +8,7 @@
  */
 import { formatValue, moreIsBetter } from '../figures.ts'
 import { OURS } from './arena.ts'
-import { ceilingVariant, RAW, type Row } from './comparison.ts'
+import { RAW, type Row } from './comparison.ts'
 import { byVariant, median } from './output.ts'
 
 const WIDTH = 920
@@ -44,8 +44,8 @@ export function chart(rows: readonly Row[], { title, about }: ChartText): string
   const ceilings = drawn.filter(({ contestant }) => contestant === RAW)
   const panels = [...byVariant(drawn.filter(({ contestant }) => contestant !== RAW))].map(
     ([variant, group]): [string, Row[]] => {
-      const name = ceilingVariant(group[0]?.ceiling ?? '')
-      return [variant, [...ceilings.filter((row) => row.variant === name), ...group]]
+      const ceiling = group[0]?.ceiling
+      return [variant, [...ceilings.filter((row) => row.variant === ceiling), ...group]]
     },
   )
   const parts: string[] = []

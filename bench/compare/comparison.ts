@@ -35,7 +35,7 @@ export interface Row {
   readonly values: number[]
   /** Of each value to the ceiling of its repetition. */
   readonly ratios: number[]
-  /** Name of that ceiling. */
+  /** Variant of that ceiling's row. */
   readonly ceiling: string | null
   readonly notes: Set<string>
   readonly details: unknown[]
@@ -52,12 +52,12 @@ export interface Case {
   readonly read: () => Promise<Reading[]>
 }
 
-export type Ceilings = Readonly<Record<string, () => Promise<number>>>
+export type Ceilings = Readonly<Record<string, () => Promise<Reading[]>>>
 
 export const RAW = 'raw SQL'
 
-export function ceilingVariant(name: string): string {
-  return `ceiling: ${name}`
+function variantOf(name: string, what: string | undefined): string {
+  return what === undefined ? name : `${name}, ${what}`
 }
 
 /** Both modes of every contestant; of a quick run only the one. */
@@ -94,8 +94,11 @@ export async function interleave(
     const reached = new Map<string, number>()
     for (const [name, measure] of Object.entries(ceilings)) {
       arena.progress(`${repetition}: ${RAW}, ${name}`)
-      reached.set(name, await measure())
-      row({ ...ROW_OF_CEILING, variant: ceilingVariant(name) }).values.push(reached.get(name) ?? 0)
+      for (const { what, unit, value } of await measure()) {
+        const variant = variantOf(`ceiling: ${name}`, what)
+        reached.set(variant, value)
+        row({ ...ROW_OF_CEILING, variant, unit }).values.push(value)
+      }
     }
     for (const { variant, contestant, mode, ceiling, settings, read } of cases) {
       arena.progress(`${repetition}: ${contestant.name} ${mode}, ${variant}`)
@@ -103,21 +106,25 @@ export async function interleave(
         contestant: contestant.name,
         mode,
         settings: settings ?? JSON.stringify(contestant.modes[mode]),
-        ceiling: ceiling ?? null,
       }
       try {
         for (const { what, unit, value, note, details } of await read()) {
-          const name = what === undefined ? variant : `${variant}, ${what}`
-          const { values, ratios, notes, details: all } = row({ ...fields, variant: name, unit })
+          const above = ceiling === undefined ? null : variantOf(`ceiling: ${ceiling}`, what)
+          const {
+            values,
+            ratios,
+            notes,
+            details: all,
+          } = row({ ...fields, variant: variantOf(variant, what), unit, ceiling: above })
           values.push(value)
-          if (ceiling !== undefined) ratios.push(value / (reached.get(ceiling) ?? Number.NaN))
+          if (above !== null) ratios.push(value / (reached.get(above) ?? Number.NaN))
           if (note !== undefined) notes.add(note)
           if (details !== undefined) all.push(details)
         }
       } catch (error) {
         // One that breaks leaves the others alone; its row says what happened.
         const text = error instanceof Error ? error.message : String(error)
-        row({ ...fields, variant, unit: 'jobs/s' }).notes.add(`failed: ${text}`)
+        row({ ...fields, variant, unit: 'jobs/s', ceiling: null }).notes.add(`failed: ${text}`)
       }
     }
   }
@@ -128,6 +135,5 @@ const ROW_OF_CEILING = {
   contestant: RAW,
   mode: '',
   settings: '',
-  unit: 'jobs/s',
   ceiling: null,
 } as const
