@@ -1,7 +1,7 @@
 /**
  * Gathers calls of `enqueue` that one process makes at the same time into one statement.
  *
- *     none or one in flight ── calls ──▶ sent with those of this turn of the event loop
+ *     none or one in flight ── calls ──▶ sent with those of this turn's promises
  *     two in flight ────────── calls ──▶ gathered, and sent together when one is answered
  *
  * Each caller gets its own id or its own error. A statement stores all of its jobs or none; so when one of them is refused for its own
@@ -41,8 +41,8 @@ export class EnqueueGatherer {
 
   async #sendAll(): Promise<void> {
     this.#inFlight += 1
-    // Those who were answered together call again within this turn of the event loop. A lone caller loses some microseconds.
-    await new Promise((resolve) => setImmediate(resolve))
+    // Those who were answered together call again before this turn's promises are done.
+    await new Promise<void>((resolve) => process.nextTick(resolve))
     while (this.#gathered.length > 0) await this.#send(this.#gathered.splice(0, BATCH_MAX))
     this.#inFlight -= 1
   }

@@ -83,7 +83,7 @@ export interface Ending {
 export class Execution {
   readonly job: ClaimedJob
   readonly definition: AnyJobDefinition
-  /** When this process learned of the attempt, as an `elapsedMs` reading. */
+  /** When this process learned of the attempt, as a `monotonicMs` reading. */
   readonly knownSinceMs: number
   readonly startedAwakeMs: number
   /** Not elapsedMs: that reads the time since boot from a file, and this is no fence. */

@@ -142,7 +142,7 @@ export type FromLifeline =
       readonly listening: boolean
       readonly error: string | null
     }
-  | { readonly type: 'renewed'; readonly sentMs: number; readonly answer: Renewed }
+  | { readonly type: 'renewed'; readonly sentMonotonicMs: number; readonly answer: Renewed }
   | { readonly type: 'renewal_failed'; readonly error: string; readonly trustedForMs: number }
   /** This incarnation is over: abort everything. */
   | {

@@ -27,7 +27,7 @@
 import { randomUUID } from 'node:crypto'
 import { parentPort, workerData } from 'node:worker_threads'
 import type pg from 'pg'
-import { atMost, elapsedMs } from '../clock.ts'
+import { atMost, elapsedMs, monotonicMs } from '../clock.ts'
 import { fenceMarginMs } from '../config.ts'
 import {
   CONNECT_DEFAULTS,
@@ -328,6 +328,7 @@ async function renewLease(): Promise<void> {
   renewNow = false
   sendNumber += 1
   const sentMs = elapsedMs()
+  const sentMonotonicMs = monotonicMs()
   const askedMs = Date.now()
   const asked = incarnation
   const part = stuck
@@ -358,7 +359,7 @@ async function renewLease(): Promise<void> {
   write(SHARED.proofSentMs, Math.max(read(SHARED.proofSentMs), sentMs))
   heldByDatabase = answer.held.length
   if (answer.running) sweeper.watch()
-  say({ type: 'renewed', sentMs, answer })
+  say({ type: 'renewed', sentMonotonicMs, answer })
   if (answer.leftMs < settings.leaseMs / 2) renewNow = true
   if (part !== stuckSaid) await sayStuck(part)
 }

@@ -14,7 +14,7 @@ import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { AnyJobDefinition } from '../client/define-job.ts'
 import type { Archive } from '../client/retention.ts'
-import { atMost, elapsedMs, sleep } from '../clock.ts'
+import { atMost, elapsedAtLeastMs, elapsedMs, monotonicMs, sleep } from '../clock.ts'
 import { fenceMarginMs, isBounded, resolveSettings, type WorkerSettings } from '../config.ts'
 import {
   classifyFailure,
@@ -453,7 +453,7 @@ class Running implements ExecutionHost {
   #moreMayWait = true
   /** An operator has drained this worker: it takes nothing new and goes on renewing. */
   #drained = false
-  /** When the last claim that may have taken something was sent or answered. */
+  /** When the last claim that may have taken something was answered, as a `monotonicMs` reading; Infinity while one is under way. */
   #lastClaimMs = -Infinity
   #openClaim: string | null = null
   #nextPoll: NodeJS.Timeout | null = null
@@ -478,7 +478,7 @@ class Running implements ExecutionHost {
   #claimTurn = 1
   /** The lifeline says that something here gives no sign of life. */
   #stuck = false
-  /** Claimed and not begun, by token, in the order in which they start. */
+  /** Claimed and not begun, by token, in the order in which they start; when, as a `monotonicMs` reading. */
   readonly #ahead = new Map<string, { job: ClaimedJob; claimedMs: number }>()
   /** What was claimed is being begun now. */
   #starting = false
@@ -695,21 +695,20 @@ class Running implements ExecutionHost {
     }
   }
 
-  /** Part of the claim, so that until its jobs have begun this worker is not taken for idle. */
+  /** Part of the claim, so that until its jobs have begun this worker is not taken for idle. What can wait until they have is in `#endRound`. */
   #took(answer: Claimed, want: number): void {
     this.#alone = answer.alone
     this.#drained = answer.drain
     if (answer.run !== null) this.#hearOfRun(answer.run)
-    if (answer.running) this.#lifeline.send({ type: 'watch', when: 'soon' })
     // More may wait when everything that was asked for came; otherwise a hint, the next due job or the poll tells.
     if (answer.jobs.length === want && want > 0) this.#wanted = true
     this.#moreMayWait = this.#wanted || answer.alone || !this.#pickUp.listening || this.#bounded
-    this.#schedulePoll(answer.nextDueMs)
-    this.#endRound(answer)
     this.#startNext()
   }
 
   #endRound(answer: Claimed): void {
+    if (answer.running) this.#lifeline.send({ type: 'watch', when: 'soon' })
+    this.#schedulePoll(answer.nextDueMs)
     this.#lifeline.add('claimRounds', 1)
     this.#lifeline.add('claimed', answer.jobs.length)
     const idle =
@@ -739,7 +738,8 @@ class Running implements ExecutionHost {
     const incarnation = this.incarnation ?? ''
     // An id whose answer was lost is asked again, and gets the same attempts.
     this.#openClaim ??= randomUUID()
-    const sentMs = elapsedMs()
+    const sentMs = monotonicMs()
+    const provedMs = elapsedAtLeastMs()
     this.#lastClaimMs = Infinity
     this.#lifeline.add('claiming', 1)
     try {
@@ -758,19 +758,20 @@ class Running implements ExecutionHost {
       this.#openClaim = null
       this.#claimTurn += 1
       if (answer.outcome === 'claimed') {
-        const nowMs = elapsedMs()
+        const nowMs = monotonicMs()
+        if (incarnation === this.incarnation) this.#lifeline.proved(provedMs)
+        if (answer.jobs.length > 0) this.#meanBytes = answer.bytes / answer.jobs.length
+        for (const job of answer.jobs) this.#accept(job, incarnation, nowMs)
+        this.#took(answer, want)
         if (answer.marks !== null) this.#marks.saw(marks, answer.marks, { sentMs, nowMs })
         // What was committed late stands below the near marks, and nobody may tell of it again.
         if (marks.reach === 'near' && answer.jobs.length < want)
           this.#lookWideIn(this.#marks.wideInMs(nowMs))
-        if (incarnation === this.incarnation) this.#lifeline.proved(sentMs)
-        if (answer.jobs.length > 0) this.#meanBytes = answer.bytes / answer.jobs.length
-        for (const job of answer.jobs) this.#accept(job, incarnation, nowMs)
-        this.#took(answer, want)
+        this.#endRound(answer)
       }
       return answer.outcome
     } finally {
-      this.#lastClaimMs = elapsedMs()
+      this.#lastClaimMs = monotonicMs()
       this.#lifeline.add('claiming', -1)
     }
   }
@@ -925,7 +926,7 @@ class Running implements ExecutionHost {
 
   /** Jobs that may have kept the event loop busy for `forMs` until now, running or just ended. */
   #blockers(forMs: number): Execution[] {
-    const nowMs = elapsedMs()
+    const nowMs = monotonicMs()
     const ended = this.#justEnded.map(({ execution }) => execution)
     return [...this.executions.values(), ...ended].filter(
       (execution) => nowMs - execution.knownSinceMs >= forMs - TICK_IDLE_MS,
@@ -1052,7 +1053,7 @@ class Running implements ExecutionHost {
     const nowMs = elapsedMs()
     this.#lifeline.write('mainBeatMs', nowMs)
     const [oldest] = this.#ahead.values()
-    if (oldest !== undefined && nowMs - oldest.claimedMs > AHEAD_MS_MAX) {
+    if (oldest !== undefined && monotonicMs() - oldest.claimedMs > AHEAD_MS_MAX) {
       this.#meanMs = Infinity
       this.#giveBackAhead()
     }
@@ -1117,7 +1118,7 @@ class Running implements ExecutionHost {
         bus.emit('health.listening', { host: message.host, port: message.port })
         break
       case 'renewed':
-        this.#reconcile(message.sentMs, message.answer)
+        this.#reconcile(message.sentMonotonicMs, message.answer)
         break
       case 'neighbours_gone':
         void this.#takeOver()
@@ -1248,6 +1249,7 @@ class Running implements ExecutionHost {
     else this.#lifeline.send({ type: 'reincarnate' })
   }
 
+  /** @param sentMs When the renewal was sent, as a `monotonicMs` reading. */
   #reconcile(sentMs: number, answer: Renewed): void {
     const held = new Set(answer.held.map((attempt) => attempt.token))
     for (const execution of this.executions.values()) {
