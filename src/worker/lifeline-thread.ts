@@ -474,6 +474,8 @@ function tick(): void {
   watchParent(nowMs)
   fence(nowMs)
   if (!busy()) busySinceMs = nowMs
+  // A handler that keeps the event loop busy from its first line on keeps the main thread from saying so.
+  if (read(SHARED.handlers) > 0) sweeper.watch()
   // A pause that began when this worker was idle is too long once it holds a job.
   if (thawed || (resting && phase === 'live' && nowMs >= renewalDueMs())) wake()
 }

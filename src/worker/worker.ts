@@ -703,12 +703,12 @@ class Running implements ExecutionHost {
     // More may wait when everything that was asked for came; otherwise a hint, the next due job or the poll tells.
     if (answer.jobs.length === want && want > 0) this.#wanted = true
     this.#moreMayWait = this.#wanted || answer.alone || !this.#pickUp.listening || this.#bounded
+    this.#schedulePoll(answer.nextDueMs)
     this.#startNext()
   }
 
   #endRound(answer: Claimed): void {
     if (answer.running) this.#lifeline.send({ type: 'watch', when: 'soon' })
-    this.#schedulePoll(answer.nextDueMs)
     this.#lifeline.add('claimRounds', 1)
     this.#lifeline.add('claimed', answer.jobs.length)
     const idle =
