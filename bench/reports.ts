@@ -6,6 +6,7 @@
  * of any figure.
  */
 import { writeSync } from 'node:fs'
+import { monotonicMs } from '../src/clock.ts'
 
 /** What a handler did, and when. */
 export interface Report {
@@ -23,7 +24,7 @@ export interface Report {
 
 /** Milliseconds of the clock that all processes of this machine share. */
 export function nowMs(): number {
-  return Number(process.hrtime.bigint()) / 1e6
+  return monotonicMs()
 }
 
 /** Tells the benchmark; synchronous, so that nothing comes in between. */

@@ -60,6 +60,10 @@ function variantOf(name: string, what: string | undefined): string {
   return what === undefined ? name : `${name}, ${what}`
 }
 
+function ceilingVariant(name: string, what: string | undefined): string {
+  return `ceiling: ${variantOf(name, what)}`
+}
+
 /** Both modes of every contestant; of a quick run only the one. */
 export function modesOf({ options }: Arena): readonly Mode[] {
   return options.quick ? ['fast'] : ['default', 'fast']
@@ -95,7 +99,7 @@ export async function interleave(
     for (const [name, measure] of Object.entries(ceilings)) {
       arena.progress(`${repetition}: ${RAW}, ${name}`)
       for (const { what, unit, value } of await measure()) {
-        const variant = variantOf(`ceiling: ${name}`, what)
+        const variant = ceilingVariant(name, what)
         reached.set(variant, value)
         row({ ...ROW_OF_CEILING, variant, unit }).values.push(value)
       }
@@ -109,7 +113,7 @@ export async function interleave(
       }
       try {
         for (const { what, unit, value, note, details } of await read()) {
-          const above = ceiling === undefined ? null : variantOf(`ceiling: ${ceiling}`, what)
+          const above = ceiling === undefined ? null : ceilingVariant(ceiling, what)
           const {
             values,
             ratios,

@@ -1,6 +1,6 @@
 /**
  * No queue, but the least that one could do on PostgreSQL: a row is inserted with a notification, and whoever listens updates it, both
- * durably, before the work starts. Nothing is kept of what fails or dies. The ceiling for latencies.
+ * durably, before the work starts. Nothing is kept of what fails or dies. The ceiling for latencies, which watches no queue run empty.
  */
 import pg from 'pg'
 
