@@ -212,6 +212,8 @@ function workerSentence(
       return `took back ${list('jobIds')}${fields['layer'] === 2 ? ' (witness, layer 2)' : ' (sweep)'}`
     case 'job.poisoned':
       return `poisoned: ${job}`
+    case 'sweep.failed':
+      return `${fields['part'] === 'sweep' ? 'a sweep' : fields['part'] === 'witness' ? 'telling of a neighbour that is gone' : 'sending to webhooks'} failed, and is tried again: ${text('error')}`
     case 'lease.lost':
       return `lease lost: ${list('jobIds')}: ${String(fields['message'])}`
     case 'lease.renewal_failed':

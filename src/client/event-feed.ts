@@ -1,9 +1,10 @@
 /**
  * The feed of typed events: what happened, after it was committed, from any worker, in an order in which nothing appears behind the
- * reader. Reads only while somebody listens: at first quickly, then, while nothing happens, at most every second.
+ * reader. Reads only while somebody listens: at first quickly, then, while nothing happens, at most every second. An outage delays it;
+ * what no outage explains (a grant that is missing) is a process warning, as a listener would wait for ever without a word.
  */
 import { sleep } from '../clock.ts'
-import type { Database } from '../db/connect.ts'
+import { classifyFailure, type Database } from '../db/connect.ts'
 import { EventsDroppedError } from '../errors.ts'
 import { eventsDropped, eventsEnd, type FeedEvent, readEvents } from '../sql/inspect.ts'
 
@@ -58,6 +59,8 @@ export class EventFeed {
   readonly #namespace: string
   readonly #listeners = new Set<{ names: readonly string[]; listener: EventListener<EventName> }>()
   #stop: AbortController | null = null
+  /** Each message once: reading is tried again every second. */
+  readonly #warned = new Set<string>()
   #reading: Promise<void> = Promise.resolve()
 
   constructor(db: Database, namespace: string) {
@@ -101,7 +104,8 @@ export class EventFeed {
       } catch (error) {
         if (error instanceof EventsDroppedError && position !== null)
           position = await this.#skipDropped(position)
-        // Else the database is away; the position is kept, so nothing is skipped when it is back.
+        else this.#warn(error as Error)
+        // The position is kept, so nothing is skipped when the database is back.
         pauseMs = PAUSE_MS_MAX
       }
       for (const event of events) {
@@ -111,6 +115,14 @@ export class EventFeed {
       pauseMs = events.length > 0 ? PAUSE_MS_MIN : Math.min(PAUSE_MS_MAX, pauseMs * 2)
       if (events.length < 500) await sleep(pauseMs, stop)
     }
+  }
+
+  #warn(error: Error): void {
+    if (classifyFailure(error) === 'unknown' || this.#warned.has(error.message)) return
+    this.#warned.add(error.message)
+    process.emitWarning(
+      `Leasehold events of namespace ${this.#namespace} can't be read: ${error.message}`,
+    )
   }
 
   /** Where to go on behind what was dropped while nobody read; listeners learn that they have missed something. */

@@ -9,13 +9,15 @@
  * open, waits or is to be sent, a pass follows now and then although nothing runs.
  *
  * It has a connection of its own, opened when it is first needed, so that a long pass delays no renewal. Whatever fails is tried
- * again: sweeping has no state here but the difference of two clocks.
+ * again: sweeping has no state here but the difference of two clocks. A failure that is no outage is said, as recovery may fail for
+ * ever by it while all else seems well.
  */
 import type pg from 'pg'
 import { atMost, elapsedMs } from '../clock.ts'
 import { type ConnectOptions, connectOne, type Database, useExecutor } from '../db/connect.ts'
 import type { AlertChange } from '../sql/alerts.ts'
 import { type RecoveredJob, sweep, type Swept } from '../sql/protocol.ts'
+import type { SweepPart } from './failures.ts'
 import { deliverDue } from './webhook.ts'
 
 /**
@@ -45,6 +47,8 @@ export interface Recovered {
 export interface SweepReports {
   recovered(recovered: Recovered): void
   alert(change: AlertChange): void
+  /** It is tried again in any case. */
+  failed(part: SweepPart, error: unknown): void
 }
 
 export class Sweeper {
@@ -124,8 +128,9 @@ export class Sweeper {
         limit: BATCH,
         clockStepped: this.#stepped,
       })
-    } catch {
-      // The database is away, or the connection was lost: nothing is known, so ask again on a new one.
+    } catch (error) {
+      // Nothing is known, whatever it was, so ask again on a new connection.
+      if (!this.#closed) this.#report.failed('sweep', error)
       const client = this.#client
       this.#client = null
       await client?.end().catch(() => undefined)
@@ -158,8 +163,10 @@ export class Sweeper {
       .then((db) => deliverDue(db, options))
       .then(
         () => undefined,
-        // The database is away: what was sent and not settled is sent again, under the same id.
-        () => undefined,
+        // What was sent and not settled is sent again, under the same id.
+        (error: unknown) => {
+          if (!options.stop.aborted) this.#report.failed('webhooks', error)
+        },
       )
       .finally(() => {
         this.#delivering = null

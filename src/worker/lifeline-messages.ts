@@ -2,6 +2,7 @@
 import type { ConnectOptions } from '../db/connect.ts'
 import type { WorkerSettings } from '../config.ts'
 import type { AlertChange } from '../sql/alerts.ts'
+import type { SweepPart } from '../sweep/failures.ts'
 import type {
   EndCharge,
   RecoveredJob,
@@ -165,6 +166,7 @@ export type FromLifeline =
       readonly workers: readonly string[]
       readonly jobs: readonly RecoveredJob[]
     }
+  | { readonly type: 'sweep_failed'; readonly part: SweepPart; readonly error: string }
   | ({ readonly type: 'alert' } & AlertChange)
   | {
       readonly type: 'refused'

@@ -51,6 +51,7 @@ import {
   type StuckPart,
 } from '../sql/protocol.ts'
 import { databaseClock } from '../sql/listen.ts'
+import { SweepFailures } from '../sweep/failures.ts'
 import { Sweeper } from '../sweep/sweeper.ts'
 import { Witness, WITNESS_EVERY_MS } from '../sweep/witness.ts'
 import { answerHealth, type HealthFacts } from './health.ts'
@@ -150,9 +151,11 @@ const witness = new Witness([
   namespace,
   data.identity.machineId,
 ])
+const failures = new SweepFailures((part, error) => say({ type: 'sweep_failed', part, error }))
 const sweeper = new Sweeper(
   { connect: data.connect, namespace },
   {
+    failed: (part, error) => failures.note(part, error),
     recovered: (recovered) => say({ type: 'recovered', ...recovered }),
     alert: (change) => say({ type: 'alert', ...change }),
   },
@@ -700,6 +703,6 @@ port.on('message', (message: ToLifeline) => {
 setInterval(tick, TICK_MS)
 const watching = setInterval(() => {
   // What could not be reported is still to be seen at the next look; layers 3 and 4 notice anyway.
-  lookAround().catch(() => undefined)
+  lookAround().catch((error: unknown) => failures.note('witness', error))
 }, WITNESS_EVERY_MS)
 void begin()

@@ -4,6 +4,7 @@
  */
 
 import type { RunStatus } from '../domain/states.ts'
+import type { SweepPart } from '../sweep/failures.ts'
 import type { ShutdownReport } from './shutdown-report.ts'
 
 export interface WorkerEvents {
@@ -61,6 +62,7 @@ export interface WorkerEvents {
     workerIds: readonly string[]
   }
   'job.poisoned': { jobId: string }
+  'sweep.failed': { part: SweepPart; error: string }
   'lease.lost': { jobIds: readonly string[]; code: string; message: string }
   'lease.renewal_failed': { error: string; trustedForMs: number }
   'spool.buffered': { depth: number; onDisk: number; error: string }
@@ -116,6 +118,7 @@ export const EVENT_LEVELS: Readonly<Record<WorkerEventName, 'debug' | 'info' | '
     'jobs.released': 'info',
     'jobs.recovered': 'warn',
     'job.poisoned': 'error',
+    'sweep.failed': 'error',
     'lease.lost': 'error',
     'lease.renewal_failed': 'warn',
     'spool.buffered': 'warn',

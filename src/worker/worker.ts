@@ -1181,6 +1181,9 @@ class Running implements ExecutionHost {
           enter('ready', 'no longer stuck')
         }
         break
+      case 'sweep_failed':
+        bus.emit('sweep.failed', { part: message.part, error: message.error })
+        break
       case 'alert':
         this.#announceAlert(message)
         break

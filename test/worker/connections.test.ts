@@ -148,3 +148,42 @@ async function narrowed(
   url.password = password
   return { databaseUrl: url.href, schema: db.schemaName }
 }
+
+test('A2: a sweep that fails for another reason than an outage is said, once, and goes on when that is mended', async () => {
+  const db = await createTestDatabase()
+  const connect = { databaseUrl: db.databaseUrl, schema: db.schemaName }
+  let finish = (): void => undefined
+  const finished = new Promise<null>((resolve) => {
+    finish = () => resolve(null)
+  })
+  const long = defineJob({ type: 'long', input: anything, run: () => finished })
+  await using client = createClient(connect)
+  await using worker = createWorker({ ...connect, jobs: [long] })
+  const failed: unknown[] = []
+  worker.on('sweep.failed', (event) => failed.push(event))
+  await worker.start()
+  await db.rows(
+    `create function %s.refuse() returns trigger language plpgsql
+     as $$ begin perform nextval('%s.refused'); raise exception 'the audit refuses'; end $$`,
+  )
+  await db.rows('create sequence %s.refused')
+  await db.rows(
+    'create trigger refuse before insert or update on %s.sweeper for each row execute function %s.refuse()',
+  )
+  const jobId = await client.enqueue(long, 1)
+  await until('several passes that failed', async () => {
+    const [row] = await db.rows<{ count: string }>('select last_value as count from %s.refused')
+    return Number(row?.count) >= 3
+  })
+  await until('a word of it', () => failed.length > 0)
+  expect(failed).toEqual([
+    { part: 'sweep', error: expect.stringContaining('the audit refuses') as string },
+  ])
+  await db.rows('drop trigger refuse on %s.sweeper')
+  await until('a pass', async () => {
+    const [row] = await db.rows('select from %s.sweeper where leader is not null')
+    return row !== undefined
+  })
+  finish()
+  await client.wait(jobId, { timeoutMs: 60_000 })
+})
