@@ -44,6 +44,7 @@ import { type EventListener, type EventName, EventFeed } from './event-feed.ts'
 import { EnqueueGatherer } from './enqueue-gatherer.ts'
 import type { NewJobOptions } from './new-job-options.ts'
 import { DatabaseRuns, type Runs } from './runs.ts'
+import { storableJson } from './storable-json.ts'
 import { type Archive, passRetention } from './retention.ts'
 
 export interface ClientOptions {
@@ -647,12 +648,8 @@ function saidOptions(options: NewJobOptions): string {
 
 /** A job as the protocol takes it. @throws {InputTooLargeError} @throws {ValueUnstorableError} */
 export function newJob(type: string, input: unknown, options: string): protocol.NewJob {
-  const text = JSON.stringify(input ?? null) as string | undefined
-  if (text === undefined || text.includes('\\u0000')) {
-    throw new ValueUnstorableError(
-      `the input of ${type} can't be stored as JSON: ${text === undefined ? 'it is not JSON' : 'it contains NUL (\\u0000)'}.`,
-    )
-  }
+  const text = storableJson(input ?? null, `the input of ${type}`)
+  if (text === null) throw new ValueUnstorableError(`the input of ${type} is not JSON.`)
   const bytes = Buffer.byteLength(text)
   if (bytes > INPUT_BYTES_MAX) {
     throw new InputTooLargeError(

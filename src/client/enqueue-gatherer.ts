@@ -4,11 +4,12 @@
  *     none or one in flight ── calls ──▶ sent with those of this turn's promises
  *     two in flight ────────── calls ──▶ gathered, and sent together when one is answered
  *
- * Each caller gets its own id or its own error. A statement stores all of its jobs or none; so when one of them is refused for its own
- * sake, each is sent alone and only that one fails. When the connection breaks, whether the jobs are stored is unknown, and every caller
- * is told so: a call with a `key` can be repeated.
+ * Each caller gets its own id or its own error. A statement stores all of its jobs or none; when it is refused, its halves are sent alone,
+ * and only those fail that are refused by themselves. When the connection breaks, whether the jobs are stored is unknown, and every
+ * caller is told so: a call with a `key` can be repeated.
  */
-import { classifyFailure, type Database } from '../db/connect.ts'
+import { sendByHalves } from '../db/by-halves.ts'
+import type { Database } from '../db/connect.ts'
 import { enqueue, type NewJob } from '../sql/protocol.ts'
 
 const BATCH_MAX = 500
@@ -50,15 +51,17 @@ export class EnqueueGatherer {
   /** Never rejects: what fails is told to whoever asked for it. */
   async #send(calls: readonly Call[]): Promise<void> {
     try {
-      const jobs = calls.map(({ job }) => job)
-      const ids = await enqueue(this.#db, this.#namespace, jobs, true)
-      for (const [index, call] of calls.entries()) call.resolve(ids[index] as string)
+      await sendByHalves(
+        calls,
+        async (part) => {
+          const jobs = part.map(({ job }) => job)
+          const ids = await enqueue(this.#db, this.#namespace, jobs, true)
+          for (const [index, call] of part.entries()) call.resolve(ids[index] as string)
+        },
+        (call, error) => call.reject(error),
+      )
     } catch (error) {
-      if (calls.length === 1 || classifyFailure(error) === 'unknown') {
-        for (const call of calls) call.reject(error)
-      } else {
-        for (const call of calls) await this.#send([call])
-      }
+      for (const call of calls) call.reject(error)
     }
   }
 }

@@ -12,13 +12,13 @@ import {
   NotFoundError,
   RunTerminalError,
   UsageError,
-  ValueUnstorableError,
   WaitTimeoutError,
 } from '../errors.ts'
 import type { RunStatus } from '../domain/states.ts'
 import * as sql from '../sql/runs.ts'
 import type { Page, RunDocument } from './documents.ts'
 import type { EventFeed } from './event-feed.ts'
+import { storableJson } from './storable-json.ts'
 
 export interface NewRunOptions {
   readonly name: string
@@ -84,10 +84,8 @@ export class DatabaseRuns implements Runs {
     this.#feed = feed
   }
 
-  create({ name, criteria = {}, ...options }: NewRunOptions): Promise<RunDocument> {
-    const text = JSON.stringify(criteria) as string | undefined
-    if (text === undefined || text.includes('\\u0000'))
-      throw new ValueUnstorableError(`the criteria of run ${name} can't be stored as JSON.`)
+  async create({ name, criteria = {}, ...options }: NewRunOptions): Promise<RunDocument> {
+    storableJson(criteria, `the criteria of run ${name}`)
     for (const [what, value] of [
       ['target', options.target],
       ['maxFailed', options.maxFailed],

@@ -12,6 +12,7 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { AnyJobDefinition } from '../client/define-job.ts'
+import { jsonText, storableJson } from '../client/storable-json.ts'
 import { isPromiseLike, parseWith, type StandardSchema } from '../client/standard-schema.ts'
 import type { JobContext, JobLog, Resume } from '../client/job-context.ts'
 import type { Sessions } from '../client/session.ts'
@@ -377,7 +378,7 @@ class Context implements JobContext {
       execution.host.writes.log(execution.fence, {
         level,
         message: clean(message, 10_000),
-        fields: fields === undefined ? null : toJson(fields, 'log fields'),
+        fields: storableJson(fields, 'the fields of ctx.log', VALUE_BYTES_MAX),
       })
     }
   }
@@ -402,7 +403,9 @@ class Context implements JobContext {
   async #keep(value: unknown): Promise<void> {
     const execution = this.#execution
     execution.guard('ctx.checkpoint')
-    const answer = await execution.checkpoint(toJson(value, 'checkpoint') ?? 'null')
+    const answer = await execution.checkpoint(
+      storableJson(value, 'the checkpoint', VALUE_BYTES_MAX) ?? 'null',
+    )
     if (answer === 'lease_lost') throw execution.refused('the checkpoint was refused')
     execution.progressedAwakeMs = execution.host.awakeMs()
     if (answer === 'cancelling') execution.abort('cancelled', 'cancel was asked')
@@ -428,8 +431,10 @@ class Context implements JobContext {
     const execution = this.#execution
     execution.guard('ctx.progress')
     execution.progressedAwakeMs = execution.host.awakeMs()
-    if (!Number.isFinite(done))
-      throw new UsageError(`ctx.progress needs a number, got ${String(done)}.`)
+    for (const count of total == null ? [done] : [done, total]) {
+      if (!Number.isFinite(count))
+        throw new UsageError(`ctx.progress takes finite numbers, got ${String(count)}.`)
+    }
     execution.host.writes.progress(execution.fence, {
       done,
       total: total ?? null,
@@ -455,8 +460,9 @@ class Context implements JobContext {
   }
 }
 
+/** Storable or not: a result that the database refuses is work that was done, and the outbox keeps it on disk. */
 function completed(value: unknown): Ending {
-  return { outcome: 'completed', value: toJson(value, 'result'), delayMs: null }
+  return { outcome: 'completed', value: jsonText(value, 'the result'), delayMs: null }
 }
 
 /** A result that came after the lease was lost: offered all the same, as it may still be adopted, and is kept in any case. */
@@ -467,33 +473,6 @@ function late(value: unknown): Ending | null {
     if (error instanceof LeaseholdError) return null
     throw error
   }
-}
-
-/** JSON text of a value, or null for undefined. @throws {ValueUnstorableError} when PostgreSQL could not store it. */
-function toJson(value: unknown, what: string): string | null {
-  let text: string | undefined
-  try {
-    text = JSON.stringify(value)
-  } catch (cause) {
-    throw new ValueUnstorableError(`the ${what} is not JSON: ${(cause as Error).message}`, {
-      cause,
-    })
-  }
-  if (text === undefined) return null
-  if (text.includes('\\u0000'))
-    throw new ValueUnstorableError(
-      `the ${what} contains NUL (\\u0000), which PostgreSQL can't store.`,
-    )
-  const bytes = Buffer.byteLength(text)
-  if (bytes > VALUE_BYTES_MAX) {
-    throw new ValueUnstorableError(
-      `the ${what} is ${bytes} bytes, and at most ${VALUE_BYTES_MAX} are stored.`,
-      {
-        hint: 'Put the data where both sides can reach it, and keep its address.',
-      },
-    )
-  }
-  return text
 }
 
 /** Text that PostgreSQL takes, not longer than is useful. */

@@ -4,7 +4,8 @@
  * second, or together with a checkpoint's turn, and the last before the attempt's outcome.
  */
 import { elapsedMs } from '../clock.ts'
-import { classifyFailure, type Database } from '../db/connect.ts'
+import { sendByHalves } from '../db/by-halves.ts'
+import type { Database } from '../db/connect.ts'
 import {
   checkpoint,
   type FencedAnswer,
@@ -92,24 +93,20 @@ export class FencedWrites {
       const batch = this.#checkpoints
       this.#checkpoints = []
       try {
-        const answers = await checkpoint(this.#db, batch)
-        for (const [index, write] of batch.entries()) {
-          const answer = answers[index] ?? 'lease_lost'
-          this.#onAnswer(write.token, answer)
-          write.resolve(answer)
-        }
+        await sendByHalves(
+          batch,
+          async (part) => {
+            const answers = await checkpoint(this.#db, part)
+            for (const [index, write] of part.entries()) {
+              const answer = answers[index] ?? 'lease_lost'
+              this.#onAnswer(write.token, answer)
+              write.resolve(answer)
+            }
+          },
+          (write, error) => write.reject(error),
+        )
       } catch (error) {
-        // One unstorable value must not fail its neighbours.
-        if (batch.length > 1 && classifyFailure(error) === 'value') {
-          for (const write of batch) {
-            await checkpoint(this.#db, [write]).then(
-              ([answer = 'lease_lost']) => write.resolve(answer),
-              write.reject,
-            )
-          }
-        } else {
-          for (const write of batch) write.reject(error)
-        }
+        for (const write of batch) write.reject(error)
       }
     }
     this.#checkpointing = false
@@ -118,7 +115,7 @@ export class FencedWrites {
   async #report(): Promise<void> {
     const reports = [...this.#progress.values()]
     this.#progress.clear()
-    const lines = this.#logs
+    const lines = new Set(this.#logs)
     this.#logs = []
     try {
       if (reports.length > 0) {
@@ -126,17 +123,24 @@ export class FencedWrites {
         for (const [index, report] of reports.entries()) {
           this.#onAnswer(report.token, answers[index] ?? 'lease_lost')
         }
+        reports.length = 0
       }
-      if (lines.length > 0) {
+      if (lines.size > 0) {
         const nowMs = elapsedMs()
-        await log(
-          this.#db,
-          lines.map((line) => ({ ...line, ageMs: nowMs - line.atMs })),
+        await sendByHalves(
+          [...lines],
+          async (part) => {
+            await log(
+              this.#db,
+              part.map((line) => ({ ...line, ageMs: nowMs - line.atMs })),
+            )
+            for (const line of part) lines.delete(line)
+          },
+          (line) => void lines.delete(line),
         )
       }
-    } catch (error) {
-      if (classifyFailure(error) !== 'unknown') return
-      // Newer progress wins; log lines keep their order and their time.
+    } catch {
+      // Tried again, whatever it was. Newer progress wins; log lines keep their order and their time.
       for (const report of reports)
         if (!this.#progress.has(report.token)) this.#progress.set(report.token, report)
       this.#logs = [...lines, ...this.#logs].slice(-LOG_LINES_MAX)

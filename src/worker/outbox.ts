@@ -13,7 +13,10 @@
  * An outcome stays known for ten minutes after it was acknowledged, or until 10,000 more were, in memory, so that it can be delivered
  * again when a renewal shows that a failover has forgotten it.
  */
+import { whyUnstorable } from '../client/storable-json.ts'
 import { atMost, elapsedMs, sleep } from '../clock.ts'
+import { VALUE_BYTES_MAX } from '../config.ts'
+import { sendByHalves } from '../db/by-halves.ts'
 import { classifyFailure, type Database } from '../db/connect.ts'
 import { type Settlement, settle } from '../sql/protocol.ts'
 import type { Line, Spool } from './spool.ts'
@@ -36,7 +39,7 @@ const TOLD_AGAIN_MS = 10_000
 interface Entry {
   readonly settlement: Settlement
   readonly answered: (answer: string) => void
-  attemptsToSend: number
+  refusals: number
   answer: string | null
   /** It had to wait for the database. */
   buffered: boolean
@@ -106,7 +109,7 @@ export class Outbox {
     this.#push({
       settlement,
       answered,
-      attemptsToSend: 0,
+      refusals: 0,
       answer: null,
       buffered: this.#failing,
       line: this.#failing ? this.#spool.keep(settlement) : null,
@@ -175,7 +178,7 @@ export class Outbox {
         this.#push({
           settlement: line.settlement,
           answered: () => undefined,
-          attemptsToSend: 0,
+          refusals: 0,
           answer: null,
           buffered: true,
           line,
@@ -284,45 +287,46 @@ export class Outbox {
   }
 
   /** Delivers these. Resolves to those that the database did not take now and may take later; rejects when all are unknown. */
-  async #send(batch: Entry[]): Promise<Unsent[]> {
-    let answers: string[]
-    try {
-      answers = await settle(
-        this.#db,
-        batch.map((entry) => entry.settlement),
-      )
-    } catch (error) {
-      if (classifyFailure(error) === 'unknown') throw error
-      // One value spoils the whole statement: find it by halves.
-      const [only] = batch
-      if (batch.length === 1 && only !== undefined) {
+  async #send(batch: readonly Entry[]): Promise<Unsent[]> {
+    const unsent: Unsent[] = []
+    const storable: Entry[] = []
+    for (const entry of batch) {
+      const { value } = entry.settlement
+      const why = value == null ? null : whyUnstorable(value, VALUE_BYTES_MAX)
+      if (why === null) storable.push(entry)
+      else await this.#refused(entry, `it ${why}`)
+    }
+    if (storable.length === 0) return unsent
+    await sendByHalves(
+      storable,
+      async (part) => {
+        const settlements = part.map((entry) => entry.settlement)
+        const answers = await settle(this.#db, settlements)
+        const acknowledged = this.#newestAcknowledged()
+        for (const [index, entry] of part.entries()) {
+          const answer = answers[index] ?? 'lease_lost'
+          if (answer !== 'lease_lost') acknowledged.set(entry.settlement.token, entry.settlement)
+          this.#answered(entry, answer)
+        }
+      },
+      async (entry, error) => {
         const nowMs = elapsedMs()
-        only.refusedSinceMs ??= nowMs
-        if (classifyFailure(error) === 'other' && nowMs - only.refusedSinceMs < REFUSED_MS_MAX)
-          return [{ entry: only, error: error as Error }]
-        await this.#refused(only, error as Error)
-        return []
-      }
-      const middle = Math.ceil(batch.length / 2)
-      const unsent = await this.#send(batch.slice(0, middle))
-      return [...unsent, ...(await this.#send(batch.slice(middle)))]
-    }
-    const acknowledged = this.#newestAcknowledged()
-    for (const [index, entry] of batch.entries()) {
-      const answer = answers[index] ?? 'lease_lost'
-      if (answer !== 'lease_lost') acknowledged.set(entry.settlement.token, entry.settlement)
-      this.#answered(entry, answer)
-    }
-    return []
+        entry.refusedSinceMs ??= nowMs
+        if (classifyFailure(error) === 'other' && nowMs - entry.refusedSinceMs < REFUSED_MS_MAX)
+          unsent.push({ entry, error })
+        else await this.#refused(entry, error.message)
+      },
+    )
+    return unsent
   }
 
-  /** The database refuses this outcome itself; the job fails with a reason that says so. */
-  async #refused(entry: Entry, error: Error): Promise<void> {
-    entry.attemptsToSend += 1
+  /** The database refuses this outcome itself, or would; the job fails with a reason that says so. */
+  async #refused(entry: Entry, why: string): Promise<void> {
+    entry.refusals += 1
     const file = await this.#spool.keepRefused(entry.settlement)
     const message =
-      entry.attemptsToSend === 1
-        ? `its ${entry.settlement.outcome === 'completed' ? 'result' : 'error'} can't be stored${file === null ? '' : ` and is kept in ${file}`}: ${error.message}`
+      entry.refusals === 1
+        ? `its ${entry.settlement.outcome === 'completed' ? 'result' : 'error'} can't be stored${file === null ? '' : ` and is kept in ${file}`}: ${why}`
         : 'its outcome can not be stored'
     const settlement: Settlement = {
       ...entry.settlement,

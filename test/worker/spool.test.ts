@@ -180,23 +180,41 @@ test('a worker that stops while the database is away leaves its outcomes on disk
   await until('the file is gone', () => s.files('.jsonl').length === 0)
 })
 
-test('rule 14: a result that the database refuses fails its job, and stays on disk where nobody sends it again', async () => {
-  const s = await setUp()
-  // JSON to JavaScript, and none to PostgreSQL: half a surrogate pair.
-  const jobId = await s.run({ text: 'paid \ud800' })
-  s.finish()
-  await s.event('job.failed', ({ code }) => code === 'result_unstorable')
-  const job = await s.client.get(jobId)
-  const [file = ''] = s.files('.refused')
-  expect(job).toMatchObject({ status: 'failed', attempt: 1 })
-  expect(job.error).toMatchObject({
-    code: 'result_unstorable',
-    message: expect.stringContaining(path.join(s.spoolDir, file)) as string,
-  })
-  expect(readFileSync(path.join(s.spoolDir, file), 'utf8')).toContain('paid')
-  expect(JSON.stringify(s.events)).not.toContain('paid')
-  await s.worker.stop()
-  await s.worker.start()
-  expect(s.files('.refused')).toEqual([file])
-  expect(s.events.filter(({ name }) => name === 'spool.taken_over')).toEqual([])
-})
+test.each([
+  ['half a surrogate pair', 'paid \ud800'],
+  ['NUL', 'paid \0'],
+  ['more than is stored', `paid ${'x'.repeat(1_048_576)}`],
+  // The sum of what a trigger of the owner's refuses.
+  ['what the database alone refuses', 'paid in cash'],
+])(
+  'rule 14: a result with %s fails its job, and stays on disk where nobody sends it again',
+  async (_, text) => {
+    const s = await setUp()
+    await s.db.rows(
+      `create function %s.no_cash() returns trigger language plpgsql as $$
+     begin
+       if new.value ->> 'text' = 'paid in cash' then raise exception using errcode = '23514', message = 'no cash'; end if;
+       return new;
+     end $$`,
+    )
+    await s.db.rows(
+      'create trigger no_cash before insert on %s.attempt for each row execute function %s.no_cash()',
+    )
+    const jobId = await s.run({ text })
+    s.finish()
+    await s.event('job.failed', ({ code }) => code === 'result_unstorable')
+    const job = await s.client.get(jobId)
+    const [file = ''] = s.files('.refused')
+    expect(job).toMatchObject({ status: 'failed', attempt: 1 })
+    expect(job.error).toMatchObject({
+      code: 'result_unstorable',
+      message: expect.stringContaining(path.join(s.spoolDir, file)) as string,
+    })
+    expect(readFileSync(path.join(s.spoolDir, file), 'utf8')).toContain('paid')
+    expect(JSON.stringify(s.events)).not.toContain('paid')
+    await s.worker.stop()
+    await s.worker.start()
+    expect(s.files('.refused')).toEqual([file])
+    expect(s.events.filter(({ name }) => name === 'spool.taken_over')).toEqual([])
+  },
+)
