@@ -6,12 +6,3 @@ import { channel } from './inspect.ts'
 export async function listenTo(db: Database, namespace: string): Promise<void> {
   await db.query(`listen ${quoteIdentifier(await channel(db, namespace))}`, [])
 }
-
-/** The database's clock, in milliseconds since 1970. */
-export async function databaseClock(db: Database): Promise<number> {
-  const { rows } = await db.query(
-    'select (extract(epoch from clock_timestamp()) * 1000)::double precision as ms',
-    [],
-  )
-  return rows[0]?.['ms'] as number
-}

@@ -89,6 +89,16 @@ export function register(
   return call(db, 'register', [namespace, JSON.stringify(worker)])
 }
 
+/** Which life of which database answers, and its clock, in ms since 1970. */
+export interface DatabaseFacts {
+  readonly databaseMs: number
+  readonly epoch: string
+}
+
+export function databaseFacts(db: Database): Promise<DatabaseFacts> {
+  return call(db, 'database_facts', [])
+}
+
 export interface LeaseLostAnswer {
   readonly outcome: 'lease_lost'
   readonly reason: { readonly code?: string; readonly message?: string }

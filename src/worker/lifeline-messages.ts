@@ -108,6 +108,8 @@ export type ToLifeline =
   | { readonly type: 'watch'; readonly when: 'soon' | 'now' }
   /** All handlers of the ended incarnation have settled: begin a fresh one. */
   | { readonly type: 'reincarnate' }
+  /** The database was asked about every outcome that it may have forgotten. */
+  | { readonly type: 'redelivered' }
   /** A shutdown has begun, or is to end sooner: whoever may end this process does, should the main thread not come to it. */
   | {
       readonly type: 'stopping'
@@ -143,6 +145,8 @@ export type FromLifeline =
       readonly listening: boolean
       readonly error: string | null
     }
+  /** Another life of the database answers (a standby was promoted), which may lack what the former one acknowledged. */
+  | { readonly type: 'failed_over' }
   | { readonly type: 'renewed'; readonly sentMonotonicMs: number; readonly answer: Renewed }
   | { readonly type: 'renewal_failed'; readonly error: string; readonly trustedForMs: number }
   /** This incarnation is over: abort everything. */

@@ -42,6 +42,7 @@ import {
 } from '../db/connect.ts'
 import { LeaseholdError } from '../errors.ts'
 import {
+  databaseFacts,
   type EndCharge,
   endWorker,
   type LeaseLostAnswer,
@@ -50,7 +51,6 @@ import {
   reportDeath,
   type StuckPart,
 } from '../sql/protocol.ts'
-import { databaseClock } from '../sql/listen.ts'
 import { SweepFailures } from '../sweep/failures.ts'
 import { Sweeper } from '../sweep/sweeper.ts'
 import { Witness, WITNESS_EVERY_MS } from '../sweep/witness.ts'
@@ -104,6 +104,10 @@ let reserved: Reserved | null = null
 let owesEnd: string | null = null
 let renewNow = false
 let reincarnate = false
+/** Which life of which database answered last. */
+let epoch: string | null = null
+/** A failover may have forgotten outcomes: no job of the old incarnation goes back before they were delivered again. */
+let awaitsRedelivery = false
 /** Waiting for the next renewal to be due, not for another try of one that failed. */
 let resting = false
 const life = { stopping: false }
@@ -235,7 +239,7 @@ async function run(): Promise<void> {
   while (!life.stopping) {
     try {
       if (reserved === null) await connect()
-      if (phase === 'over' && reincarnate) await settleDebt()
+      if (phase === 'over' && reincarnate && !awaitsRedelivery) await settleDebt()
       if (phase === 'none') await registerIncarnation()
       if (phase === 'live' && (renewNow || elapsedMs() >= renewalDueMs())) await renewLease()
       retryMs = 50
@@ -267,7 +271,13 @@ async function connect(): Promise<void> {
   client.on('error', () => dropConnection(client))
   client.on('end', () => dropConnection(client))
   const askedMs = Date.now()
-  noteClock(askedMs, await databaseClock(db))
+  const facts = await databaseFacts(db)
+  noteClock(askedMs, facts.databaseMs)
+  if (epoch !== null && epoch !== facts.epoch) {
+    awaitsRedelivery = true
+    say({ type: 'failed_over' })
+  }
+  epoch = facts.epoch
   const direct = isDirect(client)
   reserved = { client, db, direct }
   knownDirect = direct
@@ -690,6 +700,9 @@ port.on('message', (message: ToLifeline) => {
     sweeper.watch(message.when)
   } else if (message.type === 'reincarnate') {
     reincarnate = true
+    wake()
+  } else if (message.type === 'redelivered') {
+    awaitsRedelivery = false
     wake()
   } else if (message.type === 'stopping') {
     stopping = message

@@ -11,7 +11,8 @@
  * While the database takes outcomes at once, nothing is written to disk. From the first failure, or the first second without an answer,
  * until one is answered again, everything that waits is also in the spool, and so outlives this process.
  * An outcome stays known for ten minutes after it was acknowledged, or until 10,000 more were, in memory, so that it can be delivered
- * again when a renewal shows that a failover has forgotten it.
+ * again after a failover that has forgotten it: all of them when another life of the database answers, and one by one where the server
+ * does not tell its life and a renewal shows the attempt still open.
  */
 import { whyUnstorable } from '../client/storable-json.ts'
 import { atMost, elapsedMs, sleep } from '../clock.ts'
@@ -148,6 +149,19 @@ export class Outbox {
     return false
   }
 
+  /** Delivers all that were acknowledged once more: a failover may have forgotten any. Resolves once the database was asked about them. */
+  redeliverAll(): Promise<void> {
+    const all = this.#acknowledged.flatMap(({ settlements }) => [...settlements.values()])
+    this.#acknowledged = []
+    for (const settlement of all) this.add(settlement)
+    return this.#asked()
+  }
+
+  /** Resolves once the database was asked about all that waits, whatever it said. */
+  async #asked(): Promise<void> {
+    if (this.#flushing !== null) await new Promise<void>((resolve) => this.#whenTried.push(resolve))
+  }
+
   /** Resolves once nothing waits; or after `limitMs`, when what waits is on disk. */
   async flushed(limitMs: number): Promise<void> {
     await atMost(this.#flushing ?? Promise.resolve(), limitMs)
@@ -186,7 +200,7 @@ export class Outbox {
         })
       }
     }
-    if (this.#flushing !== null) await new Promise<void>((resolve) => this.#whenTried.push(resolve))
+    await this.#asked()
   }
 
   async #flush(): Promise<void> {

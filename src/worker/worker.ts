@@ -1150,6 +1150,9 @@ class Running implements ExecutionHost {
           bus.emit('worker.degraded', { reason: message.error ?? 'no connection' })
         }
         break
+      case 'failed_over':
+        void this.#outbox.redeliverAll().then(() => this.#lifeline.send({ type: 'redelivered' }))
+        break
       case 'renewal_failed':
         bus.emit('lease.renewal_failed', {
           error: message.error,

@@ -1,15 +1,27 @@
 /**
- * Order 8 of protocol.md: a standby is promoted that missed a claim, then one that missed a completion. Two real servers; the calls
- * are those that a worker makes.
+ * Order 8 of protocol.md: a standby is promoted that missed a claim, then one that missed a completion. Two real servers; in the
+ * first tests the calls are those that a worker makes, in the last ones a worker makes them.
  */
 import { randomUUID } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { createClient } from '../../src/client/client.ts'
+import { defineJob } from '../../src/client/define-job.ts'
+import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { type Database, openDatabase } from '../../src/db/connect.ts'
 import { inspectSchema, migrate } from '../../src/db/migrate.ts'
 import { getJobs } from '../../src/sql/inspect.ts'
 import { claim, enqueue, register, renew, settle } from '../../src/sql/protocol.ts'
 import type { JobDocument } from '../../src/client/documents.ts'
+import { builtApi, until } from '../support/process.ts'
 import { startPair } from '../support/standby.ts'
+
+const { createWorker } = await builtApi()
+const anything: StandardSchema = {
+  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
+}
 
 const NAMESPACE = 'default'
 
@@ -133,4 +145,61 @@ describe('order 8: failover', () => {
     expect(job.result).toBe('paid for')
     expect(job.attempts?.map((attempt) => attempt.endedAs)).toEqual(['completed'])
   })
+
+  test.each([
+    { meanwhile: 'it runs another job', busy: true },
+    { meanwhile: 'it is idle', busy: false },
+  ])(
+    'a worker delivers a completion that the promoted standby missed, and its job is not run again, while $meanwhile',
+    async ({ busy }) => {
+      const pair = await startPair()
+      const [primary, standby] = [new URL(pair.primary.url), new URL(pair.standbyUrl)]
+      const both = `postgres://${primary.username}:${primary.password}@127.0.0.1:${primary.port},127.0.0.1:${standby.port}/postgres`
+      await migrate({ databaseUrl: pair.primary.url })
+      const home = mkdtempSync(path.join(tmpdir(), 'leasehold-failover-'))
+      onTestFinished(() => rmSync(home, { recursive: true, force: true }))
+      const starts: number[] = []
+      const gates = [gate(), gate()]
+      const job = defineJob({
+        type: 'gated',
+        input: anything,
+        async run(ctx) {
+          starts.push(ctx.input as number)
+          await gates[ctx.input as number]?.opened
+          return 'paid for'
+        },
+      })
+      await using worker = createWorker({ databaseUrl: both, jobs: [job], spoolDir: home })
+      await worker.start()
+      await using client = createClient({ databaseUrl: pair.primary.url })
+      const jobId = await client.enqueue(job, 0)
+      if (busy) await client.enqueue(job, 1)
+      await until('they have started', () => starts.length === (busy ? 2 : 1))
+      await pair.caughtUp()
+      await pair.cut()
+      gates[0]?.open()
+      expect(await client.wait(jobId)).toBe('paid for')
+      await pair.failOver()
+
+      const after = open(pair.standbyUrl)
+      await until('it is taken, or begun again', async () => {
+        const { status } = await jobOf(after, jobId)
+        return status === 'completed' || starts.filter((input) => input === 0).length > 1
+      })
+      const found = await jobOf(after, jobId)
+      expect(found.result).toBe('paid for')
+      expect(found.attempts?.map((attempt) => attempt.endedAs)).toEqual(['completed'])
+      expect(starts.filter((input) => input === 0)).toEqual([0])
+      gates[1]?.open()
+      await worker.stop()
+    },
+  )
 })
+
+function gate(): { opened: Promise<void>; open: () => void } {
+  let open = (): void => undefined
+  const opened = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  return { opened, open }
+}
