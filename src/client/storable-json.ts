@@ -26,7 +26,8 @@ export function storableJson(
 /** JSON text of a value, storable or not; null for undefined. @throws {ValueUnstorableError} when there is none. */
 export function jsonText(value: unknown, what: string): string | null {
   try {
-    return (JSON.stringify(value) as string | undefined) ?? null
+    const text: string | undefined = JSON.stringify(value)
+    return text ?? null
   } catch (cause) {
     throw new ValueUnstorableError(`${what} is not JSON: ${(cause as Error).message}`, { cause })
   }

@@ -234,7 +234,13 @@ const NO_IDS = [
 ]
 
 /** Functions about the whole database. */
-const ABOUT_ALL = ['confirm_copy', 'database_copied', 'installed_release', 'invariants']
+const ABOUT_ALL = [
+  'database_facts',
+  'confirm_copy',
+  'database_copied',
+  'installed_release',
+  'invariants',
+]
 
 describe.each(SCHEMAS)('namespaces (%s schema)', (schema) => {
   test('O1: every function that may be called is known to take no ids, or is tried with those of another namespace', async () => {

@@ -197,9 +197,9 @@ describe('order 8: failover', () => {
 })
 
 function gate(): { opened: Promise<void>; open: () => void } {
-  let open = (): void => undefined
+  let resolveOpened = (): void => undefined
   const opened = new Promise<void>((resolve) => {
-    open = resolve
+    resolveOpened = resolve
   })
-  return { opened, open }
+  return { opened, open: () => resolveOpened() }
 }
