@@ -3,7 +3,7 @@
 -- No check constraints on the hot tables: PostgreSQL reads their expressions anew for each statement, which doubled the cost of a
 -- renewal (measured on 18: 140 µs against 235 µs). Each rule is a row of invariants() instead, looked at after every test.
 --
--- A job row IS its open attempt: it is running exactly while it carries a token, so "running", "has an open attempt"
+-- A job row IS its open attempt: it is `running` exactly while it carries a token, so "running", "has an open attempt"
 -- and "has one owner" are one fact in one row and cannot disagree. When the attempt ends, a row of `attempt` records
 -- it, and when the job ends its live row is deleted. Whether a running job's lease holds is decided by the worker row
 -- that it points to.
@@ -59,81 +59,53 @@ comment on index lane_id_idx is 'enqueue: whether a lane is known';
 create index lane_run_idx on lane (run_id) where run_id is not null;
 comment on index lane_run_idx is 'end of a run: what of it waits, and lanes that can go';
 
--- A place of each lane below which nothing waited when somebody looked: for what is shown of lanes, not for claims.
-create table lane_mark (
-  lane bigint primary key,
-  place bigint not null
-);
-
 -- A job that has not ended. Waiting jobs with a place stand in their lane; without one they wait for their time, or to be
--- taken alone. Narrow: a claim and an end move nothing wide, and the end deletes the row. Columns that are never null come first: to read
--- one behind a null takes PostgreSQL several times as long.
+-- taken alone. Narrow: a claim and an end move nothing wide, and the end deletes the row.
 create table job (
   id uuid primary key,
+  token uuid,
+  worker uuid,
   lane bigint not null,
+  place bigint,
   run_at timestamptz not null,
+  started_at timestamptz,
+  cancel_requested_at timestamptz,
   attempt integer not null default 0,
+  claim_number integer,
   failures smallint not null default 0,
   lost smallint not null default 0,
   interruptions smallint not null default 0,
   max_attempts smallint not null,
   max_lost smallint not null,
   priority smallint not null default 0,
-  -- What it is while nobody runs it: pending, blocked or held. A claim leaves it as it is.
-  standing job_status not null default 'pending',
+  status job_status not null default 'pending',
   on_worker_lost worker_lost_policy not null default 'retry',
   progressed boolean not null default false,
   -- Waits until no other job with its concurrency key runs.
   parked boolean not null default false,
-  -- Runs, and has a concurrency key. A column of its own, so that a claim of any other job changes nothing that is indexed.
-  holds_key boolean not null default false,
-  place bigint,
-  token uuid,
-  worker uuid,
-  started_at timestamptz,
-  claim_number integer,
-  cancel_requested_at timestamptz,
-  run_id uuid,
   namespace text not null,
-  concurrency_key text
+  concurrency_key text,
+  run_id uuid
 ) with (
-  -- Room for the version that a claim makes of each row.
-  fillfactor = 40,
+  fillfactor = 80,
   autovacuum_vacuum_scale_factor = 0,
   autovacuum_vacuum_threshold = 5000,
   autovacuum_vacuum_cost_delay = 0,
   autovacuum_analyze_scale_factor = 10
 );
-create index job_claimable_idx on job (lane, place) where standing = 'pending' and place is not null;
+create index job_claimable_idx on job (lane, place) where status = 'pending' and place is not null;
 comment on index job_claimable_idx is 'claim: the first jobs of a lane from a mark on';
 create index job_waiting_idx on job (lane, (lost >= max_lost - 1), run_at, id)
-  where standing = 'pending' and place is null and not parked;
+  where status = 'pending' and place is null and not parked;
 comment on index job_waiting_idx is 'claim: jobs whose time has come, and those whose last chance is taken alone';
+create index job_running_idx on job (worker, claim_number) where status = 'running';
+comment on index job_running_idx is 'renew, sweep, view: what a worker holds, from its oldest open claim on';
 create index job_parked_idx on job (namespace, concurrency_key, priority desc, run_at, id) where parked;
 comment on index job_parked_idx is 'free_keys: the job that is next for a concurrency key';
-create index job_keyed_idx on job (namespace, concurrency_key) where holds_key;
+create index job_keyed_idx on job (namespace, concurrency_key) where status = 'running' and concurrency_key is not null;
 comment on index job_keyed_idx is 'admit: whether a job with this concurrency key runs';
-create index job_set_aside_idx on job (namespace, standing) where standing in ('held', 'blocked');
+create index job_set_aside_idx on job (namespace, status) where status in ('held', 'blocked');
 comment on index job_set_aside_idx is 'stats, lists: jobs that wait for a person or for other jobs';
-
--- What each claim gave, one row however many jobs: by it the running jobs of a worker are found, and no index of jobs is written when one
--- is claimed. Whether a job is still held is said by its own row; remaining counts those that are, and at 0 the row can go.
-create table claimed (
-  worker uuid not null,
-  claim_number integer not null,
-  remaining integer not null,
-  jobs uuid[] not null,
-  primary key (worker, claim_number)
-) with (
-  fillfactor = 50,
-  -- The jobs of a larger claim are kept apart, so that counting down moves a narrow row.
-  toast_tuple_target = 128,
-  autovacuum_vacuum_scale_factor = 0,
-  autovacuum_vacuum_threshold = 1000
-);
-alter table claimed alter column jobs set storage external;
--- No condition asks for a job in it, and an analysis would read and count them all.
-alter table claimed alter column jobs set statistics 0;
 
 -- Every job that is kept: what is read once per attempt or less. Insert only, but for the reason of an end that no attempt records.
 -- Retention deletes it, and all that is kept about the job with it. Locked while that happens, and by a retry.
@@ -141,16 +113,16 @@ create table job_detail (
   job_id uuid primary key,
   created_at timestamptz not null,
   run_at timestamptz not null,
+  cancel_requested_at timestamptz,
   priority smallint not null,
   max_attempts smallint not null,
   max_lost smallint not null,
   on_worker_lost worker_lost_policy not null,
-  input jsonb not null,
-  options jsonb not null default '{}',
   namespace text not null,
   queue text not null,
   type text not null,
-  cancel_requested_at timestamptz,
+  input jsonb not null,
+  options jsonb not null default '{}',
   end_reason jsonb,
   run_id uuid,
   -- machine:ID, worker:ID or label:X: only such a worker takes it.
@@ -401,10 +373,7 @@ create table sweeper (
   -- When running jobs were last compared with workers one by one: a restored copy may lack a worker's row.
   compared_at timestamptz not null default '-infinity',
   -- When the rules of alerts were last compared with what is.
-  judged_at timestamptz not null default '-infinity',
-  -- When every lane was last looked at from its beginning, and how long that took (mark_lanes).
-  lanes_whole_at timestamptz not null default '-infinity',
-  lanes_whole_ms bigint not null default 0
+  judged_at timestamptz not null default '-infinity'
 ) with (fillfactor = 20);
 
 -- Who keeps the worker processes of a name on a machine, and what became of them. A row with a database-clock lease, not a session
@@ -466,9 +435,6 @@ create table event (
 );
 -- Ids do not compress, and trying to costs more than the bytes.
 alter table event alter column job_ids set storage external;
--- Conditions ask for the first one, by event_job_idx; an analysis would read and count them all.
-alter table event alter column job_ids set statistics 0;
-alter table event alter column data set statistics 0;
 create index event_feed_idx on event (namespace, transaction_id, id);
 comment on index event_feed_idx is 'read_events: the feed in commit-safe order';
 create index event_job_idx on event ((job_ids[1])) where kind not in ('job.completed', 'job.picked_up');

@@ -727,7 +727,7 @@ function crashed(w worker, d worker_detail) returns boolean stable;
 function create_run(p_namespace text, p_name text, p_criteria jsonb DEFAULT '{}'::jsonb, p_options jsonb DEFAULT '{}'::jsonb) returns jsonb volatile security definer; -- admin, client
 function database_copied() returns boolean stable security definer; -- admin, client, worker
 function database_epoch() returns text stable;
-function database_facts() returns json volatile security definer; -- admin, worker
+function database_facts() returns json stable security definer; -- admin, worker
 function database_life() returns text stable;
 function database_system() returns text stable;
 function drain_machine(p_namespace text, p_machine text, p_drain boolean) returns text volatile security definer; -- admin

@@ -9,7 +9,9 @@
 import { createHash } from 'node:crypto'
 import { readFileSync, readdirSync } from 'node:fs'
 import type pg from 'pg'
+import { sleep } from '../clock.ts'
 import {
+  DatabaseUnreachableError,
   PermissionDeniedError,
   SchemaNewerError,
   SchemaOutdatedError,
@@ -36,6 +38,13 @@ export interface MigrateResult {
 
 /** The oldest PostgreSQL that Leasehold runs on. */
 export const POSTGRES_VERSION_MIN = 14
+
+/** Shorter than what a renewal may be late, as whoever renews waits behind this. */
+const LOCK_WAIT_MS = 2_000
+const LOCK_PAUSE_MS = 1_000
+const LOCK_TRIES_MAX = 20
+const LOCK_NOT_AVAILABLE = '55P03'
+const DEADLOCK = '40P01'
 
 const migrationsDir = new URL('../../migrations/', import.meta.url)
 const functionsDir = new URL('../sql/', import.meta.url)
@@ -115,76 +124,110 @@ export async function confirmCopy(options: ConnectOptions): Promise<ConfirmedCop
 }
 
 /**
- * Brings the schema up to date and says what was done. Idempotent, and safe to run from any number of processes at once.
+ * Brings the schema up to date and says what was done. Idempotent, and safe to run from any number of processes at once, and while
+ * workers of the release before run.
  *
  * @throws {SchemaNewerError} when the database was migrated by a newer program.
  * @throws {PermissionDeniedError} when the role may not create what is missing.
+ * @throws {DatabaseUnreachableError} when other sessions have held the tables for a minute.
  */
 export async function migrate(options: ConnectOptions): Promise<MigrateResult> {
+  const release = readRelease()
   return withClient(options, async (client) => {
     const server = await serverVersion(client)
-    const release = readRelease()
-    const schema = quoteIdentifier(options.schema ?? CONNECT_DEFAULTS.schema)
-    await client.query('begin isolation level read committed')
-    try {
-      await client.query(`select pg_advisory_xact_lock(hashtextextended($1, 4711))`, [
-        `leasehold ${schema}`,
-      ])
-      const before = await stateOf(client, options, release)
-      if (before === 'newer') throw newer()
-      const applied: string[] = []
-      if (before !== 'current') {
-        await client.query(`create schema if not exists ${schema}`)
-        await client.query(`set local search_path to ${schema}, pg_temp`)
-        await client.query(`set local check_function_bodies to off`)
-        await client.query(`set local client_min_messages to warning`)
-        await client.query(
-          `create table if not exists migration (id integer primary key, name text not null, applied_at timestamptz not null default now())`,
-        )
-        await client.query(
-          `create table if not exists installed (single boolean primary key default true check (single), functions text not null, program text not null)`,
-        )
-        const { rows } = await client.query<{ id: number }>('select id from migration')
-        const done = new Set(rows.map((row) => row.id))
-        for (const migration of release.migrations) {
-          if (done.has(migration.id)) continue
-          await client.query('insert into migration (id, name) values ($1, $2)', [
-            migration.id,
-            migration.name,
-          ])
-          await client.query(migration.text)
-          applied.push(migration.name)
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return { ...(await applyRelease(client, options, release)), server }
+      } catch (error) {
+        // Whoever waits for a table makes all who come after wait too, so that is given up soon, and tried again.
+        const { code } = error as { code?: unknown }
+        if (code !== LOCK_NOT_AVAILABLE && code !== DEADLOCK) throw error
+        if (tries === LOCK_TRIES_MAX) {
+          throw new DatabaseUnreachableError(
+            'migrate: other sessions have held the tables for a minute.',
+            {
+              hint: 'Look for a long transaction in pg_stat_activity, and try again.',
+              cause: error,
+            },
+          )
         }
-        // Made anew, as neither a view's columns nor a function's result may be replaced by others.
-        await client.query(
-          'drop view if exists job_truth, job_stored, worker_truth, machine_truth, run_truth cascade',
-        )
-        await client.query(
-          `do $$
-           declare
-             f regprocedure;
-           begin
-             for f in select oid from pg_proc where pronamespace = quote_ident(current_schema())::regnamespace loop
-               execute format('drop routine if exists %s cascade', f);
-             end loop;
-           end
-           $$`,
-        )
-        for (const text of release.functions) await client.query(text)
-        await client.query('select bind_database()')
-        await client.query(
-          `insert into installed (functions, program) values ($1, $2)
-           on conflict (single) do update set functions = excluded.functions, program = excluded.program`,
-          [release.fingerprint, PROGRAM_VERSION],
-        )
+        await sleep(LOCK_PAUSE_MS * (0.5 + Math.random()))
       }
-      await client.query('commit')
-      return { before, applied, server }
-    } catch (error) {
-      await client.query('rollback').catch(() => undefined)
-      throw error
     }
   })
+}
+
+/** All in one transaction, or nothing. */
+async function applyRelease(
+  client: pg.Client,
+  options: ConnectOptions,
+  release: Release,
+): Promise<Omit<MigrateResult, 'server'>> {
+  const schema = quoteIdentifier(options.schema ?? CONNECT_DEFAULTS.schema)
+  await client.query('begin isolation level read committed')
+  try {
+    await client.query(`select pg_advisory_xact_lock(hashtextextended($1, 4711))`, [
+      `leasehold ${schema}`,
+    ])
+    const before = await stateOf(client, options, release)
+    if (before === 'newer') throw newer()
+    const applied: string[] = []
+    if (before !== 'current') {
+      await client.query(`set local lock_timeout to ${LOCK_WAIT_MS}`)
+      await client.query(`create schema if not exists ${schema}`)
+      await client.query(`set local search_path to ${schema}, pg_temp`)
+      await client.query(`set local check_function_bodies to off`)
+      await client.query(`set local client_min_messages to warning`)
+      await client.query(
+        `create table if not exists migration (id integer primary key, name text not null, applied_at timestamptz not null default now())`,
+      )
+      await client.query(
+        `create table if not exists installed (single boolean primary key default true check (single), functions text not null, program text not null)`,
+      )
+      await dropRoutines(client)
+      const { rows } = await client.query<{ id: number }>('select id from migration')
+      const done = new Set(rows.map((row) => row.id))
+      for (const migration of release.migrations) {
+        if (done.has(migration.id)) continue
+        await client.query('insert into migration (id, name) values ($1, $2)', [
+          migration.id,
+          migration.name,
+        ])
+        await client.query(migration.text)
+        applied.push(migration.name)
+      }
+      for (const text of release.functions) await client.query(text)
+      await client.query('select bind_database()')
+      await client.query(
+        `insert into installed (functions, program) values ($1, $2)
+         on conflict (single) do update set functions = excluded.functions, program = excluded.program`,
+        [release.fingerprint, PROGRAM_VERSION],
+      )
+    }
+    await client.query('commit')
+    return { before, applied }
+  } catch (error) {
+    await client.query('rollback').catch(() => undefined)
+    throw error
+  }
+}
+
+/** Views and functions are made anew: neither a view's columns nor a function's result may be replaced by others, and tables change below. */
+async function dropRoutines(client: pg.Client): Promise<void> {
+  await client.query(
+    'drop view if exists job_truth, job_stored, worker_truth, machine_truth, run_truth cascade',
+  )
+  await client.query(
+    `do $$
+     declare
+       f regprocedure;
+     begin
+       for f in select oid from pg_proc where pronamespace = quote_ident(current_schema())::regnamespace loop
+         execute format('drop routine if exists %s cascade', f);
+       end loop;
+     end
+     $$`,
+  )
 }
 
 /**
