@@ -12,6 +12,12 @@ import { plain } from './text.ts'
 /** The layers of detection by number. */
 const layers = ['worker', 'supervisor', 'witness', 'connection', 'lease', 'watchdog'] as const
 
+/** `witness, layer 2` */
+export function layerWords(layer: number): string {
+  const name = layers[layer]
+  return name === undefined ? `layer ${layer}` : `${name}, layer ${layer}`
+}
+
 /** The layer that noticed an end: its name, and its number where that is known. */
 export function layerOf(
   reason: EndReasonDocument | null,

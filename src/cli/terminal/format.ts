@@ -78,7 +78,7 @@ export function dash(terminal: Terminal): string {
   return terminal.unicode ? '–' : '-'
 }
 
-/** `1 attempt`, `2 attempts` */
-export function plural(count: number, noun: string): string {
-  return `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`
+/** `1 attempt`, `2 attempts`; with `many` for a noun that takes more than an s. */
+export function plural(count: number, noun: string, many: string = `${noun}s`): string {
+  return `${formatCount(count)} ${count === 1 ? noun : many}`
 }
