@@ -51,16 +51,16 @@ export function idEnding(id: string): string {
   return id.slice(-6)
 }
 
-const incarnation = /-(?:[0-9a-f]{8}|([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}))$/i
+const INCARNATION = /-(?:[0-9a-f]{8}|([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}))$/i
 
 /** `render-b-2210`: host and pid of a worker id, without its incarnation. */
 export function workerName(workerId: string): string {
-  return workerId.replace(incarnation, '')
+  return workerId.replace(INCARNATION, '')
 }
 
 /** A worker id for a table: an incarnation that is a whole UUID is shown by its end. Full off a terminal. */
 export function formatWorkerId(terminal: Terminal, workerId: string): string {
-  const uuid = incarnation.exec(workerId)?.[1]
+  const uuid = INCARNATION.exec(workerId)?.[1]
   if (uuid === undefined || !terminal.isTerminal) return workerId
   return `${workerName(workerId)}-${formatId(terminal, uuid)}`
 }
