@@ -41,7 +41,7 @@ export function handOverStory(terminal: Terminal, job: JobDocument): string[] {
 }
 
 /** `attempt 1 was interrupted at 12 of 60: shutdown (SIGTERM), not charged` */
-export function endSentence(job: JobDocument, attempt: AttemptDocument): string {
+function endSentence(job: JobDocument, attempt: AttemptDocument): string {
   const { endedAs, endReason } = attempt
   if (endedAs === null) return `attempt ${attempt.attempt} runs`
   const signal = endReason?.signal ? ` (${endReason.signal})` : ''
