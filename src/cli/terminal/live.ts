@@ -24,8 +24,8 @@ export interface LiveRegion {
   update(lines: readonly string[]): void
   /** Prints one line of history above the region. */
   commit(line: string): void
-  /** Ends the region: its lines are erased, or kept as history. */
-  close(options?: { keep?: boolean }): void
+  /** Ends the region: its lines are erased, its history stays. */
+  close(): void
 }
 
 /** What of `process` a region listens to. */
@@ -104,16 +104,11 @@ class DrawnRegion implements LiveRegion {
     this.#stream.write(this.#state === 'shown' ? this.#frame(text) : text)
   }
 
-  close({ keep = false }: { keep?: boolean } = {}): void {
+  close(): void {
     if (this.#state === 'closed') return
     clearTimeout(this.#timer)
-    if (keep) {
-      if (this.#state === 'waiting')
-        for (const line of this.#wanted) this.#stream.write(`${line}\n`)
-      else this.#stream.write(this.#frame(''))
-    } else if (this.#state === 'shown') {
+    if (this.#state === 'shown')
       this.#stream.write(BEGIN_SYNC + up(this.#drawnRows()) + CLEAR_BELOW + END_SYNC)
-    }
     this.#restore()
     this.#state = 'closed'
   }
