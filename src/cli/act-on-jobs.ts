@@ -10,7 +10,7 @@ import { listDocument } from './output.ts'
 import { databaseNow } from './remedy.ts'
 import { withSession } from './session.ts'
 import { formatId, formatTime, idEnding, workerName } from './terminal/format.ts'
-import { jobMarks, marked } from './terminal/marks.ts'
+import { JOB_MARKS, marked } from './terminal/marks.ts'
 import { renderError } from './terminal/render-error.ts'
 import type { Rendered, Terminal } from './terminal/style.ts'
 import { renderTabs } from './terminal/table.ts'
@@ -103,7 +103,7 @@ export function renderActed(terminal: Terminal, jobs: readonly JobDocument[]): R
   if (jobs.length === 0) return { output: '', note: '' }
   const rows = terminal.isTerminal
     ? jobs.map((job) => {
-        const state = marked(terminal, jobMarks[job.state], job.state)
+        const state = marked(terminal, JOB_MARKS[job.state], job.state)
         const name = `${plain(job.type)} ${formatId(terminal, job.id)}`
         return cut(terminal, `${pad(state, 12)}  ${name}  ${plain(job.why)}`, terminal.width)
       })

@@ -23,7 +23,7 @@ export function documented(command: Command, given: HelpFacts): Command {
   return command.description(given.says)
 }
 
-export const HELP_GROUPS = ['Run', 'Jobs', 'Workers', 'Look after'] as const
+const HELP_GROUPS = ['Run', 'Jobs', 'Workers', 'Look after'] as const
 
 /** Sentences wider than this are hard to read, however wide the terminal. */
 const WIDTH_MAX = 80

@@ -3,6 +3,7 @@
  * standard output and nothing else there.
  */
 import { createTerminal, type Rendered, type Terminal } from './terminal/style.ts'
+import { block } from './terminal/table.ts'
 
 export interface Output {
   readonly json: boolean
@@ -57,5 +58,5 @@ export function listDocument<Item>(
 
 /** Lines as text, each with its end. */
 export function lines(...all: readonly string[]): string {
-  return all.map((line) => `${line}\n`).join('')
+  return block(all)
 }

@@ -57,7 +57,7 @@ function refuseEndless(bytes: number): void {
 }
 
 /** `text` as JSON. @throws {InputInvalidError} with the position of the first fault. */
-export function parseJson(text: string, source: string): unknown {
+function parseJson(text: string, source: string): unknown {
   const json = text.replace(/^\uFEFF/, '')
   try {
     return JSON.parse(json)

@@ -1,9 +1,9 @@
 /** What `workers show` prints: a worker, and the jobs that it holds. */
 import type { JobDocument, WorkerDocument } from '../client/documents.ts'
-import { lines } from './output.ts'
 import { formatDuration, formatId, formatSize, formatTime, plural } from './terminal/format.ts'
-import { marked, workerMarks } from './terminal/marks.ts'
+import { marked, WORKER_MARKS } from './terminal/marks.ts'
 import { paint, type Rendered, type Terminal } from './terminal/style.ts'
+import { block, renderFacts } from './terminal/table.ts'
 import { plain, wrap } from './terminal/text.ts'
 
 export function renderWorker(
@@ -11,7 +11,7 @@ export function renderWorker(
   worker: WorkerDocument,
   jobs: readonly JobDocument[],
 ): Rendered {
-  if (!terminal.isTerminal) return { output: lines(...workerAsTabs(worker, jobs)), note: '' }
+  if (!terminal.isTerminal) return { output: block(workerAsTabs(worker, jobs)), note: '' }
   const width = Math.max(20, terminal.width - 13)
   const facts = workerFacts(terminal, worker, jobs).flatMap(([name, words]) =>
     wrap(plain(words), width).map(
@@ -21,11 +21,11 @@ export function renderWorker(
   )
   const status = marked(
     terminal,
-    workerMarks[worker.status],
+    WORKER_MARKS[worker.status],
     `${worker.status}: ${plain(worker.reason ?? 'no reason was kept')}`,
   )
   return {
-    output: lines(paint(terminal, ['bold'], plain(worker.id)), status, '', ...facts),
+    output: block([paint(terminal, ['bold'], plain(worker.id)), status, '', ...facts]),
     note: '',
   }
 }
@@ -78,7 +78,7 @@ function clockWords(aheadMs: number): string {
 }
 
 function workerAsTabs(worker: WorkerDocument, jobs: readonly JobDocument[]): string[] {
-  const facts: [string, string | number | null][] = [
+  return renderFacts([
     ['id', worker.id],
     ['status', worker.status],
     ['why', worker.reason],
@@ -106,6 +106,5 @@ function workerAsTabs(worker: WorkerDocument, jobs: readonly JobDocument[]): str
     ['memoryBytes', worker.memoryBytes],
     ['clockAheadMs', worker.clockAheadMs],
     ['jobs', jobs.map(({ id }) => id).join(',')],
-  ]
-  return facts.map(([name, value]) => `${name}\t${plain(String(value ?? ''))}`)
+  ])
 }

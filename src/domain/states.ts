@@ -29,6 +29,9 @@ export const JOB_STATES = [
 ] as const
 export type JobState = (typeof JOB_STATES)[number]
 
+/** The counts of jobs by state stop here; one more means "more than that". */
+export const COUNT_MAX = 10_000
+
 /** Stored. All but the first are terminal. */
 export const RUN_STATUSES = ['active', 'completed', 'error', 'archived'] as const
 export type RunStatus = (typeof RUN_STATUSES)[number]

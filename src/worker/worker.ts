@@ -965,7 +965,7 @@ class Running implements ExecutionHost {
       bus.emit('lease.lost', {
         jobIds: [job.id],
         code: 'late_result',
-        message: `its ${ending.outcome} came too late and is kept with the attempt`,
+        message: `its outcome (${ending.outcome.replaceAll('_', ' ')}) came too late and is kept with the attempt`,
       })
     } else if (
       answer === 'completed' ||
@@ -1124,12 +1124,15 @@ class Running implements ExecutionHost {
         void this.#takeOver()
         break
       case 'recovered':
-        bus.emit('jobs.recovered', {
-          jobIds: message.jobs.map((job) => job.job),
-          layer: message.layer,
-          workerIds: message.workers,
-        })
-        bus.emit('worker.offline', { workerIds: message.workers, layer: message.layer })
+        // One that held nothing leaves no job behind, and one that left more than a sweep takes was found gone by an earlier one.
+        if (message.jobs.length > 0)
+          bus.emit('jobs.recovered', {
+            jobIds: message.jobs.map((job) => job.job),
+            layer: message.layer,
+            workerIds: message.workers,
+          })
+        if (message.workers.length > 0)
+          bus.emit('worker.offline', { workerIds: message.workers, layer: message.layer })
         for (const { job, code } of message.jobs)
           if (code === 'poison') bus.emit('job.poisoned', { jobId: job })
         this.wake()

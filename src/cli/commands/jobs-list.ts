@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { Client } from '../../client/client.ts'
 import type { JobDocument, JobState } from '../../client/documents.ts'
-import { JOB_STATES } from '../../domain/states.ts'
+import { COUNT_MAX, JOB_STATES } from '../../domain/states.ts'
 import { given, manyOf, wholeNumber } from '../arguments.ts'
 import { documented } from '../help.ts'
 import { listDocument } from '../output.ts'
@@ -20,9 +20,6 @@ interface Flags {
   readonly limit: number
   readonly after?: string
 }
-
-/** The server counts each state up to here; one more means "more than that". */
-const COUNT_MAX = 10_000
 
 /** `jobs list`: jobs newest first; on a terminal those that need a person before the others. */
 export function registerJobsList(jobs: Command): void {

@@ -9,6 +9,7 @@ import { lines } from '../output.ts'
 import { flagsOf, withSession } from '../session.ts'
 import { formatCount, formatDuration, formatTime, plural } from '../terminal/format.ts'
 import type { Rendered, Terminal } from '../terminal/style.ts'
+import { block, renderFacts } from '../terminal/table.ts'
 
 interface Flags {
   readonly keep?: number | typeof FOREVER
@@ -82,8 +83,10 @@ function renderRetention(
   dropped: number | null,
 ): Rendered {
   if (!terminal.isTerminal) {
-    const facts = Object.entries(retention).map(([name, value]) => `${name}\t${value ?? ''}`)
-    return { output: lines(...facts), note: droppedWords(dropped) }
+    return {
+      output: block(renderFacts(Object.entries(retention))),
+      note: droppedWords(dropped),
+    }
   }
   const { namespace, keepMs, keepCount: count, archive, passedAt, problem } = retention
   const limits = [

@@ -1,16 +1,14 @@
 import type { Command } from 'commander'
 import type { StatsDocument } from '../../client/documents.ts'
-import { JOB_STATES, WORKER_STATUSES } from '../../domain/states.ts'
+import { COUNT_MAX, JOB_STATES, WORKER_STATUSES } from '../../domain/states.ts'
 import { documented } from '../help.ts'
 import { lines } from '../output.ts'
 import { withSession } from '../session.ts'
 import { formatCount, formatDuration } from '../terminal/format.ts'
-import { jobMarks, marked, markedText, workerMarks } from '../terminal/marks.ts'
+import { JOB_MARKS, marked, markedText, WORKER_MARKS } from '../terminal/marks.ts'
 import { paint, type Rendered, type Terminal } from '../terminal/style.ts'
+import { block, renderFacts } from '../terminal/table.ts'
 import { pad } from '../terminal/text.ts'
-
-/** The server counts each state up to here; one more means "more than that". */
-const COUNT_MAX = 10_000
 
 /** `stats`: counts and ages. */
 export function registerStats(program: Command): void {
@@ -41,12 +39,14 @@ function renderStats(terminal: Terminal, stats: StatsDocument): Rendered {
   ] as const
   if (!terminal.isTerminal) {
     return {
-      output: lines(
-        ...JOB_STATES.map((state) => `jobs.${state}\t${countWords(jobs[state], String)}`),
-        `oldestPendingAgeMs\t${oldestPendingAgeMs ?? ''}`,
-        ...WORKER_STATUSES.map((status) => `workers.${status}\t${workers[status]}`),
-        ...ends.map(([name, count]) => `shutdowns.${name}\t${count}`),
-        `shutdowns.successRate\t${shutdowns.successRate ?? ''}`,
+      output: block(
+        renderFacts([
+          ...JOB_STATES.map((state) => [`jobs.${state}`, countWords(jobs[state], String)] as const),
+          ['oldestPendingAgeMs', oldestPendingAgeMs],
+          ...WORKER_STATUSES.map((status) => [`workers.${status}`, workers[status]] as const),
+          ...ends.map(([name, count]) => [`shutdowns.${name}`, count] as const),
+          ['shutdowns.successRate', shutdowns.successRate],
+        ]),
       ),
       note: '',
     }
@@ -64,14 +64,14 @@ function renderStats(terminal: Terminal, stats: StatsDocument): Rendered {
       ...JOB_STATES.map((state) => {
         const name =
           jobs[state] === 0
-            ? dim(markedText(terminal, jobMarks[state], state))
-            : marked(terminal, jobMarks[state], state)
+            ? dim(markedText(terminal, JOB_MARKS[state], state))
+            : marked(terminal, JOB_MARKS[state], state)
         return row(name, jobs[state], state === 'pending' ? dim(oldest) : '')
       }),
       '',
       dim('  WORKERS'),
       ...WORKER_STATUSES.map((status) =>
-        row(marked(terminal, workerMarks[status], status), workers[status]),
+        row(marked(terminal, WORKER_MARKS[status], status), workers[status]),
       ),
       '',
       dim('  SHUTDOWNS of the last 7 days'),

@@ -6,6 +6,7 @@ import { databaseNow, type JobFacts } from '../remedy.ts'
 import { flagsOf, withSession } from '../session.ts'
 import { formatDuration, plural } from '../terminal/format.ts'
 import type { Rendered, Terminal } from '../terminal/style.ts'
+import { block, renderFacts } from '../terminal/table.ts'
 
 /** The document of a sweep; its fields are public and kept. */
 interface SweepDocument {
@@ -108,8 +109,8 @@ function isDue(job: JobFacts): boolean {
 function renderSweep(terminal: Terminal, document: SweepDocument, dryRun: boolean): Rendered {
   const { markedOfflineCount, affectedMachineIds, recovered, failed, durationMs } = document
   if (!terminal.isTerminal) {
-    const facts = Object.entries(document).map(([name, value]) => `${name}\t${String(value)}`)
-    return { output: lines(...facts), note: '' }
+    const facts = Object.entries(document).map(([name, value]) => [name, String(value)] as const)
+    return { output: block(renderFacts(facts)), note: '' }
   }
   const on =
     affectedMachineIds.length === 0 ? '' : ` on ${plural(affectedMachineIds.length, 'machine')}`

@@ -10,7 +10,7 @@ import { lines, type Output } from '../output.ts'
 import { flagsOf, withSession } from '../session.ts'
 import { formatDuration, plural, workerName } from '../terminal/format.ts'
 import { createLiveRegion } from '../terminal/live.ts'
-import { marked, workerMarks } from '../terminal/marks.ts'
+import { marked, WORKER_MARKS } from '../terminal/marks.ts'
 import type { Terminal } from '../terminal/style.ts'
 
 const LOOK_EVERY_MS = 500
@@ -126,7 +126,7 @@ function drainedLine(terminal: Terminal, workers: readonly WorkerDocument[]): st
       : running === 0
         ? `${status}, and ${workers.length === 1 ? 'runs' : 'run'} nothing`
         : `${status}, and still ${workers.length === 1 ? 'runs' : 'run'} ${plural(running, 'job')}`
-  return marked(terminal, workerMarks[status], `${name} ${rest}`)
+  return marked(terminal, WORKER_MARKS[status], `${name} ${rest}`)
 }
 
 function drainedMachineLine(
@@ -139,7 +139,7 @@ function drainedMachineLine(
     workers.length === 0
       ? 'it has no worker now'
       : `${plural(workers.length, 'worker')}, ${running === 0 ? 'nothing runs' : `${plural(running, 'job')} still ${running === 1 ? 'runs' : 'run'}`}`
-  return marked(terminal, workerMarks.draining, `${machine.id} is drained: ${what}`)
+  return marked(terminal, WORKER_MARKS.draining, `${machine.id} is drained: ${what}`)
 }
 
 /** What is enough of the id for the next command. */

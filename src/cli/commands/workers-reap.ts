@@ -6,6 +6,7 @@ import { documented } from '../help.ts'
 import { lines, listDocument } from '../output.ts'
 import { resolveMachineId } from '../resolve.ts'
 import { flagsOf, withSession } from '../session.ts'
+import { plural } from '../terminal/format.ts'
 import { renderReaped } from '../terminal/reap-view.ts'
 
 /** The hard exit of a worker with default settings, and time for the kernel. */
@@ -73,7 +74,7 @@ function counts(items: readonly FoundProcess[]): Record<string, number> & {
 
 function notes(items: readonly FoundProcess[], force: boolean): string[] {
   const { found, ended = 0, killed = 0, remaining, skipped = 0 } = counts(items)
-  const processes = (count: number): string => `${count} ${count === 1 ? 'process' : 'processes'}`
+  const processes = (count: number): string => plural(count, 'process', 'processes')
   const withoutRun = items.filter(({ reason }) => reason === 'no_run').length
   const left = withoutRun === 0 ? '' : `, ${withoutRun} of them without a run`
   const skips = skipped === 0 ? [] : [`${processes(skipped)} left alone${left}.`]

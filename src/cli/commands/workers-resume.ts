@@ -4,7 +4,7 @@ import { liveWorkersOf } from '../live-workers.ts'
 import { lines } from '../output.ts'
 import { flagsOf, withSession } from '../session.ts'
 import { plural, workerName } from '../terminal/format.ts'
-import { marked, workerMarks } from '../terminal/marks.ts'
+import { marked, WORKER_MARKS } from '../terminal/marks.ts'
 import { workerOrMachine } from './workers-drain.ts'
 
 /** `workers resume`: a drained worker, or a drained machine, takes jobs again. */
@@ -30,7 +30,7 @@ export function registerWorkersResume(workers: Command): void {
           output.result(machine, (terminal) => {
             const words = `${machine.id} takes jobs again: ${plural(live.length, 'worker')}`
             return {
-              output: lines(marked(terminal, workerMarks[machine.status], words)),
+              output: lines(marked(terminal, WORKER_MARKS[machine.status], words)),
               note: '',
             }
           })
@@ -42,7 +42,7 @@ export function registerWorkersResume(workers: Command): void {
         output.result(worker, (terminal) => {
           const name = terminal.isTerminal ? workerName(worker.id) : worker.id
           const words = `${name} is ${worker.status}: ${worker.reason ?? 'no reason was kept'}`
-          return { output: lines(marked(terminal, workerMarks[worker.status], words)), note: '' }
+          return { output: lines(marked(terminal, WORKER_MARKS[worker.status], words)), note: '' }
         })
       }),
     )

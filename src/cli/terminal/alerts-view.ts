@@ -3,10 +3,10 @@ import type { AlertDocument, AlertRuleDocument, WebhookDocument } from '../../cl
 import { dash, formatDuration, formatId, formatTime, plural } from './format.ts'
 import { type Mark, markedText } from './marks.ts'
 import type { Rendered, Terminal } from './style.ts'
-import { type Column, renderTable, renderTabs } from './table.ts'
+import { block, type Column, renderTable, renderTabs } from './table.ts'
 import { plain } from './text.ts'
 
-const alertMarks: Readonly<Record<AlertDocument['status'], Mark>> = {
+const ALERT_MARKS: Readonly<Record<AlertDocument['status'], Mark>> = {
   open: { mark: '▲', styles: ['red', 'bold'] },
   acknowledged: { mark: '△', styles: ['yellow'] },
   resolved: { mark: '✓', styles: ['dim'] },
@@ -42,7 +42,7 @@ export function renderAlertList(
       alert.resolvedAt ?? '',
       alert.message,
     ])
-    return { output: text(renderTabs(headings, rows)), note }
+    return { output: block(renderTabs(headings, rows)), note }
   }
   if (items.length === 0) return { output: '', note }
   const columns: Column[] = [
@@ -54,7 +54,7 @@ export function renderAlertList(
     { heading: 'WHAT', flexible: true },
   ]
   const rows = items.map((alert) => {
-    const mark = alertMarks[alert.status]
+    const mark = ALERT_MARKS[alert.status]
     return [
       { text: markedText(terminal, mark, alert.status), styles: mark.styles },
       formatId(terminal, alert.id),
@@ -64,7 +64,7 @@ export function renderAlertList(
       plain(alert.message),
     ]
   })
-  return { output: text(renderTable(terminal, columns, rows)), note }
+  return { output: block(renderTable(terminal, columns, rows)), note }
 }
 
 /** Rules and thresholds; what is not the default has a star. */
@@ -82,7 +82,7 @@ export function renderRules(terminal: Terminal, items: readonly AlertRuleDocumen
         rule.says,
       ].map(String),
     )
-    return { output: text(renderTabs(headings, rows)), note: '' }
+    return { output: block(renderTabs(headings, rows)), note: '' }
   }
   const columns: Column[] = [
     { heading: 'RULE' },
@@ -95,7 +95,7 @@ export function renderRules(terminal: Terminal, items: readonly AlertRuleDocumen
     plain(rule.says),
   ])
   return {
-    output: text(renderTable(terminal, columns, rows)),
+    output: block(renderTable(terminal, columns, rows)),
     note: items.some(({ changed }) => changed)
       ? '* is not the default. Back to that: leasehold alerts set RULE --default\n'
       : '',
@@ -130,7 +130,7 @@ export function renderWebhookList(
       webhook.lastDeliveredAt ?? '',
       webhook.lastError ?? '',
     ])
-    return { output: text(renderTabs(headings, rows)), note }
+    return { output: block(renderTabs(headings, rows)), note }
   }
   if (items.length === 0) return { output: '', note }
   const columns: Column[] = [
@@ -149,9 +149,5 @@ export function renderWebhookList(
     plain(webhook.url),
     plain(webhook.lastError ?? ''),
   ])
-  return { output: text(renderTable(terminal, columns, rows)), note }
-}
-
-function text(lines: readonly string[]): string {
-  return lines.length === 0 ? '' : `${lines.join('\n')}\n`
+  return { output: block(renderTable(terminal, columns, rows)), note }
 }

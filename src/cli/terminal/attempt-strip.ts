@@ -11,50 +11,52 @@
  * when it is longer than 2 minutes and more than 8 % of the whole; only waiting is ever folded.
  */
 import type { AttemptDocument, JobDocument } from '../../client/documents.ts'
-import { endVerbs, reached } from './end-reason.ts'
+import { END_VERBS, reached } from './end-reason.ts'
 import { workerName } from './format.ts'
-import { endMarks } from './marks.ts'
+import { END_MARKS } from './marks.ts'
 import { paint, type Style, type Terminal } from './style.ts'
+import { WIDE_FROM } from './table.ts'
 import { cut, ellipsis } from './text.ts'
 
-const foldLongerMs = 2 * 60_000
-const foldShare = 0.08
-const foldColumns = 3
-const margin = 2
-/** Below this the words at the right would leave no room for a strip. */
-const widthMin = 60
-const nameColumns = 22
-const wideColumns = 80
-/** Newest attempts drawn when there are more than `rowsMax`. */
-const rowsMax = 12
-const rowsNewest = 6
+const SECOND_MS = 1_000
+const MINUTE_MS = 60 * SECOND_MS
+const HOUR_MS = 60 * MINUTE_MS
 
-const s = 1000
-const m = 60 * s
-const h = 60 * m
-const tickSteps = [
-  s,
-  5 * s,
-  10 * s,
-  15 * s,
-  30 * s,
-  m,
-  2 * m,
-  5 * m,
-  10 * m,
-  20 * m,
-  30 * m,
-  h,
-  6 * h,
-  24 * h,
+const FOLD_LONGER_MS = 2 * MINUTE_MS
+const FOLD_SHARE = 0.08
+const FOLD_COLUMNS = 3
+const MARGIN = 2
+/** Below this the words at the right would leave no room for a strip. */
+const WIDTH_MIN = 60
+const NAME_COLUMNS = 22
+const WIDE_COLUMNS = 80
+/** Newest attempts drawn when there are more than `ROWS_MAX`. */
+const ROWS_MAX = 12
+const ROWS_NEWEST = 6
+
+const TICK_STEPS_MS = [
+  SECOND_MS,
+  5 * SECOND_MS,
+  10 * SECOND_MS,
+  15 * SECOND_MS,
+  30 * SECOND_MS,
+  MINUTE_MS,
+  2 * MINUTE_MS,
+  5 * MINUTE_MS,
+  10 * MINUTE_MS,
+  20 * MINUTE_MS,
+  30 * MINUTE_MS,
+  HOUR_MS,
+  6 * HOUR_MS,
+  24 * HOUR_MS,
 ]
 
 /** Lines of the strip: its axis, then one row for each attempt. Nothing without an attempt or room. */
 export function attemptStrip(terminal: Terminal, job: JobDocument, now: Date): string[] {
   const attempts = (job.attempts ?? []).filter(({ startedAt }) => startedAt !== null)
-  if (attempts.length === 0 || terminal.width < widthMin) return []
+  if (attempts.length === 0 || terminal.width < WIDTH_MIN) return []
   const axis = layOut(terminal, job, attempts, now.getTime())
-  const drawn = attempts.length > rowsMax ? attempts.slice(-rowsNewest) : attempts
+  const drawn = attempts.length > ROWS_MAX ? attempts.slice(-ROWS_NEWEST) : attempts
   const earlier = attempts.length - drawn.length
   return [
     paint(terminal, ['dim'], axisLine(terminal, axis)),
@@ -100,7 +102,7 @@ function layOut(
   const endMs = live ? Math.max(nowMs, lastEndMs) : lastEndMs
   const firstMs = Math.min(createdMs, ...bounds.map(({ startMs }) => startMs))
   const folding = (gapMs: number): boolean =>
-    gapMs > foldLongerMs && gapMs > foldShare * (endMs - firstMs)
+    gapMs > FOLD_LONGER_MS && gapMs > FOLD_SHARE * (endMs - firstMs)
 
   // What is drawn: the time from the first to the last moment, less the gaps that fold.
   const spans: { startMs: number; endMs: number }[] = []
@@ -118,16 +120,16 @@ function layOut(
   const tailFolded = folding(endMs - reachedMs)
   spans.push({ startMs: spanStartMs, endMs: tailFolded ? reachedMs : endMs })
 
-  const wide = terminal.width >= 100
-  const label = axisLabel(createdMs, tickSteps[5] ?? 0).length + foldColumns
-  const left = margin + (headFolded ? label : String(attempts.at(-1)?.attempt ?? 1).length + 2)
-  const end = Math.min(left + wideColumns, terminal.width - nameColumns - (wide ? 8 : 2))
+  const wide = terminal.width >= WIDE_FROM
+  const label = axisLabel(createdMs, MINUTE_MS).length + FOLD_COLUMNS
+  const left = MARGIN + (headFolded ? label : String(attempts.at(-1)?.attempt ?? 1).length + 2)
+  const end = Math.min(left + WIDE_COLUMNS, terminal.width - NAME_COLUMNS - (wide ? 8 : 2))
   const innerFolds = spans.length - 1 + (tailFolded ? 1 : 0)
   const drawnMs = Math.max(
     1,
     spans.reduce((sum, span) => sum + span.endMs - span.startMs, 0),
   )
-  const msPerColumn = drawnMs / Math.max(1, end - left - innerFolds * foldColumns)
+  const msPerColumn = drawnMs / Math.max(1, end - left - innerFolds * FOLD_COLUMNS)
 
   const folds = headFolded ? [left - 2] : []
   const segments: Segment[] = []
@@ -135,7 +137,7 @@ function layOut(
   for (const [index, span] of spans.entries()) {
     if (index > 0) {
       folds.push(column + 1)
-      column += foldColumns
+      column += FOLD_COLUMNS
     }
     const stop = column + (span.endMs - span.startMs) / msPerColumn
     segments.push({ ...span, start: Math.round(column), end: Math.round(stop) })
@@ -156,15 +158,15 @@ function columnOf(axis: Axis, atMs: number): number {
 
 function axisLabel(atMs: number, stepMs: number): string {
   const iso = new Date(atMs).toISOString()
-  if (stepMs >= 24 * h) return iso.slice(5, 10)
-  return stepMs < m ? iso.slice(11, 19) : iso.slice(11, 16)
+  if (stepMs >= 24 * HOUR_MS) return iso.slice(5, 10)
+  return stepMs < MINUTE_MS ? iso.slice(11, 19) : iso.slice(11, 16)
 }
 
 /** Labels by weight: the end, the starts of the segments, then ticks where there is room. */
 function axisLine(terminal: Terminal, axis: Axis): string {
   const fits = (stepMs: number): boolean =>
     stepMs / axis.msPerColumn >= axisLabel(0, stepMs).length + 4
-  const stepMs = tickSteps.find(fits) ?? 24 * h
+  const stepMs = TICK_STEPS_MS.find(fits) ?? 24 * HOUR_MS
   const line = Array.from({ length: axis.end }, () => ' ')
   const put = (column: number, text: string): void => {
     const around = line.slice(Math.max(0, column - 1), column + text.length + 1)
@@ -172,7 +174,7 @@ function axisLine(terminal: Terminal, axis: Axis): string {
     for (let index = 0; index < text.length; index += 1) line[column + index] = text.charAt(index)
   }
   for (const column of axis.folds) line[column] = foldSign(terminal)
-  if (axis.headFolded) put(margin, axisLabel(axis.createdMs, m))
+  if (axis.headFolded) put(MARGIN, axisLabel(axis.createdMs, MINUTE_MS))
   put(axis.end, axisLabel(axis.endMs, stepMs))
   for (const { startMs, start } of axis.segments) put(start, axisLabel(startMs, stepMs))
   for (const { startMs, endMs } of axis.segments)
@@ -202,7 +204,7 @@ function attemptRow(
   for (const column of axis.folds.slice(firstFold)) put(column, foldSign(terminal), ['dim'])
   const number = String(attempt.attempt)
   for (let index = 0; index < number.length; index += 1)
-    put(margin + index, number.charAt(index), ['dim'])
+    put(MARGIN + index, number.charAt(index), ['dim'])
   if (axis.live) put(axis.end, terminal.unicode ? '│' : '|', ['dim'])
 
   const startMs = Date.parse(attempt.startedAt ?? job.createdAt)
@@ -219,7 +221,7 @@ function attemptRow(
   for (let column = start + 1; column < stop; column += 1)
     if (cells[column]?.sign === ' ') put(column, terminal.unicode ? '━' : '=', bar)
   if (attempt.endedAs !== null) {
-    const { mark, ascii, styles } = endMarks[attempt.endedAs]
+    const { mark, ascii, styles } = END_MARKS[attempt.endedAs]
     put(Math.max(stop, start + 1), terminal.unicode ? mark : ascii, styles)
   } else if (leaseMs !== null) {
     if (lapsed) put(Math.min(columnOf(axis, leaseMs), last), ')', ['brightRed'])
@@ -227,7 +229,7 @@ function attemptRow(
   }
 
   const name = attempt.workerId === null ? '' : workerName(attempt.workerId)
-  const words = terminal.width >= 100 ? endWords(job, attempt) : ''
+  const words = terminal.width >= WIDE_FROM ? endWords(job, attempt) : ''
   // Beside the bar if that is free up to now, else behind the name.
   const beside = stop + 3 + words.length < axis.end
   if (beside)
@@ -241,7 +243,7 @@ function attemptRow(
 function endWords(job: JobDocument, attempt: AttemptDocument): string {
   if (attempt.endedAs === null) return ''
   const at = reached(job, attempt).replace(/ of \d+$/, '')
-  return `${endVerbs[attempt.endedAs].replace(/^was /, '')}${at}`
+  return `${END_VERBS[attempt.endedAs].replace(/^was /, '')}${at}`
 }
 
 /** Neighbours of one colour share one code. */

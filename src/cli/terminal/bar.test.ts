@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { leaseGauge, progressBar } from './bar.ts'
+import { progressBar } from './bar.ts'
 
 const terminal = { isTerminal: true, color: false, unicode: true, redraws: true, width: 80 }
 const ascii = { ...terminal, unicode: false }
@@ -23,17 +23,9 @@ it('a total of 0 and a width of 0 draw no progress', () => {
 
 it('is ASCII without UTF-8', () => {
   expect(progressBar(ascii, { done: 47, total: 60, width: 10 })).toBe('#######---')
-  expect(leaseGauge(ascii, { leftMs: 15_000, leaseMs: 30_000, width: 11 })).toBe('#####-----)')
 })
 
 it('the done part is blue and the rest dim', () => {
   const bar = progressBar({ ...terminal, color: true }, { done: 1, total: 2, width: 4 })
   expect(bar).toBe('\u001b[34m━━\u001b[0m\u001b[2m──\u001b[0m')
-})
-
-it('a gauge is blank once the lease has lapsed, and keeps its width', () => {
-  const lease = { leaseMs: 30_000, width: 11 }
-  expect(leaseGauge(terminal, { ...lease, leftMs: 28_400 })).toBe('━━━━━━━━━─)')
-  expect(leaseGauge(terminal, { ...lease, leftMs: 0 })).toBe(' '.repeat(11))
-  expect(leaseGauge(terminal, { ...lease, leftMs: null })).toBe(' '.repeat(11))
 })

@@ -2,31 +2,14 @@
  * Bars in half columns: `━` done, `╸` a half, `─` to do. A bar is empty only at 0 and full only when
  * all is done, so that neither claims what is not so. Without UTF-8: `#` and `-`.
  */
-import { paint, type Style, type Terminal } from './style.ts'
+import { paint, type Terminal } from './style.ts'
 
 /** Progress towards a known total, `width` columns wide; the done part is blue. */
 export function progressBar(
   terminal: Terminal,
   { done, total, width }: { done: number; total: number; width: number },
 ): string {
-  return bar(terminal, total > 0 ? done / total : 0, width, ['blue'])
-}
-
-/**
- * What is left of a lease, closed by `)` where it ends; blank once it has lapsed.
- *
- * `late` says that the worker is silent: a live lease is blue, one that nobody renews is yellow.
- */
-export function leaseGauge(
-  terminal: Terminal,
-  lease: { leftMs: number | null; leaseMs: number; width: number; late?: boolean },
-): string {
-  const { leftMs, leaseMs, width } = lease
-  if (leftMs === null || leftMs <= 0) return ' '.repeat(width)
-  return `${bar(terminal, leftMs / leaseMs, width - 1, [lease.late ? 'yellow' : 'blue'])})`
-}
-
-function bar(terminal: Terminal, share: number, width: number, styles: readonly Style[]): string {
+  const share = total > 0 ? done / total : 0
   const step = terminal.unicode ? 2 : 1
   const units = Math.max(0, width) * step
   const exact = Math.floor(Math.min(1, Math.max(0, share)) * units)
@@ -35,5 +18,5 @@ function bar(terminal: Terminal, share: number, width: number, styles: readonly 
   const half = filled % step
   const drawn = (terminal.unicode ? '━' : '#').repeat(full) + (half === 1 ? '╸' : '')
   const rest = (terminal.unicode ? '─' : '-').repeat(Math.max(0, width) - full - half)
-  return paint(terminal, styles, drawn) + paint(terminal, ['dim'], rest)
+  return paint(terminal, ['blue'], drawn) + paint(terminal, ['dim'], rest)
 }

@@ -10,7 +10,13 @@ import type {
 import { plain } from './text.ts'
 
 /** The layers of detection by number. */
-const layers = ['worker', 'supervisor', 'witness', 'connection', 'lease', 'watchdog'] as const
+const LAYERS = ['worker', 'supervisor', 'witness', 'connection', 'lease', 'watchdog'] as const
+
+/** `witness, layer 2` */
+export function layerWords(layer: number): string {
+  const name = LAYERS[layer]
+  return name === undefined ? `layer ${layer}` : `${name}, layer ${layer}`
+}
 
 /** The layer that noticed an end: its name, and its number where that is known. */
 export function layerOf(
@@ -18,15 +24,15 @@ export function layerOf(
 ): { name: string; number: number | null } | null {
   if (reason === null) return null
   const { layer, noticedBy } = reason
-  if (typeof layer === 'number') return { name: layers[layer] ?? `layer ${layer}`, number: layer }
-  const name = layer ?? layers.find((known) => known === noticedBy)
+  if (typeof layer === 'number') return { name: LAYERS[layer] ?? `layer ${layer}`, number: layer }
+  const name = layer ?? LAYERS.find((known) => known === noticedBy)
   if (name === undefined) return null
-  const number = layers.findIndex((known) => known === name)
+  const number = LAYERS.findIndex((known) => known === name)
   return { name, number: number === -1 ? null : number }
 }
 
 /** How an attempt ended, as a verb of the sentence "attempt 2 …". */
-export const endVerbs: Readonly<Record<AttemptEnd, string>> = {
+export const END_VERBS: Readonly<Record<AttemptEnd, string>> = {
   completed: 'completed',
   failed: 'failed',
   cancelled: 'was cancelled',

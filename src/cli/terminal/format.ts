@@ -51,16 +51,16 @@ export function idEnding(id: string): string {
   return id.slice(-6)
 }
 
-const incarnation = /-(?:[0-9a-f]{8}|([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}))$/i
+const INCARNATION = /-(?:[0-9a-f]{8}|([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}))$/i
 
 /** `render-b-2210`: host and pid of a worker id, without its incarnation. */
 export function workerName(workerId: string): string {
-  return workerId.replace(incarnation, '')
+  return workerId.replace(INCARNATION, '')
 }
 
 /** A worker id for a table: an incarnation that is a whole UUID is shown by its end. Full off a terminal. */
 export function formatWorkerId(terminal: Terminal, workerId: string): string {
-  const uuid = incarnation.exec(workerId)?.[1]
+  const uuid = INCARNATION.exec(workerId)?.[1]
   if (uuid === undefined || !terminal.isTerminal) return workerId
   return `${workerName(workerId)}-${formatId(terminal, uuid)}`
 }
@@ -78,7 +78,7 @@ export function dash(terminal: Terminal): string {
   return terminal.unicode ? '–' : '-'
 }
 
-/** `1 attempt`, `2 attempts` */
-export function plural(count: number, noun: string): string {
-  return `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`
+/** `1 attempt`, `2 attempts`; with `many` for a noun that takes more than an s. */
+export function plural(count: number, noun: string, many: string = `${noun}s`): string {
+  return `${formatCount(count)} ${count === 1 ? noun : many}`
 }

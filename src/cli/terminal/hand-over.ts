@@ -6,13 +6,20 @@
  * the last sign of life lies `detectedAfterMs` before it.
  */
 import type { AttemptDocument, JobDocument } from '../../client/documents.ts'
-import { checkpointWord, endVerbs, exitWords, layerOf, reached, reasonWords } from './end-reason.ts'
+import {
+  checkpointWord,
+  END_VERBS,
+  exitWords,
+  layerOf,
+  reached,
+  reasonWords,
+} from './end-reason.ts'
 import { formatDuration, formatInstant, workerName } from './format.ts'
 import { paint, type Terminal } from './style.ts'
 import { pad } from './text.ts'
 
 /** More sentences than this push the story off the screen; `--json` has all. */
-const attemptsMax = 6
+const ATTEMPTS_MAX = 6
 
 /** Paragraphs, indented by two. Nothing for a job that never changed hands. */
 export function handOverStory(terminal: Terminal, job: JobDocument): string[] {
@@ -20,7 +27,7 @@ export function handOverStory(terminal: Terminal, job: JobDocument): string[] {
   const ended = attempts.filter(({ endedAs }) => endedAs !== null && endedAs !== 'completed')
   const lost = ended.findLast(({ endedAs }) => endedAs === 'lost')
   const lines: string[] = []
-  for (const attempt of ended.slice(-attemptsMax).toReversed()) {
+  for (const attempt of ended.slice(-ATTEMPTS_MAX).toReversed()) {
     if (attempt === lost) {
       if (lines.length > 0) lines.push('')
       lines.push(...lostStory(terminal, job, lost))
@@ -34,13 +41,13 @@ export function handOverStory(terminal: Terminal, job: JobDocument): string[] {
 }
 
 /** `attempt 1 was interrupted at 12 of 60: shutdown (SIGTERM), not charged` */
-export function endSentence(job: JobDocument, attempt: AttemptDocument): string {
+function endSentence(job: JobDocument, attempt: AttemptDocument): string {
   const { endedAs, endReason } = attempt
   if (endedAs === null) return `attempt ${attempt.attempt} runs`
   const signal = endReason?.signal ? ` (${endReason.signal})` : ''
   const reason = endReason === null ? '' : `: ${reasonWords(endReason)}${signal}`
   const free = endedAs === 'interrupted' || endedAs === 'released' ? ', not charged' : ''
-  return `attempt ${attempt.attempt} ${endVerbs[endedAs]}${reached(job, attempt)}${reason}${free}`
+  return `attempt ${attempt.attempt} ${END_VERBS[endedAs]}${reached(job, attempt)}${reason}${free}`
 }
 
 function lostStory(terminal: Terminal, job: JobDocument, lost: AttemptDocument): string[] {

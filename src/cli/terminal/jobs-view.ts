@@ -22,9 +22,17 @@ import {
   workerName,
 } from './format.ts'
 import { handOverStory } from './hand-over.ts'
-import { jobMarks, markedText } from './marks.ts'
+import { JOB_MARKS, markedText } from './marks.ts'
 import { paint, type Rendered, type Terminal } from './style.ts'
-import { type Column, renderTable, renderTabs, wideFrom } from './table.ts'
+import {
+  block,
+  type Column,
+  type Fact,
+  renderFacts,
+  renderTable,
+  renderTabs,
+  WIDE_FROM,
+} from './table.ts'
 import { cut, plain, wrap } from './text.ts'
 
 /** What a list can't know from its jobs. */
@@ -58,24 +66,24 @@ export function renderJobList(
       job.why,
     ])
     return {
-      output: text(renderTabs(headings, rows)),
+      output: block(renderTabs(headings, rows)),
       note: listNote(items, nextCursor, total, filter),
     }
   }
-  const wide = terminal.width >= wideFrom
+  const wide = terminal.width >= WIDE_FROM
   const columns: Column[] = [
     { heading: 'STATE', widthMin: 12 },
     { heading: 'JOB', widthMin: 24 },
     { heading: 'PROGRESS', align: 'right', dropAt: 1 },
     wide ? { heading: 'ATTEMPTS' } : { heading: 'ATT', align: 'right', dropAt: 2 },
-    { heading: 'WORKER', widthMin: 14, from: wideFrom },
-    { heading: 'AGE', align: 'right', from: wideFrom },
+    { heading: 'WORKER', widthMin: 14, from: WIDE_FROM },
+    { heading: 'AGE', align: 'right', from: WIDE_FROM },
     { heading: 'WHY', flexible: true },
   ]
   const rows = items.map((job) => [
     {
-      text: markedText(terminal, jobMarks[job.state], job.state),
-      styles: jobMarks[job.state].styles,
+      text: markedText(terminal, JOB_MARKS[job.state], job.state),
+      styles: JOB_MARKS[job.state].styles,
     },
     { text: plain(job.type), tail: ` ${formatId(terminal, job.id)}` },
     formatProgress(terminal, job.progress),
@@ -85,7 +93,7 @@ export function renderJobList(
     shortWhy(job, now),
   ])
   return {
-    output: items.length === 0 ? '' : text(renderTable(terminal, columns, rows)),
+    output: items.length === 0 ? '' : block(renderTable(terminal, columns, rows)),
     note: listNote(items, nextCursor, total, filter),
   }
 }
@@ -147,13 +155,13 @@ export function tookMs({ startedAt, createdAt, finishedAt }: JobDocument): numbe
 
 /** One job with its attempts. */
 export function renderJob(terminal: Terminal, job: JobDocument, now: Date = new Date()): Rendered {
-  if (!terminal.isTerminal) return { output: text(jobAsTabs(terminal, job)), note: '' }
+  if (!terminal.isTerminal) return { output: block(jobAsTabs(terminal, job)), note: '' }
   const strip = attemptStrip(terminal, job, now)
   const story = handOverStory(terminal, job)
   const lines = [
     `${paint(terminal, ['bold'], plain(job.type))}  ${job.id}`,
     ...wrap(stateLine(terminal, job, now), terminal.width).map((line) =>
-      paint(terminal, jobMarks[job.state].styles, line),
+      paint(terminal, JOB_MARKS[job.state].styles, line),
     ),
     '',
     ...jobFacts(terminal, job, now),
@@ -161,14 +169,14 @@ export function renderJob(terminal: Terminal, job: JobDocument, now: Date = new 
     ...(story.length > 0 ? ['', ...story] : []),
   ]
   return {
-    output: text(lines.map((line) => cut(terminal, line, terminal.width))),
+    output: block(lines.map((line) => cut(terminal, line, terminal.width))),
     note: `\nLogs: leasehold jobs logs ${idEnding(job.id)}${job.finishedAt === null ? ' --follow' : ''}\n`,
   }
 }
 
 /** `● running on render-b-2210 since 10:41:07 UTC, lease holds 27.9 s`, else the state and why. */
 function stateLine(terminal: Terminal, job: JobDocument, now: Date): string {
-  const mark = jobMarks[job.state]
+  const mark = JOB_MARKS[job.state]
   if (job.state !== 'running' || job.workerId === null || job.leaseExpiresAt === null) {
     const why = withoutState(job)
     const begins = why.toLowerCase().startsWith(job.state)
@@ -238,7 +246,7 @@ function errorWords({ code, message }: NonNullable<JobDocument['error']>): strin
 }
 
 function jobAsTabs(terminal: Terminal, job: JobDocument): string[] {
-  const facts: [string, string | number | null][] = [
+  const facts: Fact[] = [
     ['id', job.id],
     ['type', job.type],
     ['state', job.state],
@@ -261,7 +269,7 @@ function jobAsTabs(terminal: Terminal, job: JobDocument): string[] {
     ['error', job.error === null ? null : errorWords(job.error)],
     ['result', job.result === null ? null : JSON.stringify(job.result)],
   ]
-  const lines = facts.map(([name, value]) => `${name}\t${plain(String(value ?? ''))}`)
+  const lines = renderFacts(facts)
   const attempts = job.attempts ?? []
   if (attempts.length > 0) {
     const headings = 'attempt worker started ended endedAs from last layer why'.split(' ')
@@ -290,7 +298,7 @@ function attemptAsTabs(attempt: AttemptDocument): string[] {
 /** What happened to a job, in the given order. */
 export function renderEvents(terminal: Terminal, events: readonly JobEventDocument[]): Rendered {
   if (events.length === 0 && terminal.isTerminal) return { output: '', note: 'No event.\n' }
-  return { output: text(eventLines(terminal, events)), note: '' }
+  return { output: block(eventLines(terminal, events)), note: '' }
 }
 
 function eventLines(terminal: Terminal, events: readonly JobEventDocument[]): string[] {
@@ -320,8 +328,4 @@ function eventLines(terminal: Terminal, events: readonly JobEventDocument[]): st
     plain(message ?? ''),
   ])
   return renderTable(terminal, columns, rows)
-}
-
-function text(lines: readonly string[]): string {
-  return lines.length === 0 ? '' : `${lines.join('\n')}\n`
 }

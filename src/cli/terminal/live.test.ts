@@ -138,20 +138,13 @@ it('prints history above itself', () => {
   expect(screen.lines).toEqual(['first', 'second', 'live', ''])
 })
 
-it('goes away, or stays as history', () => {
+it('goes away, and its history stays', () => {
   region.update(['live'])
   vi.advanceTimersByTime(500)
   region.commit('history')
   region.close()
   expect(screen.lines).toEqual(['history', ''])
   expect(screen.cursorVisible).toBe(true)
-
-  open()
-  region.update(['frozen'])
-  vi.advanceTimersByTime(500)
-  region.update(['frozen at 41'])
-  region.close({ keep: true })
-  expect(screen.lines).toEqual(['history', 'frozen at 41', ''])
 })
 
 it('cuts lines to the width and the region to the height', () => {

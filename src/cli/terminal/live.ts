@@ -24,8 +24,8 @@ export interface LiveRegion {
   update(lines: readonly string[]): void
   /** Prints one line of history above the region. */
   commit(line: string): void
-  /** Ends the region: its lines are erased, or kept as history. */
-  close(options?: { keep?: boolean }): void
+  /** Ends the region: its lines are erased, its history stays. */
+  close(): void
 }
 
 /** What of `process` a region listens to. */
@@ -43,17 +43,17 @@ export type LiveStream = Pick<EventEmitter, 'on' | 'off'> & {
   write(text: string): unknown
 }
 
-const appearAfterMs = 500
-const redrawEveryMs = 100
-const resizeSettlesMs = 100
-const endingSignals = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const
+const APPEAR_AFTER_MS = 500
+const REDRAW_EVERY_MS = 100
+const RESIZE_SETTLES_MS = 100
+const ENDING_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const
 
-const beginSync = '\u001b[?2026h'
-const endSync = '\u001b[?2026l'
-const hideCursor = '\u001b[?25l'
-const showCursor = '\u001b[?25h'
-const clearLine = '\u001b[K'
-const clearBelow = '\u001b[J'
+const BEGIN_SYNC = '\u001b[?2026h'
+const END_SYNC = '\u001b[?2026l'
+const HIDE_CURSOR = '\u001b[?25l'
+const SHOW_CURSOR = '\u001b[?25h'
+const CLEAR_LINE = '\u001b[K'
+const CLEAR_BELOW = '\u001b[J'
 const up = (rows: number): string => (rows > 0 ? `\u001b[${rows}A\r` : '\r')
 
 /** Opens a region at the bottom of `stream`. `host` is the process whose ends restore the cursor. */
@@ -88,15 +88,15 @@ class DrawnRegion implements LiveRegion {
     this.#stream = stream
     this.#host = host
     this.#signalHandlers = new Map(
-      endingSignals.map((signal) => [signal, () => this.#onSignal(signal)]),
+      ENDING_SIGNALS.map((signal) => [signal, () => this.#onSignal(signal)]),
     )
-    this.#schedule(appearAfterMs)
+    this.#schedule(APPEAR_AFTER_MS)
   }
 
   update(lines: readonly string[]): void {
     this.#wanted = lines
     if (this.#state === 'shown')
-      this.#schedule(Math.max(0, this.#drawnAtMs + redrawEveryMs - Date.now()))
+      this.#schedule(Math.max(0, this.#drawnAtMs + REDRAW_EVERY_MS - Date.now()))
   }
 
   commit(line: string): void {
@@ -104,16 +104,11 @@ class DrawnRegion implements LiveRegion {
     this.#stream.write(this.#state === 'shown' ? this.#frame(text) : text)
   }
 
-  close({ keep = false }: { keep?: boolean } = {}): void {
+  close(): void {
     if (this.#state === 'closed') return
     clearTimeout(this.#timer)
-    if (keep) {
-      if (this.#state === 'waiting')
-        for (const line of this.#wanted) this.#stream.write(`${line}\n`)
-      else this.#stream.write(this.#frame(''))
-    } else if (this.#state === 'shown') {
-      this.#stream.write(beginSync + up(this.#drawnRows()) + clearBelow + endSync)
-    }
+    if (this.#state === 'shown')
+      this.#stream.write(BEGIN_SYNC + up(this.#drawnRows()) + CLEAR_BELOW + END_SYNC)
     this.#restore()
     this.#state = 'closed'
   }
@@ -137,7 +132,7 @@ class DrawnRegion implements LiveRegion {
 
   #show(): void {
     this.#state = 'shown'
-    this.#stream.write(hideCursor)
+    this.#stream.write(HIDE_CURSOR)
     this.#stream.on('resize', this.#onResize)
     this.#host.once('exit', this.#onExit)
     for (const [signal, handler] of this.#signalHandlers) {
@@ -154,17 +149,17 @@ class DrawnRegion implements LiveRegion {
     const next = this.#wanted.slice(0, rowsMax).map((line) => cut(this.#terminal, line, width))
     const afresh = history !== '' || width !== this.#drawnWidth
     const top = up(this.#drawnRows())
-    let body = afresh ? clearBelow + history : ''
+    let body = afresh ? CLEAR_BELOW + history : ''
     for (const [index, line] of next.entries())
-      body += !afresh && this.#drawn[index] === line ? '\n' : `${clearLine}${line}\n`
-    if (!afresh && next.length < this.#drawn.length) body += clearBelow
+      body += !afresh && this.#drawn[index] === line ? '\n' : `${CLEAR_LINE}${line}\n`
+    if (!afresh && next.length < this.#drawn.length) body += CLEAR_BELOW
     const unchanged =
       !afresh &&
       next.length === this.#drawn.length &&
       next.every((line, index) => line === this.#drawn[index])
     this.#drawn = next
     this.#drawnWidth = width
-    return unchanged ? '' : beginSync + top + body + endSync
+    return unchanged ? '' : BEGIN_SYNC + top + body + END_SYNC
   }
 
   /** Rows that the drawn lines take at the present width. */
@@ -179,16 +174,16 @@ class DrawnRegion implements LiveRegion {
   readonly #onResize = (): void => {
     clearTimeout(this.#timer)
     this.#timer = undefined
-    this.#schedule(resizeSettlesMs)
+    this.#schedule(RESIZE_SETTLES_MS)
   }
 
   readonly #onExit = (): void => {
-    this.#stream.write(showCursor)
+    this.#stream.write(SHOW_CURSOR)
   }
 
   /** Ends the process the way the signal would have, unless somebody else decides what it means. */
   #onSignal(signal: string): void {
-    this.#stream.write(showCursor)
+    this.#stream.write(SHOW_CURSOR)
     if (this.#host.listenerCount(signal) > 0) return
     this.#restore()
     this.#state = 'closed'
@@ -197,7 +192,7 @@ class DrawnRegion implements LiveRegion {
 
   #restore(): void {
     if (this.#state !== 'shown') return
-    this.#stream.write(showCursor)
+    this.#stream.write(SHOW_CURSOR)
     this.#stream.off('resize', this.#onResize)
     this.#host.off('exit', this.#onExit)
     for (const [signal, handler] of this.#signalHandlers) this.#host.off(signal, handler)

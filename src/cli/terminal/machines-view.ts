@@ -7,9 +7,17 @@ import type {
   WorkerDocument,
 } from '../../client/documents.ts'
 import { dash, formatDuration, formatTime, formatWorkerId, plural } from './format.ts'
-import { marked, markedText, workerMarks } from './marks.ts'
+import { marked, markedText, WORKER_MARKS } from './marks.ts'
 import { paint, type Rendered, type Terminal } from './style.ts'
-import { type Column, renderTable, renderTabs, wideFrom } from './table.ts'
+import {
+  block,
+  type Column,
+  type Fact,
+  renderFacts,
+  renderTable,
+  renderTabs,
+  WIDE_FROM,
+} from './table.ts'
 import { plain } from './text.ts'
 
 /** The machines, and for standard error how many are online. */
@@ -42,7 +50,7 @@ export function renderMachineList(
       machine.lastSeenAt ?? '',
       machine.drainRequestedAt ?? '',
     ])
-    return { output: text(renderTabs(headings, rows)), note }
+    return { output: block(renderTabs(headings, rows)), note }
   }
   if (items.length === 0) return { output: '', note }
   const columns: Column[] = [
@@ -50,11 +58,11 @@ export function renderMachineList(
     { heading: 'STATUS', widthMin: 10 },
     { heading: 'WORKERS' },
     { heading: 'SEEN', align: 'right', dropAt: 1 },
-    { heading: 'LAST SEEN', from: wideFrom },
+    { heading: 'LAST SEEN', from: WIDE_FROM },
     { heading: 'ID', flexible: true },
   ]
   const rows = items.map((machine) => {
-    const mark = workerMarks[machine.status]
+    const mark = WORKER_MARKS[machine.status]
     const { lastSeenAt, lastSeenAgoMs } = machine
     return [
       plain(machine.hostname),
@@ -65,7 +73,7 @@ export function renderMachineList(
       plain(machine.id),
     ]
   })
-  return { output: text(renderTable(terminal, columns, rows)), note }
+  return { output: block(renderTable(terminal, columns, rows)), note }
 }
 
 /** One machine: its live workers, and its crashes by version. */
@@ -74,30 +82,65 @@ export function renderMachine(
   machine: MachineDetailDocument,
   workers: readonly WorkerDocument[],
 ): Rendered {
-  if (!terminal.isTerminal) return { output: text(machineAsTabs(machine)), note: '' }
+  if (!terminal.isTerminal) return { output: block(machineAsTabs(machine)), note: '' }
   const seen =
     machine.lastSeenAgoMs === null
       ? 'never seen'
       : `last sign of life ${formatDuration(machine.lastSeenAgoMs)} ago`
-  const head = [
-    paint(terminal, ['bold'], plain(machine.id)),
-    marked(
-      terminal,
-      workerMarks[machine.status],
-      `${statusWords(machine)}: ${machine.workersOnline} of ${plural(machine.workersTotal, 'worker')} online, ${seen}`,
-    ),
+  return {
+    output: block([
+      paint(terminal, ['bold'], plain(machine.id)),
+      marked(
+        terminal,
+        WORKER_MARKS[machine.status],
+        `${statusWords(machine)}: ${machine.workersOnline} of ${plural(machine.workersTotal, 'worker')} online, ${seen}`,
+      ),
+      ...liveWorkers(terminal, workers),
+      ...crashesByVersion(terminal, machine),
+    ]),
+    note:
+      machine.drainRequestedAt === null
+        ? ''
+        : `Drained. To let its workers take jobs again: leasehold workers resume --machine ${machine.id}\n`,
+  }
+}
+
+/** A table with an empty line before it; nothing without a worker. */
+function liveWorkers(terminal: Terminal, workers: readonly WorkerDocument[]): string[] {
+  if (workers.length === 0) return []
+  const columns: Column[] = [
+    { heading: 'WORKER' },
+    { heading: 'STATUS', widthMin: 10 },
+    { heading: 'SLOTS', align: 'right' },
+    { heading: 'VERSION', dropAt: 1 },
+    { heading: 'WHY', flexible: true },
   ]
-  const live = workers.map((worker) => [
-    formatWorkerId(terminal, worker.id),
-    {
-      text: markedText(terminal, workerMarks[worker.status], worker.status),
-      styles: workerMarks[worker.status].styles,
-    },
-    `${worker.running}/${worker.concurrency}`,
-    plain(worker.version ?? ''),
-    plain(worker.reason ?? ''),
-  ])
-  const versions = machine.versions.map((version) => [
+  const rows = workers.map((worker) => {
+    const mark = WORKER_MARKS[worker.status]
+    return [
+      formatWorkerId(terminal, worker.id),
+      { text: markedText(terminal, mark, worker.status), styles: mark.styles },
+      `${worker.running}/${worker.concurrency}`,
+      plain(worker.version ?? ''),
+      plain(worker.reason ?? ''),
+    ]
+  })
+  return ['', ...renderTable(terminal, columns, rows)]
+}
+
+/** The same for its versions. */
+function crashesByVersion(terminal: Terminal, { versions }: MachineDetailDocument): string[] {
+  if (versions.length === 0) return []
+  const columns: Column[] = [
+    { heading: 'VERSION' },
+    { heading: 'STARTS', align: 'right' },
+    { heading: 'RESTARTS', align: 'right', dropAt: 2 },
+    { heading: 'CRASHES', align: 'right' },
+    { heading: 'LOST JOBS', align: 'right', dropAt: 1 },
+    { heading: 'ONE EACH', align: 'right' },
+    { heading: 'LAST CRASH', flexible: true },
+  ]
+  const rows = versions.map((version) => [
     plain(version.version),
     String(version.starts),
     String(version.restarts),
@@ -108,49 +151,7 @@ export function renderMachine(
       : formatDuration(version.meanTimeBetweenCrashesMs),
     plain(version.lastCrashReason ?? ''),
   ])
-  return {
-    output: text([
-      ...head,
-      ...(live.length === 0
-        ? []
-        : [
-            '',
-            ...renderTable(
-              terminal,
-              [
-                { heading: 'WORKER' },
-                { heading: 'STATUS', widthMin: 10 },
-                { heading: 'SLOTS', align: 'right' },
-                { heading: 'VERSION', dropAt: 1 },
-                { heading: 'WHY', flexible: true },
-              ],
-              live,
-            ),
-          ]),
-      ...(versions.length === 0
-        ? []
-        : [
-            '',
-            ...renderTable(
-              terminal,
-              [
-                { heading: 'VERSION' },
-                { heading: 'STARTS', align: 'right' },
-                { heading: 'RESTARTS', align: 'right', dropAt: 2 },
-                { heading: 'CRASHES', align: 'right' },
-                { heading: 'LOST JOBS', align: 'right', dropAt: 1 },
-                { heading: 'ONE EACH', align: 'right' },
-                { heading: 'LAST CRASH', flexible: true },
-              ],
-              versions,
-            ),
-          ]),
-    ]),
-    note:
-      machine.drainRequestedAt === null
-        ? ''
-        : `Drained. To let its workers take jobs again: leasehold workers resume --machine ${machine.id}\n`,
-  }
+  return ['', ...renderTable(terminal, columns, rows)]
 }
 
 function statusWords({ status, drainRequestedAt }: MachineDocument): string {
@@ -158,7 +159,7 @@ function statusWords({ status, drainRequestedAt }: MachineDocument): string {
 }
 
 function machineAsTabs(machine: MachineDetailDocument): string[] {
-  const facts: [string, string | number | null][] = [
+  const facts: Fact[] = [
     ['id', machine.id],
     ['hostname', machine.hostname],
     ['status', machine.status],
@@ -170,7 +171,7 @@ function machineAsTabs(machine: MachineDetailDocument): string[] {
   const headings =
     'version starts restarts crashes lostJobs meanTimeBetweenCrashesMs lastCrash lastCrashReason'
   return [
-    ...facts.map(([name, value]) => `${name}\t${plain(String(value ?? ''))}`),
+    ...renderFacts(facts),
     ...renderTabs(
       headings.split(' '),
       machine.versions.map((version) =>
@@ -187,8 +188,4 @@ function machineAsTabs(machine: MachineDetailDocument): string[] {
       ),
     ),
   ]
-}
-
-function text(lines: readonly string[]): string {
-  return lines.length === 0 ? '' : `${lines.join('\n')}\n`
 }

@@ -13,7 +13,7 @@ export interface Mark {
   readonly styles: readonly Style[]
 }
 
-export const jobMarks: Readonly<Record<JobState, Mark>> = {
+export const JOB_MARKS: Readonly<Record<JobState, Mark>> = {
   pending: { mark: '○', styles: ['dim'] },
   scheduled: { mark: '◷', styles: ['dim'] },
   blocked: { mark: '◇', styles: ['dim'] },
@@ -28,7 +28,7 @@ export const jobMarks: Readonly<Record<JobState, Mark>> = {
   cancelled: { mark: '⊘', styles: ['magenta'] },
 }
 
-export const workerMarks: Readonly<Record<WorkerStatus, Mark>> = {
+export const WORKER_MARKS: Readonly<Record<WorkerStatus, Mark>> = {
   online: { mark: '■', styles: ['blue'] },
   draining: { mark: '▄', styles: ['yellow'] },
   late: { mark: '▫', styles: ['yellow'] },
@@ -37,7 +37,7 @@ export const workerMarks: Readonly<Record<WorkerStatus, Mark>> = {
 }
 
 /** How a bar of the attempt strip ends: drawn, and drawn without UTF-8. */
-export const endMarks: Readonly<Record<AttemptEnd, Mark & { readonly ascii: string }>> = {
+export const END_MARKS: Readonly<Record<AttemptEnd, Mark & { readonly ascii: string }>> = {
   completed: { mark: '✓', ascii: 'v', styles: ['green'] },
   failed: { mark: '!', ascii: '!', styles: ['red', 'bold'] },
   cancelled: { mark: '/', ascii: '/', styles: ['magenta'] },

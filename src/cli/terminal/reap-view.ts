@@ -2,7 +2,7 @@
 import type { FoundProcess, ReapAction } from '../../worker/reaper.ts'
 import { dash, workerName } from './format.ts'
 import type { Terminal } from './style.ts'
-import { type Column, renderTable, renderTabs } from './table.ts'
+import { block, type Column, renderTable, renderTabs } from './table.ts'
 import { plain } from './text.ts'
 
 const ACTIONS: Readonly<Record<ReapAction, string>> = {
@@ -25,7 +25,7 @@ export function renderReaped(terminal: Terminal, items: readonly FoundProcess[])
       item.runId ?? '',
       item.message,
     ])
-    return text(
+    return block(
       renderTabs(['verdict', 'action', 'reason', 'pid', 'started', 'worker', 'run', 'why'], rows),
     )
   }
@@ -44,9 +44,5 @@ export function renderReaped(terminal: Terminal, items: readonly FoundProcess[])
     item.workerId === null ? dash(terminal) : workerName(item.workerId),
     plain(item.message),
   ])
-  return text(renderTable(terminal, columns, rows))
-}
-
-function text(all: readonly string[]): string {
-  return all.length === 0 ? '' : `${all.join('\n')}\n`
+  return block(renderTable(terminal, columns, rows))
 }

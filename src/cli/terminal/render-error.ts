@@ -19,9 +19,9 @@ export interface ShownError {
   readonly stack?: string | undefined
 }
 
-const label = 'error: '
+const LABEL = 'error: '
 /** Sentences wider than this are hard to read, however wide the terminal. */
-const widthMax = 80
+const WIDTH_MAX = 80
 
 /** The error block, for standard error. */
 export function renderError(
@@ -29,15 +29,15 @@ export function renderError(
   error: ShownError,
   env: Readonly<Record<string, string | undefined>>,
 ): string {
-  const width = terminal.isTerminal ? Math.min(terminal.width, widthMax) : Infinity
+  const width = terminal.isTerminal ? Math.min(terminal.width, WIDTH_MAX) : Infinity
   const sentences = [error.message, error.hint, `(${error.code}, exit ${error.exitCode})`]
   const lines = sentences.flatMap((text) =>
-    text ? wrap(text.trimEnd().split('\n').map(plain).join('\n'), width - label.length) : [],
+    text ? wrap(text.trimEnd().split('\n').map(plain).join('\n'), width - LABEL.length) : [],
   )
   const block = lines.map((line, index) =>
     index === 0
-      ? paint(terminal, ['red', 'bold'], label.trimEnd()) + ` ${line}`
-      : ' '.repeat(label.length) + line,
+      ? paint(terminal, ['red', 'bold'], LABEL.trimEnd()) + ` ${line}`
+      : ' '.repeat(LABEL.length) + line,
   )
   if (env['LEASEHOLD_LOG_LEVEL'] === 'debug' && error.stack) block.push(error.stack)
   return `${block.join('\n')}\n`

@@ -12,10 +12,10 @@ import {
 } from './format.ts'
 import { type Mark, marked, markedText } from './marks.ts'
 import { paint, type Rendered, type Terminal } from './style.ts'
-import { type Column, renderTable, renderTabs, wideFrom } from './table.ts'
+import { block, type Column, renderFacts, renderTable, renderTabs, WIDE_FROM } from './table.ts'
 import { plain } from './text.ts'
 
-const runMarks: Readonly<Record<RunStatus, Mark>> = {
+const RUN_MARKS: Readonly<Record<RunStatus, Mark>> = {
   active: { mark: '●', styles: ['blue'] },
   completed: { mark: '✓', styles: ['green'] },
   error: { mark: '✕', styles: ['red', 'bold'] },
@@ -54,7 +54,7 @@ export function renderRunList(
       run.createdAt,
       run.finishedAt ?? '',
     ])
-    return { output: text(renderTabs(headings.split(' '), rows)), note }
+    return { output: block(renderTabs(headings.split(' '), rows)), note }
   }
   if (items.length === 0) return { output: '', note }
   const columns: Column[] = [
@@ -63,14 +63,14 @@ export function renderRunList(
     { heading: 'DONE', align: 'right' },
     { heading: 'FAILED', align: 'right', dropAt: 2 },
     { heading: 'RUNNING', align: 'right', dropAt: 3 },
-    { heading: 'COST', align: 'right', from: wideFrom, dropAt: 1 },
-    { heading: 'TIME', align: 'right', from: wideFrom },
+    { heading: 'COST', align: 'right', from: WIDE_FROM, dropAt: 1 },
+    { heading: 'TIME', align: 'right', from: WIDE_FROM },
     { heading: 'STAGE', flexible: true },
   ]
   const rows = items.map((run) => [
     {
-      text: markedText(terminal, runMarks[run.status], run.status),
-      styles: runMarks[run.status].styles,
+      text: markedText(terminal, RUN_MARKS[run.status], run.status),
+      styles: RUN_MARKS[run.status].styles,
     },
     { text: plain(run.name), tail: ` ${formatId(terminal, run.id)}` },
     `${formatCount(run.progress.done)}/${formatCount(run.progress.target)}`,
@@ -80,14 +80,13 @@ export function renderRunList(
     formatDuration(tookMs(run)),
     plain(run.stage ?? ''),
   ])
-  return { output: text(renderTable(terminal, columns, rows)), note }
+  return { output: block(renderTable(terminal, columns, rows)), note }
 }
 
 /** One run with all that is known of it. */
 export function renderRun(terminal: Terminal, run: RunDocument): Rendered {
   const facts = runFacts(terminal, run)
-  if (!terminal.isTerminal)
-    return { output: text(facts.map(([name, value]) => `${name}\t${plain(value)}`)), note: '' }
+  if (!terminal.isTerminal) return { output: block(renderFacts(facts)), note: '' }
   const lines = [
     `${paint(terminal, ['bold'], plain(run.name))}  ${run.id}`,
     statusLine(terminal, run),
@@ -96,7 +95,7 @@ export function renderRun(terminal: Terminal, run: RunDocument): Rendered {
       .filter(([name, value]) => value !== '' && !HEAD.has(name))
       .map(([name, value]) => `  ${paint(terminal, ['dim'], name.padEnd(9))}  ${plain(value)}`),
   ]
-  return { output: text(lines), note: `Its jobs: leasehold jobs list --run ${idEnding(run.id)}\n` }
+  return { output: block(lines), note: `Its jobs: leasehold jobs list --run ${idEnding(run.id)}\n` }
 }
 
 const HEAD: ReadonlySet<string> = new Set(['id', 'name', 'status', 'why'])
@@ -153,7 +152,7 @@ export function renderRunEnded(terminal: Terminal, run: RunDocument): Rendered {
         ? ` ${plural(left, 'job')} of it go on.`
         : ` ${plural(left, 'job')} of it are being cancelled.`
   return {
-    output: text([`${name}  ${statusLine(terminal, run)}`]),
+    output: block([`${name}  ${statusLine(terminal, run)}`]),
     note: rest === '' ? '' : `${rest.trim()}\n`,
   }
 }
@@ -176,7 +175,7 @@ export function runProgressLine(terminal: Terminal, run: RunDocument): string {
 function statusLine(terminal: Terminal, run: RunDocument): string {
   const words =
     run.endReason === null ? run.status : `${run.status}: ${plain(run.endReason.message)}`
-  return marked(terminal, runMarks[run.status], words)
+  return marked(terminal, RUN_MARKS[run.status], words)
 }
 
 function costWords({ cost }: RunDocument): string {
@@ -194,8 +193,4 @@ function countsOf({ counts }: RunDocument): string[] {
 function tookMs(run: RunDocument): number {
   const end = run.finishedAt === null ? nowOf(run).getTime() : Date.parse(run.finishedAt)
   return end - Date.parse(run.createdAt)
-}
-
-function text(lines: readonly string[]): string {
-  return `${lines.join('\n')}\n`
 }

@@ -30,7 +30,7 @@ export interface Rendered {
 type Environment = Readonly<Record<string, string | undefined>>
 
 /** The layout without a known width is the one of 80 columns. */
-const widthDefault = 80
+const WIDTH_DEFAULT = 80
 
 /** Reads what `stream` can show. */
 export function createTerminal(
@@ -46,7 +46,7 @@ export function createTerminal(
     unicode: locale === '' || /utf-?8/i.test(locale),
     redraws: isTerminal && !dumb,
     get width() {
-      return stream.columns || widthDefault
+      return stream.columns || WIDTH_DEFAULT
     },
   }
 }
@@ -59,7 +59,7 @@ function wantsColor(env: Environment): boolean | undefined {
   return undefined
 }
 
-const codes = {
+const CODES = {
   bold: 1,
   dim: 2,
   red: 31,
@@ -71,10 +71,10 @@ const codes = {
 } as const
 
 /** A colour of the 16-colour palette, or a weight. */
-export type Style = keyof typeof codes
+export type Style = keyof typeof CODES
 
 /** Colours `text`, if the terminal shows colours. */
 export function paint(terminal: Terminal, styles: readonly Style[], text: string): string {
   if (!terminal.color || styles.length === 0 || text === '') return text
-  return `\u001b[${styles.map((style) => codes[style]).join(';')}m${text}\u001b[0m`
+  return `\u001b[${styles.map((style) => CODES[style]).join(';')}m${text}\u001b[0m`
 }

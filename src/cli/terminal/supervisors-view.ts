@@ -1,9 +1,9 @@
 /** What `supervisors list` prints, from the JSON documents alone. */
 import type { SupervisorDocument } from '../../client/documents.ts'
 import { dash, formatDuration, formatTime, plural } from './format.ts'
-import { markedText, workerMarks } from './marks.ts'
+import { markedText, WORKER_MARKS } from './marks.ts'
 import type { Rendered, Terminal } from './style.ts'
-import { type Column, renderTable, renderTabs } from './table.ts'
+import { block, type Column, renderTable, renderTabs } from './table.ts'
 import { plain } from './text.ts'
 
 export function renderSupervisorList(
@@ -16,7 +16,7 @@ export function renderSupervisorList(
     items.length === 0
       ? 'No supervisor in the last hour. Start one: leasehold worker handlers.ts --processes 4\n'
       : `${up} of ${plural(items.length, 'supervisor')} online.\n`
-  if (!terminal.isTerminal) return { output: text(asTabs(items)), note }
+  if (!terminal.isTerminal) return { output: block(asTabs(items)), note }
   if (items.length === 0) return { output: '', note }
   const columns: Column[] = [
     { heading: 'SUPERVISOR' },
@@ -29,7 +29,7 @@ export function renderSupervisorList(
     { heading: 'LAST EXIT', flexible: true },
   ]
   const rows = items.map((item) => {
-    const mark = workerMarks[item.status]
+    const mark = WORKER_MARKS[item.status]
     return [
       plain(item.name),
       { text: markedText(terminal, mark, item.status), styles: mark.styles },
@@ -41,7 +41,7 @@ export function renderSupervisorList(
       lastExit(terminal, item, now),
     ]
   })
-  return { output: text(renderTable(terminal, columns, rows)), note }
+  return { output: block(renderTable(terminal, columns, rows)), note }
 }
 
 function range({ processesMin, processesMax }: SupervisorDocument): string {
@@ -73,8 +73,4 @@ function asTabs(items: readonly SupervisorDocument[]): string[] {
     item.lastExit === null ? '' : (item.lastExit.signal ?? String(item.lastExit.exitCode)),
   ])
   return renderTabs(headings.split(' '), rows)
-}
-
-function text(all: readonly string[]): string {
-  return all.length === 0 ? '' : `${all.join('\n')}\n`
 }

@@ -7,7 +7,8 @@
  *     4. Still too wide: the widest other column is cut; a cell's `tail` (the end of an id) survives.
  *     Below 60 columns the flexible column moves to a line of its own.
  *
- * Not a terminal: `renderTabs`, one tab between columns, a header line, nothing cut.
+ * Not a terminal: `renderTabs`, one tab between columns, a header line, nothing cut; one thing alone is `renderFacts`. Both, as a table,
+ * are lines; `block` makes text of them.
  */
 import { paint, type Style, type Terminal } from './style.ts'
 import { cut, pad, plain, textWidth } from './text.ts'
@@ -37,12 +38,12 @@ export interface Cell {
 export type Row = readonly (Cell | string)[] | string
 
 /** Layout from this width on has more columns. */
-export const wideFrom = 100
-const twoLinesBelow = 60
-const flexibleMin = 8
-const cellMin = 8
-const margin = '  '
-const gap = '  '
+export const WIDE_FROM = 100
+const TWO_LINES_BELOW = 60
+const FLEXIBLE_MIN = 8
+const CELL_MIN = 8
+const MARGIN = '  '
+const GAP = '  '
 
 /** Lines of a table fitted to the terminal, its heading first. */
 export function renderTable(
@@ -50,7 +51,7 @@ export function renderTable(
   columns: readonly Column[],
   rows: readonly Row[],
 ): string[] {
-  const twoLines = terminal.width < twoLinesBelow
+  const twoLines = terminal.width < TWO_LINES_BELOW
   const { shown, widths } = fit(terminal.width, columns, rows, twoLines)
   const line = (cells: readonly (Cell | string)[], heading: boolean): string[] => {
     const parts = shown.map((index, place) => {
@@ -59,7 +60,7 @@ export function renderTable(
       const cell = fitCell(terminal, toCell(cells[index]), widths[index] ?? 0)
       return last ? cell : pad(cell, widths[index] ?? 0, align)
     })
-    const lines = [cut(terminal, (margin + parts.join(gap)).trimEnd(), terminal.width)]
+    const lines = [cut(terminal, (MARGIN + parts.join(GAP)).trimEnd(), terminal.width)]
     if (!twoLines || heading) return lines
     for (const [index, column] of columns.entries()) {
       const cell = toCell(cells[index])
@@ -75,7 +76,7 @@ export function renderTable(
   return [
     ...heading.map((text) => paint(terminal, ['dim'], text)),
     ...rows.flatMap((row) =>
-      typeof row === 'string' ? [cut(terminal, margin + row, terminal.width)] : line(row, false),
+      typeof row === 'string' ? [cut(terminal, MARGIN + row, terminal.width)] : line(row, false),
     ),
   ]
 }
@@ -83,6 +84,19 @@ export function renderTable(
 /** Lines of a table for programs: full values between tabs. */
 export function renderTabs(headings: readonly string[], rows: readonly string[][]): string[] {
   return [headings, ...rows].map((row) => row.map(plain).join('\t'))
+}
+
+/** A fact of one thing: empty where there is none. */
+export type Fact = readonly [name: string, value: string | number | boolean | null]
+
+/** Lines of one thing for programs: each fact's name, a tab, and its full value. */
+export function renderFacts(facts: readonly Fact[]): string[] {
+  return facts.map(([name, value]) => `${name}\t${plain(String(value ?? ''))}`)
+}
+
+/** Lines as text, each with its end. */
+export function block(lines: readonly string[]): string {
+  return lines.map((line) => `${line}\n`).join('')
 }
 
 function fit(
@@ -96,9 +110,9 @@ function fit(
     (index) => width >= (columns[index]?.from ?? 0) && !(twoLines && columns[index]?.flexible),
   )
   const total = (): number =>
-    margin.length +
+    MARGIN.length +
     shown.reduce((sum, index) => sum + (widths[index] ?? 0), 0) +
-    gap.length * (shown.length - 1)
+    GAP.length * (shown.length - 1)
   const shrink = (index: number | undefined, min: number): void => {
     if (index === undefined) return
     widths[index] = Math.max(
@@ -108,7 +122,7 @@ function fit(
   }
 
   const flexible = shown.find((index) => columns[index]?.flexible)
-  if (total() > width) shrink(flexible, flexibleMin)
+  if (total() > width) shrink(flexible, FLEXIBLE_MIN)
   while (total() > width) {
     const [least] = shown
       .filter((index) => columns[index]?.dropAt !== undefined)
@@ -119,7 +133,7 @@ function fit(
   const widest = shown
     .filter((index) => index !== flexible)
     .toSorted((a, b) => (widths[b] ?? 0) - (widths[a] ?? 0))[0]
-  if (total() > width) shrink(widest, cellMin)
+  if (total() > width) shrink(widest, CELL_MIN)
   if (flexible !== undefined)
     widths[flexible] = Math.max(0, (widths[flexible] ?? 0) + width - total())
   return { shown, widths }

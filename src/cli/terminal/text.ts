@@ -7,26 +7,26 @@
 import type { Terminal } from './style.ts'
 
 // oxlint-disable-next-line no-control-regex -- control characters are what this finds
-const control = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]+/g
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]+/g
 // oxlint-disable-next-line no-control-regex -- an SGR code begins with ESC
-const sgr = /(\u001b\[[\d;]*m)/
+const SGR = /(\u001b\[[\d;]*m)/
 // Not util.stripVTControlCharacters: it takes the text between a sequence and a later BEL along.
 // oxlint-disable-next-line no-control-regex -- a control sequence begins with ESC
-const sequence = /\u001b\[[0-?]*[ -/]*[@-~]/g
-const wide =
+const SEQUENCE = /\u001b\[[0-?]*[ -/]*[@-~]/g
+const WIDE =
   /^[\p{Emoji_Presentation}\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]/u
-const graphemes = new Intl.Segmenter('en', { granularity: 'grapheme' })
+const GRAPHEMES = new Intl.Segmenter('en', { granularity: 'grapheme' })
 
 /** One line without control characters; each run of them becomes a space. */
 export function plain(text: string): string {
-  return text.replace(sequence, '').replace(control, ' ').trimEnd()
+  return text.replace(SEQUENCE, '').replace(CONTROL, ' ').trimEnd()
 }
 
 /** Columns that `text` takes. */
 export function textWidth(text: string): number {
   let width = 0
-  for (const { segment } of graphemes.segment(text.replace(sequence, '')))
-    width += wide.test(segment) ? 2 : 1
+  for (const { segment } of GRAPHEMES.segment(text.replace(SEQUENCE, '')))
+    width += WIDE.test(segment) ? 2 : 1
   return width
 }
 
@@ -42,13 +42,13 @@ export function cut(terminal: Terminal, text: string, width: number): string {
   const room = Math.max(0, width - sign.length)
   let taken = 0
   let kept = ''
-  for (const part of text.split(sgr)) {
-    if (sgr.test(part)) {
+  for (const part of text.split(SGR)) {
+    if (SGR.test(part)) {
       kept += part
       continue
     }
-    for (const { segment } of graphemes.segment(part)) {
-      const columns = wide.test(segment) ? 2 : 1
+    for (const { segment } of GRAPHEMES.segment(part)) {
+      const columns = WIDE.test(segment) ? 2 : 1
       if (taken + columns > room) {
         const reset = kept.includes('\u001b[') ? '\u001b[0m' : ''
         return kept.trimEnd() + sign + reset

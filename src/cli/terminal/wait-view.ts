@@ -11,11 +11,12 @@
  * else from what changed in the counters.
  */
 import type { AttemptDocument, AttemptEnd, JobDocument } from '../../client/documents.ts'
+import { isTerminal } from '../../domain/states.ts'
 import { progressBar } from './bar.ts'
-import { checkpointWord, endVerbs, layerOf, reasonWords } from './end-reason.ts'
+import { checkpointWord, END_VERBS, layerOf, reasonWords } from './end-reason.ts'
 import { formatDuration, formatProgress, plural, workerName } from './format.ts'
 import { tookMs } from './jobs-view.ts'
-import { jobMarks, marked } from './marks.ts'
+import { JOB_MARKS, marked } from './marks.ts'
 import { paint, type Terminal } from './style.ts'
 import { plain } from './text.ts'
 
@@ -25,10 +26,10 @@ export interface WaitView {
   next(job: JobDocument, now: Date): { history: string[]; live: string | null }
 }
 
-const progressEveryMs = 30_000
-const progressShare = 0.1
+const PROGRESS_EVERY_MS = 30_000
+const PROGRESS_SHARE = 0.1
 /** Ends that are no reason to leave a line behind: the last line of the job tells them. */
-const quietEnds: ReadonlySet<AttemptEnd> = new Set<AttemptEnd>(['completed', 'cancelled'])
+const QUIET_ENDS: ReadonlySet<AttemptEnd> = new Set<AttemptEnd>(['completed', 'cancelled'])
 
 /** Starts to follow a job. */
 export function createWaitView(terminal: Terminal): WaitView {
@@ -53,7 +54,7 @@ function endedBetween(previous: JobDocument | null, job: JobDocument): Ended[] {
     return job.attempts.flatMap((attempt) =>
       attempt.attempt >= since && attempt.endedAs !== null ? [endedFrom(job, attempt)] : [],
     )
-  if (previous?.status !== 'running' || isTerminal(job)) return []
+  if (previous?.status !== 'running' || isTerminal(job.status)) return []
   if (job.status === 'running' && job.attempt === previous.attempt) return []
   const { attempt, workerId, progress } = previous
   const reached = progress === null ? null : `${progress.done}/${progress.total ?? '?'}`
@@ -81,10 +82,6 @@ function endedFrom(job: JobDocument, attempt: AttemptDocument): Ended {
   }
 }
 
-function isTerminal({ status }: JobDocument): boolean {
-  return status === 'completed' || status === 'failed' || status === 'cancelled'
-}
-
 class TerminalWait implements WaitView {
   readonly #terminal: Terminal
   #previous: JobDocument | null = null
@@ -96,12 +93,13 @@ class TerminalWait implements WaitView {
   next(job: JobDocument, now: Date): { history: string[]; live: string | null } {
     const terminal = this.#terminal
     const history = endedBetween(this.#previous, job)
-      .filter(({ endedAs }) => !quietEnds.has(endedAs))
+      .filter(({ endedAs }) => !QUIET_ENDS.has(endedAs))
       .map((ended) => endedLine(terminal, ended))
-    const over = isTerminal(job) && !(this.#previous !== null && isTerminal(this.#previous))
+    const over =
+      isTerminal(job.status) && !(this.#previous !== null && isTerminal(this.#previous.status))
     this.#previous = job
     if (over) history.push(lastLine(terminal, job))
-    return { history, live: isTerminal(job) ? null : liveLine(terminal, job, now) }
+    return { history, live: isTerminal(job.status) ? null : liveLine(terminal, job, now) }
   }
 }
 
@@ -118,21 +116,21 @@ function endedLine(terminal: Terminal, ended: Ended): string {
   ].filter((part) => part !== undefined)
   const why = reason === null ? '' : `: ${reasonWords(reason)}`
   const by = ended.endedAs === 'lost' && noticed.length > 0 ? ` (${noticed.join(', ')})` : ''
-  const name = marked(terminal, jobMarks[state], `attempt ${ended.attempt}`)
-  return `${name}  ${endVerbs[ended.endedAs]}${at}${why}${by}`
+  const name = marked(terminal, JOB_MARKS[state], `attempt ${ended.attempt}`)
+  return `${name}  ${END_VERBS[ended.endedAs]}${at}${why}${by}`
 }
 
 /** `✓ completed in 21 m 14 s, 2 attempts`, else the sentence. */
 function lastLine(terminal: Terminal, job: JobDocument): string {
   const took = tookMs(job)
   if (job.state !== 'completed' || took === null) return sentence(terminal, job)
-  const name = marked(terminal, jobMarks.completed, 'completed')
+  const name = marked(terminal, JOB_MARKS.completed, 'completed')
   return `${name} in ${formatDuration(took)}, ${plural(job.attempt, 'attempt')}`
 }
 
 function sentence(terminal: Terminal, job: JobDocument): string {
   const why = plain(job.why).replace(/\.$/, '')
-  return marked(terminal, jobMarks[job.state], why.charAt(0).toLowerCase() + why.slice(1))
+  return marked(terminal, JOB_MARKS[job.state], why.charAt(0).toLowerCase() + why.slice(1))
 }
 
 function liveLine(terminal: Terminal, job: JobDocument, now: Date): string {
@@ -142,7 +140,7 @@ function liveLine(terminal: Terminal, job: JobDocument, now: Date): string {
     return `${sentence(terminal, job)}   ${paint(terminal, ['dim'], since)}`
   }
   const state = job.state === 'running' ? '' : `${job.state}  `
-  const name = marked(terminal, jobMarks[job.state], `attempt ${job.attempt}`)
+  const name = marked(terminal, JOB_MARKS[job.state], `attempt ${job.attempt}`)
   const head = `${name}  ${state}${workerName(workerId)}`
   if (progress === null) return head
   const message = progress.message === null ? '' : `  ${plain(progress.message)}`
@@ -167,7 +165,7 @@ class PlainWait implements WaitView {
     const previous = this.#previous
     this.#previous = job
     const history = endedBetween(previous, job)
-      .filter(({ endedAs }) => !quietEnds.has(endedAs))
+      .filter(({ endedAs }) => !QUIET_ENDS.has(endedAs))
       .map((ended) => endedFields(ended, now))
     if (previous?.state !== job.state || previous.attempt !== job.attempt)
       history.push(stateFields(job, now))
@@ -182,9 +180,9 @@ class PlainWait implements WaitView {
 
   #progressIsDue({ progress, status }: JobDocument, now: Date): boolean {
     if (progress === null || status !== 'running') return false
-    if (now.getTime() - this.#saidAtMs < progressEveryMs) return false
+    if (now.getTime() - this.#saidAtMs < PROGRESS_EVERY_MS) return false
     const moved = progress.done - this.#saidDone
-    return moved > 0 && moved >= (progress.total ?? 0) * progressShare
+    return moved > 0 && moved >= (progress.total ?? 0) * PROGRESS_SHARE
   }
 }
 
@@ -199,7 +197,7 @@ function endedFields(ended: Ended, now: Date): string {
 }
 
 function stateFields(job: JobDocument, now: Date): string {
-  if (isTerminal(job)) {
+  if (isTerminal(job.status)) {
     const reason = job.state === 'completed' ? null : (job.endReason?.code ?? null)
     return fields(clock(job.finishedAt, now), job.state, { attempts: job.attempt, reason })
   }

@@ -6,15 +6,23 @@
  */
 import type { WorkerDocument } from '../../client/documents.ts'
 import { dash, formatDuration, formatWorkerId, idEnding } from './format.ts'
-import { markedText, workerMarks } from './marks.ts'
+import { markedText, WORKER_MARKS } from './marks.ts'
 import type { Rendered, Terminal } from './style.ts'
-import { type Cell, type Column, renderTable, renderTabs, type Row, wideFrom } from './table.ts'
+import {
+  block,
+  type Cell,
+  type Column,
+  renderTable,
+  renderTabs,
+  type Row,
+  WIDE_FROM,
+} from './table.ts'
 import { ellipsis, plain } from './text.ts'
 
 /** The registry, and for standard error how many are online. */
 export function renderWorkerList(terminal: Terminal, items: readonly WorkerDocument[]): Rendered {
   const note = workersNote(items)
-  if (!terminal.isTerminal) return { output: text(workersAsTabs(items)), note }
+  if (!terminal.isTerminal) return { output: block(workersAsTabs(items)), note }
   if (items.length === 0) return { output: '', note }
   const columns: Column[] = [
     { heading: 'WORKER' },
@@ -22,9 +30,9 @@ export function renderWorkerList(terminal: Terminal, items: readonly WorkerDocum
     { heading: 'SEEN', align: 'right', dropAt: 2 },
     { heading: 'LEASE LEFT', align: 'right', dropAt: 1 },
     { heading: 'SLOTS', align: 'right', dropAt: 3 },
-    { heading: 'LOOP', align: 'right', from: wideFrom },
-    { heading: 'SPOOL', align: 'right', from: wideFrom },
-    { heading: 'LABELS', from: wideFrom },
+    { heading: 'LOOP', align: 'right', from: WIDE_FROM },
+    { heading: 'SPOOL', align: 'right', from: WIDE_FROM },
+    { heading: 'LABELS', from: WIDE_FROM },
     { heading: 'WHY', flexible: true },
   ]
   const rows: Row[] = []
@@ -32,7 +40,7 @@ export function renderWorkerList(terminal: Terminal, items: readonly WorkerDocum
     rows.push(machineHeading(terminal, workers, items))
     for (const worker of workers) rows.push(workerRow(terminal, worker))
   }
-  return { output: text(renderTable(terminal, columns, rows)), note }
+  return { output: block(renderTable(terminal, columns, rows)), note }
 }
 
 function byMachine(items: readonly WorkerDocument[]): Map<string, WorkerDocument[]> {
@@ -67,7 +75,7 @@ function machineHeading(
 }
 
 function workerRow(terminal: Terminal, worker: WorkerDocument): (Cell | string)[] {
-  const mark = workerMarks[worker.status]
+  const mark = WORKER_MARKS[worker.status]
   const unknown = isUp(worker) ? dash(terminal) : '?'
   const { lastSeenAgoMs, eventLoopLagMs, spoolDepth } = worker
   return [
@@ -114,8 +122,4 @@ function workersAsTabs(items: readonly WorkerDocument[]): string[] {
     worker.reason ?? '',
   ])
   return renderTabs(headings.split(' '), rows)
-}
-
-function text(lines: readonly string[]): string {
-  return lines.length === 0 ? '' : `${lines.join('\n')}\n`
 }
