@@ -6,6 +6,7 @@
  * needs session state, so a transaction-mode pooler may stand in between. What fails comes back as one of our errors, with
  * the operation's name and the server's error as its cause.
  */
+import type { Socket } from 'node:net'
 import pg from 'pg'
 import {
   DatabaseCopiedError,
@@ -115,6 +116,9 @@ export function redactUrl(databaseUrl: string): string {
   return databaseUrl.replace(/\/\/([^:@/]*):[^@/]*@/, '//$1:…@')
 }
 
+/** The other end of a connection hangs up within milliseconds, or is not there. */
+const END_MS_MAX = 1_000
+
 const LOOK = `select pg_is_in_recovery() or current_setting('default_transaction_read_only') = 'on' as read_only, pg_backend_pid() as pid`
 
 /** Names of prepared statements, by their texts: as many as the program has statements with values. */
@@ -160,6 +164,16 @@ export function isDirect(client: pg.Client): boolean {
 
 type Client = pg.Client & { readonly direct?: boolean }
 
+/** Closes its socket, whatever is under way on it. */
+function hangUp(client: pg.ClientBase): void {
+  ;(client as unknown as { connection: { stream: Socket } }).connection.stream.destroy()
+}
+
+/** Whether the server itself reported this error: its connection is well. After any other, nobody knows what goes over it. */
+export function isReported(error: unknown): boolean {
+  return (causeOf(error) as { severity?: unknown } | null)?.severity !== undefined
+}
+
 /**
  * A client class that tries the hosts in turn and refuses a server that takes no writes. A statement with values is prepared once for
  * a session that is our own, as to parse and plan a call costs as much as a fifth of what the call does.
@@ -189,6 +203,15 @@ function failoverClient(hosts: HostAddress[]): typeof pg.Client {
       }
       const others = typeof asked === 'string' ? rest.slice(1) : rest
       return super.query(sent as pg.QueryConfig, ...(others as [])) as never
+    }
+
+    override end(): Promise<void>
+    override end(callback: (error: Error) => void): void
+    /** Waits for the other end to hang up too, but not for one that is frozen or out of reach. */
+    override end(...rest: [] | [(error: Error) => void]): Promise<void> | void {
+      const timer = setTimeout(() => hangUp(this), END_MS_MAX).unref()
+      this.once('end', () => clearTimeout(timer))
+      return super.end(...(rest as []))
     }
 
     override connect(callback?: unknown): Promise<void> & Promise<pg.Client> {
@@ -266,12 +289,19 @@ export function openDatabase(options: ConnectOptions): Database {
     allowExitOnIdle: false,
   })
   pool.on('error', () => undefined)
-  const ended = new Set<Promise<void>>()
+  const open = new Map<pg.ClientBase, Promise<void>>()
   pool.on('connect', (client) => {
-    const end = new Promise<void>((resolve) => client.once('end', () => resolve()))
-    ended.add(end)
-    void end.then(() => ended.delete(end))
+    const ended = new Promise<void>((resolve) => client.once('end', () => resolve()))
+    open.set(client, ended)
+    void ended.then(() => open.delete(client))
   })
+  const close = async (): Promise<void> => {
+    const limit = setTimeout(() => [...open.keys()].forEach(hangUp), END_MS_MAX)
+    await pool.end()
+    // That resolves before its sockets are closed; whoever closes wants to see none.
+    await Promise.all(open.values())
+    clearTimeout(limit)
+  }
   let closed: Promise<void> | undefined
   return {
     schema: quoteIdentifier(options.schema ?? CONNECT_DEFAULTS.schema),
@@ -280,12 +310,7 @@ export function openDatabase(options: ConnectOptions): Database {
       limitMs === undefined
         ? pool.query(text, values)
         : pool.query({ text, values, query_timeout: limitMs } as pg.QueryConfig),
-    // pool.end() resolves before its sockets are closed; whoever closes wants to see none.
-    close: () =>
-      (closed ??= pool
-        .end()
-        .then(() => Promise.all(ended))
-        .then(() => undefined)),
+    close: () => (closed ??= close()),
   }
 }
 

@@ -36,6 +36,7 @@ import {
   type Database,
   explainFailure,
   isDirect,
+  isReported,
   parseDatabaseUrl,
   provesDown,
   useExecutor,
@@ -251,6 +252,8 @@ async function run(): Promise<void> {
       if (refused) say({ type: 'refused', error: refusal(error) })
       if (refused && !everRegistered) return
       noteFailure(error)
+      // What was sent on it is still under way for the driver, and all that follows would wait behind that for ever.
+      if (reserved !== null && !isReported(error)) hangUp(reserved.client)
       // At most a sixth of the lease, so that a worker tries several times before it has to fence itself.
       retryMs = Math.min(retryMs * 2, settings.leaseMs / 6, 2_000)
       // What was well before, somebody may repair: a copy that is not confirmed, a right that was taken.
@@ -285,6 +288,11 @@ async function connect(): Promise<void> {
   const listening = settings.listen && direct
   say({ type: 'connection', up: true, listening, error: null })
   renewNow = phase === 'live'
+}
+
+function hangUp(client: pg.Client): void {
+  dropConnection(client)
+  client.end().catch(() => undefined)
 }
 
 function dropConnection(client: pg.Client): void {

@@ -16,6 +16,7 @@ import {
   CONNECT_DEFAULTS,
   type ConnectOptions,
   connectOne,
+  isReported,
   type Database,
   quoteIdentifier,
   useExecutor,
@@ -74,8 +75,7 @@ export class PickUpConnection implements Database {
       // @types/pg does not know of a query's own limit.
       return await client.query({ text, values, query_timeout: limitMs } as pg.QueryConfig)
     } catch (error) {
-      // An error that the server reported leaves the connection well; anything else leaves it unknown.
-      if ((error as { severity?: unknown }).severity === undefined) this.#drop(client)
+      if (!isReported(error)) this.#drop(client)
       throw error
     }
   }

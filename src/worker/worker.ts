@@ -1429,8 +1429,13 @@ class Running implements ExecutionHost {
     await this.#runHooks('after-offline', shutdown)
     this.#stopTimers()
     await record.phase('closing', async () => {
-      await this.#outbox.close()
-      await Promise.all([this.#pickUp.close(), this.db.close(), this.#retention.close()])
+      // Together: a call of the outbox that nobody answers ends with its connection.
+      await Promise.all([
+        this.#outbox.close(),
+        this.#pickUp.close(),
+        this.db.close(),
+        this.#retention.close(),
+      ])
       // Last, as it answers for our health to the end.
       await this.#lifeline.terminate()
     })

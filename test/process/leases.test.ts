@@ -57,6 +57,32 @@ describe.concurrent('a lease', () => {
     expect(first.ended).toBe(false)
   })
 
+  test('B3: a reserved connection that a firewall forgets is replaced, and the lease is kept', async (context) => {
+    const s = await Scenario.open(context)
+    await using proxy = await Proxy.open(testDatabaseUrl())
+    const gate = s.gate('go')
+    const jobId = await s.enqueue('wait', { gate: gate.file })
+    const worker = await s.worker({ databaseUrl: proxy.url, env: SHORT })
+    await s.journalLine('start')
+    const session = async (): Promise<number | null> => {
+      const [row] = await s.rows<{ pid: number | null }>(
+        `select w.backend_pid as pid from %s.worker w join %s.worker_detail d using (incarnation)
+         where d.pid = $1 and w.ended_at is null`,
+        [worker.pid],
+      )
+      return row?.pid ?? null
+    }
+    const before = await session()
+    proxy.forget('leasehold lifeline')
+    await s.until('a renewal over another connection', async () => {
+      const now = await session()
+      return now !== null && now !== before
+    })
+    expect(worker.events('lease.lost')).toEqual([])
+    gate.open()
+    expect(await s.jobIs(jobId, 'completed')).toMatchObject({ attempt: 1, lost: 0 })
+  })
+
   test('order 9: a worker that is cut off while its handler spins ends by force in time', async (context) => {
     const s = await Scenario.open(context)
     await using proxy = await Proxy.open(testDatabaseUrl())

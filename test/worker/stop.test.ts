@@ -1,10 +1,14 @@
 /** D5: stopping a worker that lives inside somebody else's process. */
+import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { expect, test } from 'vitest'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
 import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
 import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import type { Worker, WorkerOptions } from '../../src/worker/worker.ts'
+import { Proxy } from '../process/proxy.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { builtApi, until } from '../support/process.ts'
 
@@ -61,6 +65,30 @@ function resources(): Record<string, number> {
   for (const kind of process.getActiveResourcesInfo()) counts[kind] = (counts[kind] ?? 0) + 1
   return counts
 }
+
+test('D5: stop comes to its end also when the database hangs, with an outcome and a claim under way', async () => {
+  const db = await createTestDatabase()
+  await using proxy = await Proxy.open(db.databaseUrl)
+  let ended = 0
+  const job = defineJob({ type: 'job', input: anything, run: () => void (ended += 1) })
+  const spoolDir = mkdtempSync(path.join(tmpdir(), 'leasehold-stop-'))
+  onTestFinished(() => rmSync(spoolDir, { recursive: true, force: true }))
+  const worker = createWorker({
+    databaseUrl: proxy.url,
+    schema: db.schemaName,
+    jobs: [job],
+    spoolDir,
+    shutdownGraceMs: 500,
+    hardExitMs: 3_000,
+  })
+  await worker.start()
+  await using client = createClient({ databaseUrl: db.databaseUrl, schema: db.schemaName })
+  await client.enqueue(job, {})
+  await until('it is done', () => ended === 1)
+  proxy.drop()
+  await worker.stop()
+  expect(worker.state).toBe('stopped')
+})
 
 test('D5: stop leaves no timer, socket, port or thread behind, with a job under way or without', async () => {
   const { worker, client, job, begun } = await setUp()
