@@ -37,6 +37,8 @@ export class FencedWrites {
   #checkpointing = false
   readonly #progress = new Map<string, Attempt & ProgressReport>()
   #logs: (Attempt & Omit<LogLine, 'ageMs'> & { atMs: number })[] = []
+  /** The attempts that the statements under way are about. */
+  #beingReported: ReadonlySet<string> = new Set()
   #timer: NodeJS.Timeout | null = null
   #reporting: Promise<void> = Promise.resolve()
 
@@ -74,9 +76,13 @@ export class FencedWrites {
     return this.#reporting
   }
 
-  /** Whether this attempt has something that flush would write. */
+  /** Whether something of this attempt is not yet written: an outcome that overtook it would make it stale. */
   hasReports(token: string): boolean {
-    return this.#progress.has(token) || this.#logs.some((line) => line.token === token)
+    return (
+      this.#progress.has(token) ||
+      this.#beingReported.has(token) ||
+      this.#logs.some((line) => line.token === token)
+    )
   }
 
   #schedule(): void {
@@ -117,6 +123,7 @@ export class FencedWrites {
     this.#progress.clear()
     const lines = new Set(this.#logs)
     this.#logs = []
+    this.#beingReported = new Set([...reports, ...lines].map(({ token }) => token))
     try {
       if (reports.length > 0) {
         const answers = await progress(this.#db, reports)
@@ -146,5 +153,6 @@ export class FencedWrites {
       this.#logs = [...lines, ...this.#logs].slice(-LOG_LINES_MAX)
       this.#schedule()
     }
+    this.#beingReported = new Set()
   }
 }
