@@ -108,7 +108,7 @@ export type ToLifeline =
   | { readonly type: 'watch'; readonly when: 'soon' | 'now' }
   /** All handlers of the ended incarnation have settled: begin a fresh one. */
   | { readonly type: 'reincarnate' }
-  /** The database was asked about every outcome that it may have forgotten. */
+  /** The database has answered for every outcome that it may have forgotten, or had its time to. */
   | { readonly type: 'redelivered' }
   /** A shutdown has begun, or is to end sooner: whoever may end this process does, should the main thread not come to it. */
   | {

@@ -101,8 +101,8 @@ let incarnation = ''
 let workerId = ''
 let sendNumber = 0
 let reserved: Reserved | null = null
-/** An incarnation that fenced itself and whose row may still be open. */
-let owesEnd: string | null = null
+/** An incarnation that is over and whose row may still be open, and why: it fenced itself, or a failover ended its lease. */
+let owesEnd: { incarnation: string; code: string; message: string } | null = null
 let renewNow = false
 let reincarnate = false
 /** Which life of which database answered last. */
@@ -413,15 +413,28 @@ async function sayStuck(part: StuckPart | null): Promise<void> {
 
 function leaseLost(answer: LeaseLostAnswer): void {
   const { code, message = 'the database no longer knows this worker' } = answer.reason
-  over('lease_lost', message, code === 'evicted')
+  const owed =
+    code === 'unknown_here'
+      ? { code: 'failed_over', message: 'the database had a failover, which ends every lease' }
+      : null
+  over('lease_lost', message, owed, code === 'evicted')
 }
 
-/** Ends this incarnation on our side. Whatever it still holds is not ours any more. */
-function over(code: 'lease_lost' | 'self_fenced', message: string, evicted = false): void {
+/**
+ * Ends this incarnation on our side. Whatever it still holds is not ours any more.
+ *
+ * @param owed Why its row is to be ended, when that may still be open.
+ */
+function over(
+  code: 'lease_lost' | 'self_fenced',
+  message: string,
+  owed: { code: string; message: string } | null,
+  evicted = false,
+): void {
   if (phase !== 'live') return
   phase = 'over'
   fencedAtMs = elapsedMs()
-  owesEnd = code === 'self_fenced' ? incarnation : null
+  owesEnd = owed === null ? null : { incarnation, ...owed }
   write(SHARED.fenced, 1)
   outageIsOver()
   witness.leave()
@@ -433,10 +446,8 @@ function over(code: 'lease_lost' | 'self_fenced', message: string, evicted = fal
 async function settleDebt(): Promise<void> {
   if (reserved === null) return
   if (owesEnd !== null) {
-    await endWorker(reserved.db, owesEnd, 'uncharged', {
-      code: 'self_fenced',
-      message: 'it could not renew in time and fenced itself',
-    })
+    const { incarnation: ended, ...reason } = owesEnd
+    await endWorker(reserved.db, ended, 'uncharged', reason)
     owesEnd = null
   }
   reincarnate = false
@@ -588,7 +599,11 @@ function fence(nowMs: number): void {
   const goesOn = nowMs >= fenceAtMs - OUTAGE_FORESEEN_MS && mayGoOn(nowMs, fenceAtMs)
   if (phase === 'live' && nowMs >= fenceAtMs) {
     if (goesOn) return
-    over('self_fenced', `no renewal was accepted for ${Math.round((nowMs - sentMs) / 100) / 10} s`)
+    over(
+      'self_fenced',
+      `no renewal was accepted for ${Math.round((nowMs - sentMs) / 100) / 10} s`,
+      { code: 'self_fenced', message: 'it could not renew in time and fenced itself' },
+    )
   }
   const killAtMs = Math.max(sentMs + settings.leaseMs, fencedAtMs + Math.min(marginMs, 2_000))
   if (phase === 'over' && nowMs >= killAtMs) {
@@ -668,7 +683,7 @@ async function end(message: Extract<ToLifeline, { type: 'end' }>): Promise<void>
   sweeper.leave()
   let released: readonly string[] = []
   let failure: string | null = null
-  const current = phase === 'live' ? incarnation : owesEnd
+  const current = phase === 'live' ? incarnation : (owesEnd?.incarnation ?? null)
   if (current !== null && current !== '') {
     try {
       const db = reserved?.db

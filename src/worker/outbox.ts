@@ -34,6 +34,8 @@ const REFUSED_MS_MAX = 900_000
  */
 const UNANSWERED_MS = 1_000
 const UNANSWERED_LOOKS = 10
+/** The connections of the main thread, which still lead to the former primary, are replaced within a second or two. */
+const REDELIVERY_MS_MAX = 5_000
 /** In a long outage every attempt fails alike, and a log that says so every few seconds is read by nobody. */
 const TOLD_AGAIN_MS = 10_000
 
@@ -149,17 +151,18 @@ export class Outbox {
     return false
   }
 
-  /** Delivers all that were acknowledged once more: a failover may have forgotten any. Resolves once the database was asked about them. */
-  redeliverAll(): Promise<void> {
+  /**
+   * Delivers all that were acknowledged once more: a failover may have forgotten any. Resolves once the database has answered for them, or
+   * after as long as those who wait for their jobs should have to.
+   */
+  async redeliverAll(): Promise<void> {
     const all = this.#acknowledged.flatMap(({ settlements }) => [...settlements.values()])
     this.#acknowledged = []
-    for (const settlement of all) this.add(settlement)
-    return this.#asked()
-  }
-
-  /** Resolves once the database was asked about all that waits, whatever it said. */
-  async #asked(): Promise<void> {
-    if (this.#flushing !== null) await new Promise<void>((resolve) => this.#whenTried.push(resolve))
+    const answered = all.map(
+      (settlement) => new Promise<string>((resolve) => this.add(settlement, resolve)),
+    )
+    this.hasten()
+    await atMost(Promise.all(answered), REDELIVERY_MS_MAX)
   }
 
   /** Resolves once nothing waits; or after `limitMs`, when what waits is on disk. */
@@ -200,7 +203,7 @@ export class Outbox {
         })
       }
     }
-    await this.#asked()
+    if (this.#flushing !== null) await new Promise<void>((resolve) => this.#whenTried.push(resolve))
   }
 
   async #flush(): Promise<void> {
