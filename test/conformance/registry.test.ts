@@ -3,13 +3,12 @@ import { randomUUID } from 'node:crypto'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { MachineDetailDocument, WorkerDocument } from '../../src/client/documents.ts'
 import { connectOne } from '../../src/db/connect.ts'
+import { LEASE_MS, type WorkerRow } from '../support/functions.ts'
 import {
   checkInvariantsAfterEach,
-  LEASE_MS,
   openProtocol,
   type Protocol,
   SCHEMAS,
-  type WorkerRow,
 } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()
@@ -269,7 +268,7 @@ describe.each(SCHEMAS)('registry (%s schema)', (schema) => {
     const p = await openProtocol(schema)
     const slept = await p.register()
     await p.reportDeath({}, 1, [slept])
-    expect((await p.renew(slept)).outcome).toBe('lease_lost')
+    expect((await p.renewAnswer(slept)).outcome).toBe('lease_lost')
     const killed = await p.register()
     await p.renew(killed, { draining: true })
     await p.reportDeath({}, 1, [killed])

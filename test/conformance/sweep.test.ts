@@ -1,25 +1,25 @@
 /** sweep: layers 3 and 4, budgets, amnesty, clock steps, election; what becomes of the jobs of lost workers. */
 import { describe, expect, test } from 'vitest'
+import type { WorkerIdentity } from '../../src/sql/protocol.ts'
+import { heldOf, LEASE_MS, type WorkerRow } from '../support/functions.ts'
 import {
   checkInvariantsAfterEach,
-  heldOf,
-  LEASE_MS,
   openProtocol,
   type Protocol,
   recoverAll,
-  type RegisterOptions,
   SCHEMAS,
-  type WorkerRow,
 } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()
+
+const SELF_FENCED = { code: 'self_fenced', message: 'its lease had lapsed' }
 
 const GRACE_MS = 2_000
 
 /** A worker with a reserved connection of its own, which `cut` ends; resolves when the server has forgotten it. */
 async function direct(
   p: Protocol,
-  options: RegisterOptions = {},
+  options: Partial<WorkerIdentity> = {},
 ): Promise<{ worker: WorkerRow; cut: () => Promise<void>; renewAgain: () => Promise<string> }> {
   let session = await p.session()
   const worker = await session.register({ ...options, direct: true })
@@ -399,8 +399,8 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
       expect((await p.sweep()).ended).toEqual([worker.incarnation])
       expect((await p.job(id!)).lost).toBe(1)
       // It was alive all along; it hears that it has lost its lease, and says a second time that it lives.
-      expect(await p.renew(worker)).toMatchObject({ outcome: 'lease_lost' })
-      expect(await p.renew(worker)).toMatchObject({ outcome: 'lease_lost' })
+      expect(await p.renewAnswer(worker)).toMatchObject({ outcome: 'lease_lost' })
+      expect(await p.renewAnswer(worker)).toMatchObject({ outcome: 'lease_lost' })
       expect(await p.job(id!)).toMatchObject({ state: 'pending', lost: 0 })
       expect((await p.job(id!)).attempts[n]!.endReason).toMatchObject({ falseAlarm: true })
       // The layer is quiet about this machine for a lease: let it pass.
@@ -418,7 +418,7 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
     await p.passTime(GRACE_MS + 300)
     await p.sweep()
     expect((await p.job(ids[0]!)).lost).toBe(1)
-    expect(await p.endWorker(worker, 'uncharged', { code: 'self_fenced' })).toMatchObject({
+    expect(await p.endWorker(worker, 'uncharged', SELF_FENCED)).toMatchObject({
       outcome: 'lease_lost',
     })
     expect((await p.job(ids[0]!)).lost).toBe(0)

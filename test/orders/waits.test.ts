@@ -4,13 +4,12 @@
  */
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
+import { LEASE_MS, type WorkerRow } from '../support/functions.ts'
 import {
   checkInvariantsAfterEach,
-  LEASE_MS,
   openProtocol,
   type Protocol,
   type Session,
-  type WorkerRow,
 } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()

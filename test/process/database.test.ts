@@ -2,7 +2,8 @@
 import { describe, expect, test } from 'vitest'
 import { ownServer } from '../support/own-server.ts'
 import { limitOf, rounds } from '../support/long.ts'
-import { builtProgram, Scenario, until } from '../support/process.ts'
+import { builtProgram, Scenario } from '../support/process.ts'
+import { until } from '../support/until.ts'
 
 builtProgram()
 

@@ -4,7 +4,8 @@ import { defineJob } from '../../src/client/define-job.ts'
 import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { createClient } from '../../src/client/client.ts'
 import { createTestDatabase, testDatabaseUrl } from '../support/database.ts'
-import { builtApi, Scenario, until } from '../support/process.ts'
+import { builtApi, Scenario } from '../support/process.ts'
+import { until } from '../support/until.ts'
 import { Proxy } from './proxy.ts'
 
 const { createWorker } = await builtApi()

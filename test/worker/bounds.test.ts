@@ -10,7 +10,8 @@ import { Bounds } from '../../src/worker/bounds.ts'
 import type { ShutdownReport } from '../../src/worker/shutdown-report.ts'
 import type { Worker, WorkerOptions } from '../../src/worker/worker.ts'
 import { createTestDatabase } from '../support/database.ts'
-import { builtApi, until } from '../support/process.ts'
+import { builtApi } from '../support/process.ts'
+import { until } from '../support/until.ts'
 
 const { createWorker } = await builtApi()
 
