@@ -17,6 +17,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { dependenciesAreStale, INSTALL } from './setup.mjs'
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)))
 
@@ -39,8 +40,7 @@ function main() {
   if (long) env.LEASEHOLD_TEST_LONG = '1'
 
   if (dependenciesAreStale()) {
-    const install = ['ci', '--no-audit', '--no-fund', '--include=dev', '--include=optional']
-    if (!step('dependencies', 'npm', install)) return finish({ passed: 0, failed: 0, skipped: 0 })
+    if (!step('dependencies', 'npm', INSTALL)) return finish({ passed: 0, failed: 0, skipped: 0 })
   }
   if (postgres !== undefined && postgres in POSTGRES_VERSIONS) {
     if (!installPostgres(postgres)) return finish({ passed: 0, failed: 0, skipped: 0 })
@@ -95,23 +95,6 @@ function step(name, command, args, options = {}) {
   if (signal === 'SIGINT' || status === 130) process.exit(130)
   failures.push(name)
   return false
-}
-
-/**
- * Whether node_modules is missing or differs from the lock file. Times alone would ask for an
- * installation after every checkout that touches the lock file, so the contents decide then.
- */
-function dependenciesAreStale() {
-  const installed = 'node_modules/.package-lock.json'
-  if (!fs.existsSync(installed)) return true
-  if (fs.statSync(installed).mtimeMs >= fs.statSync('package-lock.json').mtimeMs) return false
-  const have = JSON.parse(fs.readFileSync(installed, 'utf8')).packages
-  const want = JSON.parse(fs.readFileSync('package-lock.json', 'utf8')).packages
-  return Object.entries(want).some(([name, { version, optional, link }]) => {
-    if (name === '' || link) return false
-    // Optional ones are left out where they do not fit the machine.
-    return have[name] ? have[name].version !== version : !optional
-  })
 }
 
 function installPostgres(major) {
