@@ -35,6 +35,8 @@ export interface Protocol extends Functions {
   session(): Promise<Session>
   /** Resolves when this session waits for a lock of another one. */
   waitsForLock(session: Session): Promise<void>
+  /** Resolves when the server has noticed that the backend with this pid is gone. */
+  gone(pid: number): Promise<void>
   /** Time goes by and the database takes writes all along. */
   passTime(ms: number): Promise<void>
   /** Time goes by and nobody can write. */
@@ -105,6 +107,12 @@ export async function openProtocol(
           [session.pid],
         )
         return row?.waits
+      })
+    },
+    async gone(pid) {
+      await until(`backend ${pid} is gone`, async () => {
+        const found = await db.rows('select from pg_stat_activity where pid = $1', [pid])
+        return found.length === 0
       })
     },
     async passTime(ms) {
