@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
+import { cleanEnvironment } from './environment.ts'
 import { Feed } from './feed.ts'
 import { parseReport, type Report } from './reports.ts'
 
@@ -156,12 +157,6 @@ async function stopWorker(worker: BenchWorker): Promise<void> {
   const limit = setTimeout(() => worker.kill('SIGKILL'), STOP_MS_MAX)
   await worker.exited
   clearTimeout(limit)
-}
-
-/** The environment without what would change how a worker behaves. */
-function cleanEnvironment(): NodeJS.ProcessEnv {
-  const ours = /^(LEASEHOLD_|LEASE_DURATION$|HEARTBEAT_INTERVAL$|DATABASE_URL$|NODE_OPTIONS$)/
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !ours.test(name)))
 }
 
 function parseLogLine(line: string): LogLine | null {

@@ -11,7 +11,8 @@ import { existsSync } from 'node:fs'
 import { defineJob } from '../src/client/define-job.ts'
 import type { StandardSchema } from '../src/client/standard-schema.ts'
 import type { JobContext } from '../src/client/job-context.ts'
-import { nowMs, report } from './reports.ts'
+import { monotonicMs } from '../src/clock.ts'
+import { report } from './reports.ts'
 
 /** A schema of one test: the inputs come from the benchmark itself. */
 function fits<Input>(is: (value: unknown) => value is Input): StandardSchema<Input> {
@@ -23,7 +24,7 @@ function fits<Input>(is: (value: unknown) => value is Input): StandardSchema<Inp
 const isNull = (value: unknown): value is null => value === null
 
 function tellStart(ctx: JobContext): void {
-  const atMs = nowMs()
+  const atMs = monotonicMs()
   report({ event: 'started', atMs, job: ctx.jobId, attempt: ctx.attempt })
 }
 
@@ -38,7 +39,7 @@ export const hold = defineJob({
       // A pending promise alone keeps no process alive, and this one is to stay.
       const alive = setInterval(() => undefined, 60_000)
       signal.addEventListener('abort', () => {
-        const atMs = nowMs()
+        const atMs = monotonicMs()
         report({ event: 'told', atMs, job, attempt, reason: codeOf(signal.reason) })
         if (ctx.input.deaf === true) return
         clearInterval(alive)
@@ -72,8 +73,8 @@ export const block = defineJob({
   ),
   run: (ctx) => {
     tellStart(ctx)
-    const untilMs = nowMs() + ctx.input.forMs
-    while (nowMs() < untilMs);
+    const untilMs = monotonicMs() + ctx.input.forMs
+    while (monotonicMs() < untilMs);
   },
 })
 
@@ -89,16 +90,16 @@ export const freeze = defineJob({
   ),
   run: async (ctx) => {
     // One reading after the other, from before the start is told: no freeze falls between two of them unseen.
-    let lastMs = nowMs()
+    let lastMs = monotonicMs()
     tellStart(ctx)
     for (let frozen = false; !frozen;) {
       await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))
-      const readMs = nowMs()
+      const readMs = monotonicMs()
       frozen = readMs - lastMs >= FROZEN_MS
       lastMs = readMs
       if (ctx.attempt > 1 && existsSync(ctx.input.finish)) return { from: 'the successor' }
     }
-    const atMs = nowMs()
+    const atMs = monotonicMs()
     const { signal } = ctx
     const toldFirst = signal.aborted && codeOf(signal.reason) === 'lease_lost'
     const writes = {

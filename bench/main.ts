@@ -10,24 +10,21 @@
  * timed by sleeping. The table goes to standard output, progress to standard error, every raw value to `bench/results/`. A bound
  * that is missed is said so, and the exit code is 1; 2 is wrong usage.
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { createLiveRegion } from '../src/cli/terminal/live.ts'
 import { createTerminal } from '../src/cli/terminal/style.ts'
-import type { Figure } from './figures.ts'
 import { Fleet } from './fleet.ts'
-import { helped } from './help.ts'
 import { describeMachine, describeServer } from './machine.ts'
-import type { Bench, Measure } from './measure.ts'
+import type { Measure } from './measure.ts'
 import { block, freeze } from './measures/hang.ts'
 import { drain } from './measures/drain.ts'
 import { killMachine, killNeighbour, killPooler, killSupervised } from './measures/kill.ts'
 import { cancel, start } from './measures/latency.ts'
 import { idle, renew } from './measures/quiet.ts'
 import { sigint, sigterm } from './measures/stop.ts'
-import { type Server, startServer } from './server.ts'
-import { allMet, progressLine, renderFigures } from './table.ts'
+import { runInTurn, runProgram, say, stopAfter, writeResults } from './run.ts'
+import { startServer } from './server.ts'
+import { allMet, renderFigures } from './table.ts'
 
 const MEASURES: readonly Measure[] = [
   killSupervised,
@@ -71,94 +68,38 @@ function parse(args: string[]): Choice {
   return { measures, quick }
 }
 
-async function main(): Promise<number> {
-  if (helped(import.meta.filename)) return 0
-  const choice = parse(process.argv.slice(2))
+async function main(args: string[]): Promise<number> {
+  const { measures, quick } = parse(args)
   const startedAt = new Date()
   const server = await startServer()
-  const stop = (signal: NodeJS.Signals): void => {
+  const stop = async (): Promise<void> => {
     Fleet.killAll()
-    void server.stop().finally(() => process.exit(signal === 'SIGINT' ? 130 : 143))
-  }
-  process.once('SIGINT', stop).once('SIGTERM', stop)
-  try {
-    process.stderr.write(
-      `${describeServer(server)}\nNode.js ${process.version}, ${describeMachine()}\n`,
-    )
-    const { figures, errors } = await runAll(server, choice)
-    const terminal = createTerminal(process.stdout, process.env)
-    process.stdout.write(`${['', ...renderFigures(terminal, figures), ''].join('\n')}\n`)
-    const file = writeResults({ server, choice, startedAt, figures, errors })
-    process.stderr.write(`Every raw value is in ${path.relative(process.cwd(), file)}\n`)
-    for (const [name, message] of Object.entries(errors))
-      process.stderr.write(`error: ${name} could not be measured: ${message}\n`)
-    return allMet(figures) && Object.keys(errors).length === 0 ? 0 : 1
-  } finally {
     await server.stop()
   }
-}
-
-/** One after the other: two at once would measure each other. One that breaks leaves the others alone. */
-async function runAll(
-  server: Server,
-  { measures, quick }: Choice,
-): Promise<{ figures: Figure[]; errors: Record<string, string> }> {
-  const terminal = createTerminal(process.stderr, process.env)
-  const figures: Figure[] = []
-  const errors: Record<string, string> = {}
-  for (const measure of measures) {
-    const live = createLiveRegion(terminal, process.stderr)
-    const startedMs = performance.now()
-    const bench: Bench = {
-      server,
+  return stopAfter(stop, async () => {
+    say(describeServer(server))
+    say(`Node.js ${process.version}, ${describeMachine()}`)
+    const { rows: figures, errors } = await runInTurn(measures, (measure, progress) =>
+      measure.run({ server, quick, progress }),
+    )
+    const terminal = createTerminal(process.stdout, process.env)
+    process.stdout.write(`${['', ...renderFigures(terminal, figures), ''].join('\n')}\n`)
+    const document = {
+      startedAt: startedAt.toISOString(),
       quick,
-      progress: (text) => live.update([progressLine(terminal, measure.name, text)]),
+      machine: describeMachine(),
+      node: process.version,
+      postgres: { version: server.version, settings: server.settings },
+      figures,
+      errors,
     }
-    bench.progress(measure.what)
-    try {
-      figures.push(...(await measure.run(bench)))
-    } catch (error) {
-      errors[measure.name] = messageOf(error)
-    }
-    live.close()
-    const seconds = ((performance.now() - startedMs) / 1_000).toFixed(1)
-    const outcome = measure.name in errors ? 'FAILED' : 'measured'
-    process.stderr.write(`${progressLine(terminal, measure.name, `${outcome} in ${seconds} s`)}\n`)
-  }
-  return { figures, errors }
+    const base = writeResults(
+      { directory: RESULTS_DIR, prefix: '', startedAt },
+      { '.json': `${JSON.stringify(document, null, 2)}\n` },
+    )
+    say(`Every raw value is in ${base}.json`)
+    return allMet(figures) && Object.keys(errors).length === 0 ? 0 : 1
+  })
 }
 
-function writeResults(run: {
-  server: Server
-  choice: Choice
-  startedAt: Date
-  figures: readonly Figure[]
-  errors: Readonly<Record<string, string>>
-}): string {
-  const { version, settings } = run.server
-  mkdirSync(RESULTS_DIR, { recursive: true })
-  const date = run.startedAt.toISOString().slice(0, 19).replaceAll(':', '')
-  const file = path.join(RESULTS_DIR, `${date}.json`)
-  const document = {
-    startedAt: run.startedAt.toISOString(),
-    quick: run.choice.quick,
-    machine: describeMachine(),
-    node: process.version,
-    postgres: { version, settings },
-    figures: run.figures,
-    errors: run.errors,
-  }
-  writeFileSync(file, `${JSON.stringify(document, null, 2)}\n`)
-  return file
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
-}
-
-try {
-  process.exit(await main())
-} catch (error) {
-  process.stderr.write(`error: ${messageOf(error)}\n`)
-  process.exit(error instanceof TypeError ? 2 : 1)
-}
+await runProgram(import.meta.filename, main)

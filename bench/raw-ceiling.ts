@@ -7,7 +7,7 @@
 import pg from 'pg'
 import { parseDatabaseUrl, quoteIdentifier } from '../src/db/connect.ts'
 import type { Place } from './server.ts'
-import { nowMs } from './reports.ts'
+import { monotonicMs } from '../src/clock.ts'
 
 const BATCH = 100
 const CONNECTIONS = 2
@@ -94,9 +94,9 @@ async function timed(
   )
   try {
     await Promise.all(clients.map((client) => client.connect()))
-    const startedMs = nowMs()
+    const startedMs = monotonicMs()
     const done = await Promise.all(clients.map(job))
-    const tookMs = nowMs() - startedMs
+    const tookMs = monotonicMs() - startedMs
     const total = done.reduce((sum, count) => sum + count, 0)
     if (total !== rows) throw new Error(`${total} of ${rows} rows were done.`)
     return rows / (tookMs / 1_000)

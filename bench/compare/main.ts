@@ -13,19 +13,16 @@
  * `--reps` (3) times each; a pinned horizon for `--pin-seconds` (120) and the same without a pin for `--free-minutes` (2), both once;
  * `--big` adds a backlog of 10 million and histories of 1 and 10 million.
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import path from 'node:path'
-import { createLiveRegion } from '../../src/cli/terminal/live.ts'
 import { createTerminal } from '../../src/cli/terminal/style.ts'
 import { describeMachine, describeServer } from '../machine.ts'
-import { helped } from '../help.ts'
-import { startServer } from '../server.ts'
-import { progressLine } from '../table.ts'
-import { type Arena, type ArenaOptions, PEERS, type Contestant } from './arena.ts'
+import { runInTurn, runProgram, say, stopAfter, writeResults } from '../run.ts'
+import { type Server, startServer } from '../server.ts'
+import { type ArenaOptions, PEERS, type Contestant } from './arena.ts'
 import { type ContestantName, enter, LEFT_OUT, OURS } from './arena.ts'
 import { chart } from './chart.ts'
-import type { Comparison, Row } from './comparison.ts'
+import type { Comparison } from './comparison.ts'
 import { backlog } from './measures/backlog.ts'
 import { cost } from './measures/cost.ts'
 import { drain } from './measures/drain.ts'
@@ -116,109 +113,87 @@ function numberOf(given: string | undefined, otherwise: number, option: string):
   return value
 }
 
-async function main(): Promise<number> {
-  if (helped(import.meta.filename)) return 0
-  const choice = parse(process.argv.slice(2))
+async function main(args: string[]): Promise<number> {
+  const choice = parse(args)
   const startedAt = new Date()
   const server = await startServer()
   let redis: Redis | string | null = null
+  // What else was started ends with the channel to this process.
   const stop = async (): Promise<void> => {
     if (redis !== null && typeof redis !== 'string') await redis.stop()
     await server.stop()
   }
-  const interrupted = (signal: NodeJS.Signals): void => {
-    // What was started ends with the channel to this process.
-    void stop().finally(() => process.exit(signal === 'SIGINT' ? 130 : 143))
-  }
-  process.once('SIGINT', interrupted).once('SIGTERM', interrupted)
-  try {
+  return stopAfter(stop, async () => {
     if (choice.names.includes('bullmq')) redis = await startRedis(say)
-    const contestants: Contestant[] = []
-    const absent: Record<string, string> = choice.options.quick ? {} : { ...LEFT_OUT }
-    for (const name of choice.names) {
-      const entered = await enter(name, redis)
-      if (typeof entered === 'string') absent[name] = entered
-      else contestants.push(entered)
-    }
-    const about = [
-      choice.options.quick
-        ? 'Quick run with tiny counts: it shows that the harness works, not how fast anything is'
-        : `Medians of ${choice.options.repetitions}; horizon and renewals once`,
-      describeServer(server),
-      ...(redis === null || typeof redis === 'string'
-        ? []
-        : [`Redis ${redis.version}: ${redis.settings}`]),
-      `Node.js ${process.version}, ${describeMachine()}`,
-      contestants.map(({ name, version }) => `${name} ${version}`).join(', '),
-    ]
+    const { contestants, absent } = await enterAll(choice, redis)
+    const about = aboutOf(choice, { server, redis, contestants })
     for (const line of about) say(line)
     for (const [name, reason] of Object.entries(absent)) say(`Without ${name}: ${reason}.`)
-    const rows = await runAll(
-      {
-        server,
-        redis: typeof redis === 'string' ? null : redis,
-        contestants,
-        options: choice.options,
-        progress: () => undefined,
-      },
-      choice.comparisons,
+    const arena = {
+      server,
+      redis: typeof redis === 'string' ? null : redis,
+      contestants,
+      options: choice.options,
+    }
+    const { rows, errors } = await runInTurn(choice.comparisons, (comparison, progress) =>
+      comparison.run({ ...arena, progress }),
     )
     const terminal = createTerminal(process.stdout, process.env)
     process.stdout.write(`${['', ...renderRows(terminal, rows), ''].join('\n')}\n`)
-    const results = { startedAt: startedAt.toISOString(), ...choice.options, about, absent }
-    writeResults(
-      { directory: choice.directory, startedAt },
-      { ...results, rows },
-      chart(rows, { title: 'Leasehold and its peers', about }),
+    const document = {
+      startedAt: startedAt.toISOString(),
+      ...choice.options,
+      about,
+      absent,
+      errors,
+      rows,
+    }
+    // Notes are sets; a file has lists.
+    const plain = (_: string, value: unknown): unknown =>
+      value instanceof Set ? [...value] : value
+    const base = writeResults(
+      { directory: choice.directory, prefix: 'compare-', startedAt },
+      {
+        '.json': `${JSON.stringify(document, plain, 2)}\n`,
+        '.svg': chart(rows, { title: 'Leasehold and its peers', about }),
+      },
     )
-    return rows.some(({ values }) => values.length === 0) ? 1 : 0
-  } finally {
-    await stop()
+    say(`Every value is in ${base}.json, the chart beside it in .svg`)
+    const allMeasured = rows.every(({ values }) => values.length > 0)
+    return allMeasured && Object.keys(errors).length === 0 ? 0 : 1
+  })
+}
+
+/** Those that can be here, and for the others why not. */
+async function enterAll(
+  { names, options }: Choice,
+  redis: Redis | string | null,
+): Promise<{ contestants: Contestant[]; absent: Record<string, string> }> {
+  const contestants: Contestant[] = []
+  const absent: Record<string, string> = options.quick ? {} : { ...LEFT_OUT }
+  for (const name of names) {
+    const entered = await enter(name, redis)
+    if (typeof entered === 'string') absent[name] = entered
+    else contestants.push(entered)
   }
+  return { contestants, absent }
 }
 
-async function runAll(arena: Arena, comparisons: readonly Comparison[]): Promise<Row[]> {
-  const terminal = createTerminal(process.stderr, process.env)
-  const rows: Row[] = []
-  for (const { name, what, run } of comparisons) {
-    const live = createLiveRegion(terminal, process.stderr)
-    const startedMs = performance.now()
-    live.update([progressLine(terminal, name, what)])
-    rows.push(
-      ...(await run({
-        ...arena,
-        progress: (text) => live.update([progressLine(terminal, name, text)]),
-      })),
-    )
-    live.close()
-    const seconds = ((performance.now() - startedMs) / 1_000).toFixed(1)
-    say(progressLine(terminal, name, `measured in ${seconds} s`))
-  }
-  return rows
+function aboutOf(
+  { options }: Choice,
+  on: { server: Server; redis: Redis | string | null; contestants: readonly Contestant[] },
+): string[] {
+  return [
+    options.quick
+      ? 'Quick run with tiny counts: it shows that the harness works, not how fast anything is'
+      : `Medians of ${options.repetitions}; horizon and renewals once`,
+    describeServer(on.server),
+    ...(on.redis === null || typeof on.redis === 'string'
+      ? []
+      : [`Redis ${on.redis.version}: ${on.redis.settings}`]),
+    `Node.js ${process.version}, ${describeMachine()}`,
+    on.contestants.map(({ name, version }) => `${name} ${version}`).join(', '),
+  ]
 }
 
-function writeResults(
-  { directory, startedAt }: { directory: string; startedAt: Date },
-  document: object,
-  svg: string,
-): void {
-  mkdirSync(directory, { recursive: true })
-  const date = startedAt.toISOString().slice(0, 19).replaceAll(':', '')
-  const base = path.join(directory, `compare-${date}`)
-  // Notes are sets; a file has lists.
-  const plain = (_: string, value: unknown): unknown => (value instanceof Set ? [...value] : value)
-  writeFileSync(`${base}.json`, `${JSON.stringify(document, plain, 2)}\n`)
-  writeFileSync(`${base}.svg`, svg)
-  say(`Every value is in ${path.relative(process.cwd(), base)}.json, the chart beside it in .svg`)
-}
-
-function say(text: string): void {
-  process.stderr.write(`${text}\n`)
-}
-
-try {
-  process.exit(await main())
-} catch (error) {
-  say(`error: ${error instanceof Error ? error.message : String(error)}`)
-  process.exit(error instanceof TypeError ? 2 : 1)
-}
+await runProgram(import.meta.filename, main)

@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import path from 'node:path'
+import { cleanEnvironment } from '../environment.ts'
 import { Feed } from '../feed.ts'
 
 const PROGRAM = path.resolve(import.meta.dirname, '..', 'peers', 'contestant.mjs')
@@ -141,11 +142,4 @@ export class PeerProcess {
   #failure(what: string): Error {
     return new Error([what, ...this.#said].join('\n'))
   }
-}
-
-/** The environment without what would change how a contestant behaves. */
-function cleanEnvironment(): NodeJS.ProcessEnv {
-  const ours =
-    /^(LEASEHOLD_(?!BENCH_)|LEASE_DURATION$|HEARTBEAT_INTERVAL$|DATABASE_URL$|PG|NODE_OPTIONS$|GRAPHILE_)/
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !ours.test(name)))
 }

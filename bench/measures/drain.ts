@@ -12,7 +12,7 @@ import { bound, type Figure, formatValue } from '../figures.ts'
 import { noop } from '../handlers.ts'
 import { type Bench, inPlace, type Measure, roundText, type Site } from '../measure.ts'
 import { rawCeiling } from '../raw-ceiling.ts'
-import { nowMs } from '../reports.ts'
+import { monotonicMs } from '../../src/clock.ts'
 
 const STORED_AT_ONCE = 1_000
 const LOOK_EVERY_MS = 20
@@ -97,11 +97,11 @@ async function store(client: Client, jobs: number): Promise<void> {
 
 /** When the database said that nothing is left. A job that has ended has no live row. */
 async function emptied(site: Site): Promise<number> {
-  for (const untilMs = nowMs() + DRAIN_MS_MAX; nowMs() < untilMs;) {
+  for (const untilMs = monotonicMs() + DRAIN_MS_MAX; monotonicMs() < untilMs;) {
     const [{ left } = { left: true }] = await site.rows<{ left: boolean }>(
       `select exists (select from %s.job) as left`,
     )
-    const answeredMs = nowMs()
+    const answeredMs = monotonicMs()
     if (!left) return answeredMs
     await sleep(LOOK_EVERY_MS)
   }

@@ -8,7 +8,7 @@ import { formatValue, bound, type Figure } from '../figures.ts'
 import type { BenchWorker, WorkerChoice } from '../fleet.ts'
 import { type Bench, inPlace, type Measure, pause, roundText, type Site } from '../measure.ts'
 import { startPooler } from '../pooler.ts'
-import { nowMs } from '../reports.ts'
+import { monotonicMs } from '../../src/clock.ts'
 
 interface Handover {
   readonly latencyMs: number
@@ -142,7 +142,7 @@ async function handover(site: Site, kill: (pid: number) => void): Promise<Handov
   const first = await fleet.started(job, 1)
   const sweptByVictim = await sweeps(site, first.pid)
   await pause(0, 500)
-  const killedMs = nowMs()
+  const killedMs = monotonicMs()
   kill(first.pid)
   const second = await fleet.started(job, 2)
   await client.wait(job)

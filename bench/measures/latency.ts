@@ -4,7 +4,7 @@
  */
 import { bound, type Figure, formatValue } from '../figures.ts'
 import { type Bench, inPlace, type Measure, pause, roundText, type Site } from '../measure.ts'
-import { nowMs } from '../reports.ts'
+import { monotonicMs } from '../../src/clock.ts'
 
 const WARM_UP = 20
 const SHORT_LEASE = { LEASE_DURATION: '6', HEARTBEAT_INTERVAL: '2' }
@@ -47,7 +47,7 @@ async function cancels(
     const job = await client.enqueueRaw('bench.hold', {})
     await fleet.started(job, 1)
     await pause(0, phaseMs)
-    const calledMs = nowMs()
+    const calledMs = monotonicMs()
     const [told] = await Promise.all([
       fleet.reports.first('a handler to be told of its cancel', (report) => {
         return report.event === 'told' && report.job === job
@@ -73,7 +73,7 @@ export const start: Measure = {
       const values: number[] = []
       for (let round = 1 - WARM_UP; round <= count; round += 1) {
         await pause(5, 30)
-        const calledMs = nowMs()
+        const calledMs = monotonicMs()
         const job = await client.enqueueRaw('bench.instant', null)
         const started = await fleet.started(job, 1)
         if (round > 0) values.push(started.atMs - calledMs)

@@ -5,7 +5,7 @@ import { sleep } from '../../src/clock.ts'
 import type { Figure } from '../figures.ts'
 import { CountingProxy, type SentStatement } from '../counting-proxy.ts'
 import { type Bench, inPlace, type Measure, roundText, type Site } from '../measure.ts'
-import { nowMs } from '../reports.ts'
+import { monotonicMs } from '../../src/clock.ts'
 
 const RUNNING = 200
 const INTERVALS = 5
@@ -73,8 +73,8 @@ async function renewals(site: Site, count: number): Promise<void> {
     return number
   }
   const wanted = (await sent()) + count
-  for (const untilMs = nowMs() + RENEWALS_MS_MAX; (await sent()) < wanted;) {
-    if (nowMs() > untilMs) throw new Error(`The worker has not renewed ${count} times.`)
+  for (const untilMs = monotonicMs() + RENEWALS_MS_MAX; (await sent()) < wanted;) {
+    if (monotonicMs() > untilMs) throw new Error(`The worker has not renewed ${count} times.`)
     await sleep(LOOK_EVERY_MS)
   }
 }
@@ -107,10 +107,10 @@ export const idle: Measure = {
 async function watchIdle(bench: Bench, site: Site, proxy: CountingProxy): Promise<Figure> {
   await site.fleet.start({ databaseUrl: proxy.url })
   await sleep(SETTLE_MS)
-  const fromMs = nowMs()
-  while (nowMs() < fromMs + WINDOW_MS) {
-    bench.progress(`${Math.ceil((fromMs + WINDOW_MS - nowMs()) / 1_000)} s to go`)
-    await sleep(Math.min(1_000, Math.max(1, fromMs + WINDOW_MS - nowMs())))
+  const fromMs = monotonicMs()
+  while (monotonicMs() < fromMs + WINDOW_MS) {
+    bench.progress(`${Math.ceil((fromMs + WINDOW_MS - monotonicMs()) / 1_000)} s to go`)
+    await sleep(Math.min(1_000, Math.max(1, fromMs + WINDOW_MS - monotonicMs())))
   }
   const seen = proxy.statements.filter(({ atMs }) => atMs >= fromMs && atMs < fromMs + WINDOW_MS)
   const most = mostInAMinute(seen)

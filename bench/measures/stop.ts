@@ -4,7 +4,7 @@
  */
 import { bound, type Check, type Figure, formatValue } from '../figures.ts'
 import { inPlace, type Measure, roundText, type Site } from '../measure.ts'
-import { nowMs } from '../reports.ts'
+import { monotonicMs } from '../../src/clock.ts'
 
 const GRACE_MS = 1_000
 
@@ -39,7 +39,7 @@ async function terminate(site: Site): Promise<Stop> {
   const job = await client.enqueueRaw('bench.hold', { deaf: true })
   const first = await fleet.started(job, 1)
   const victim = fleet.byPid(first.pid)
-  const signalledMs = nowMs()
+  const signalledMs = monotonicMs()
   victim.kill('SIGTERM')
   const second = await fleet.started(job, 2)
   const { code } = await victim.exited
@@ -69,7 +69,7 @@ export const sigint: Measure = {
         await victim.log.first('a first SIGINT to be taken', ({ event }) => {
           return event === 'worker.draining'
         })
-        const signalledMs = nowMs()
+        const signalledMs = monotonicMs()
         victim.kill('SIGINT')
         const seconds = await Promise.all(jobs.map((job) => site.fleet.started(job, 2)))
         const { code } = await victim.exited

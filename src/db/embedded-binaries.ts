@@ -26,6 +26,7 @@ import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
 import { EmbeddedDatabaseError } from '../errors.ts'
+import { hasCode } from '../system.ts'
 
 /** How the programs are run: see the table above. */
 export type RunAs = 'same' | 'namespace' | 'account'
@@ -228,9 +229,4 @@ function unprivilegedAccount(): { name: string; uid: number; gid: number } | nul
     if (found) return { name, uid: Number(found[2]), gid: Number(found[3]) }
   }
   return null
-}
-
-/** Whether `error` is a system error with one of these codes. */
-export function hasCode(error: unknown, ...codes: string[]): boolean {
-  return error instanceof Error && 'code' in error && codes.includes(String(error.code))
 }

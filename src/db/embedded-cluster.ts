@@ -16,8 +16,8 @@ import fsp from 'node:fs/promises'
 import net from 'node:net'
 import path from 'node:path'
 import { EmbeddedDatabaseError } from '../errors.ts'
-import { hasCode, type Binaries } from './embedded-binaries.ts'
-import { isAlive } from './embedded-process.ts'
+import { hasCode, isAlive, syncDirectory } from '../system.ts'
+import type { Binaries } from './embedded-binaries.ts'
 
 /** What `leasehold.json` holds. */
 export interface ClusterIdentity {
@@ -244,15 +244,4 @@ function isFree(port: number): Promise<boolean> {
     })
     server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
   })
-}
-
-async function syncDirectory(dir: string): Promise<void> {
-  // Windows cannot open directories.
-  if (process.platform === 'win32') return
-  const handle = await fsp.open(dir, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
 }

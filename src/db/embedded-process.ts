@@ -21,9 +21,8 @@ import fs from 'node:fs'
 import fsp from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { statFields } from '../domain/process-stat.ts'
 import { EmbeddedDatabaseError } from '../errors.ts'
-import { hasCode } from './embedded-binaries.ts'
+import { hasCode, isAlive, statOf } from '../system.ts'
 
 /** What `postmaster.pid` says. */
 export interface Postmaster {
@@ -167,38 +166,14 @@ function orphansOf(dataDir: string): number[] {
       // Children carry a title; a postmaster shows its command line. One that has just been started by
       // another process, and has no postmaster.pid yet, must not be taken for an orphan.
       if (!commandLine(pid)[0]?.startsWith('postgres: ')) return false
-      const parent = processStat(pid)?.parent ?? 0
-      return !(parent > 1 && worksIn(parent, dataDir))
+      const stat = statOf(pid)
+      return stat !== null && !(stat.parent > 1 && worksIn(stat.parent, dataDir))
     } catch (error) {
       // Gone in the meantime, or not ours to look at.
       if (hasCode(error, 'ENOENT', 'ESRCH', 'EACCES', 'EPERM')) return false
       throw error
     }
   })
-}
-
-/** Whether `pid` exists and is not a zombie: one that nobody reaps would look alive for ever. */
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-  } catch (error) {
-    if (hasCode(error, 'ESRCH')) return false
-    if (!hasCode(error, 'EPERM')) throw error
-  }
-  if (process.platform !== 'linux') return true
-  const stat = processStat(pid)
-  return stat !== null && stat.state !== 'Z' && stat.state !== 'X'
-}
-
-function processStat(pid: number): { state: string; parent: number } | null {
-  try {
-    const text = fs.readFileSync(`/proc/${pid}/stat`, 'utf8')
-    const [state = '', parent = '0'] = statFields(text)
-    return { state, parent: Number(parent) }
-  } catch (error) {
-    if (hasCode(error, 'ENOENT', 'ESRCH')) return null
-    throw error
-  }
 }
 
 function commandLine(pid: number): string[] {

@@ -35,7 +35,8 @@ import { Socket } from 'node:net'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { EmbeddedDatabaseError } from '../errors.ts'
-import { findBinaries, hasCode, type Binaries } from './embedded-binaries.ts'
+import { hasCode } from '../system.ts'
+import { findBinaries, type Binaries } from './embedded-binaries.ts'
 import {
   ensureCluster,
   identityFile,

@@ -5,8 +5,8 @@
 import { createHash } from 'node:crypto'
 import { readFileSync, readlinkSync } from 'node:fs'
 import { hostname } from 'node:os'
-import { statFields } from '../domain/process-stat.ts'
 import type { ProcessIdentity } from '../sql/protocol.ts'
+import { isAlive, statOf } from '../system.ts'
 
 /** The machine's own id: its name and a digest of what the system keeps across restarts. */
 export function ownMachineId(): string {
@@ -37,16 +37,15 @@ export function pidNamespace(): string | null {
   }
 }
 
-/** Start time of a process in ticks since boot (field 22 of its stat), or null when it can't be read. */
+/** Start time of a process that has not ended, or null when it can't be read. */
 export function processStarted(pid: number): string | null {
-  const fields = fieldsOf(pid)
-  return fields === null || fields[0] === 'Z' ? null : (fields[19] ?? null)
+  const stat = statOf(pid)
+  return stat === null || stat.state === 'Z' ? null : stat.started
 }
 
 /** The pid of a process's parent now, or null where that can't be read. */
 export function parentPidOf(pid: number): number | null {
-  const parent = fieldsOf(pid)?.[1]
-  return parent === undefined ? null : Number(parent)
+  return statOf(pid)?.parent ?? null
 }
 
 /** The parent of a process and what tells it from others, or null where that can't be read. */
@@ -64,18 +63,10 @@ export function parentOf(
  * waits to be reaped, or belongs to a process with another start time. Unreadable is no proof.
  */
 export function isGone(identity: Pick<ProcessIdentity, 'pid' | 'processStarted'>): boolean {
-  try {
-    process.kill(identity.pid, 0)
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ESRCH'
-  }
-  const fields = fieldsOf(identity.pid)
-  if (fields === null) return false
-  if (fields[0] === 'Z' || fields[0] === 'X') return true
+  if (!isAlive(identity.pid)) return true
+  const stat = statOf(identity.pid)
   return (
-    identity.processStarted !== null &&
-    fields[19] !== undefined &&
-    fields[19] !== identity.processStarted
+    stat !== null && identity.processStarted !== null && stat.started !== identity.processStarted
   )
 }
 
@@ -86,17 +77,11 @@ export function recognise(
   if (identity.bootId === null || identity.bootId !== bootId()) return 'unreadable'
   if (identity.pidNamespace === null || identity.pidNamespace !== pidNamespace())
     return 'unreadable'
-  const fields = fieldsOf(identity.pid)
-  const started = fields?.[19]
+  const started = statOf(identity.pid)?.started
   if (identity.processStarted === null) return 'unreadable'
   if (started !== undefined && started !== identity.processStarted) return 'another'
   if (isGone(identity)) return 'gone'
   return started === undefined ? 'unreadable' : 'same'
-}
-
-function fieldsOf(pid: number): string[] | null {
-  const stat = readOrNull(`/proc/${pid}/stat`)
-  return stat === null ? null : statFields(stat)
 }
 
 function readOrNull(file: string): string | null {

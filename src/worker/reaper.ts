@@ -18,6 +18,7 @@ import type { Database } from '../db/connect.ts'
 import { StateRefusedError } from '../errors.ts'
 import { findProcesses, type KnownProcess } from '../sql/processes.ts'
 import { type ProcessIdentity, reportDeath } from '../sql/protocol.ts'
+import { hasCode } from '../system.ts'
 import { bootId, parentPidOf, pidNamespace, processStarted, recognise } from './identity.ts'
 
 export type ReapReason = 'run_terminal' | 'run_unknown' | 'evicted' | 'parent_gone'
@@ -290,7 +291,7 @@ export function signalRegistered(
     process.kill(identity.pid, signal)
     return 'sent'
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ESRCH' ? 'ended' : 'remains'
+    return hasCode(error, 'ESRCH') ? 'ended' : 'remains'
   }
 }
 

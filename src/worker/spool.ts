@@ -26,6 +26,7 @@ import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import { CONNECT_DEFAULTS, type ConnectOptions, parseDatabaseUrl } from '../db/connect.ts'
 import type { Outcome, ProcessIdentity, Settlement } from '../sql/protocol.ts'
+import { hasCode, syncDirectory } from '../system.ts'
 import { isGone, ownIdentity } from './identity.ts'
 
 /** Days of an outage at ordinary sizes of results, and small beside any disk. */
@@ -399,24 +400,7 @@ async function ifThere<T>(operation: Promise<T>): Promise<T | null> {
   try {
     return await operation
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    if (hasCode(error, 'ENOENT')) return null
     throw error
-  }
-}
-
-/** A new file's name survives a power loss only once its directory is synced. */
-async function syncDirectory(directory: string): Promise<void> {
-  let handle: FileHandle | null = null
-  try {
-    handle = await open(directory, 'r')
-    await handle.sync()
-  } catch (error) {
-    // Windows can't do that, and a few file systems; a killed process loses nothing by it.
-    if (
-      !['EISDIR', 'EPERM', 'EINVAL', 'ENOTSUP'].includes(String((error as { code?: string }).code))
-    )
-      throw error
-  } finally {
-    await handle?.close()
   }
 }

@@ -2,27 +2,22 @@
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import type { AlertDocument, AlertRuleDocument } from '../../src/client/documents.ts'
-import type { AlertChange } from '../../src/sql/alerts.ts'
+import { LEASE_MS, type WorkerRow } from '../support/functions.ts'
 import {
   checkInvariantsAfterEach,
-  LEASE_MS,
   openProtocol,
   type Protocol,
   SCHEMAS,
-  type SweepAnswer,
-  type WorkerRow,
 } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()
 
 const MINUTE_MS = 60_000
 
-type Swept = SweepAnswer & { alerts: AlertChange[]; alertsMs: number | null; deliver: boolean }
-
 /** What a sweep announces: kind, rule and subject. Alerts were judged long enough ago. */
 async function judged(p: Protocol): Promise<string[]> {
   await p.passTime(5_001)
-  const { alerts } = (await p.sweep()) as Swept
+  const { alerts } = await p.sweep()
   return alerts.map(({ kind, alert }) => `${kind.slice(6)} ${alert.rule} ${alert.subject}`)
 }
 
@@ -71,7 +66,7 @@ describe.each(SCHEMAS)('alerts (%s schema)', (schema) => {
     const p = await openProtocol(schema)
     await p.endWorker(await p.register(), 'interrupted')
     const slept = await crash(p)
-    await p.renew(slept)
+    await p.renewAnswer(slept)
     expect(await judged(p)).toEqual([])
   })
 
@@ -305,7 +300,7 @@ describe.each(SCHEMAS)('alerts (%s schema)', (schema) => {
     await p.passTime(5_001)
     const [one, two] = [await p.session(), await p.session()]
     await one.begin()
-    expect(((await one.sweep()) as Swept).alerts).toHaveLength(1)
+    expect((await one.sweep()).alerts).toHaveLength(1)
     // The first one's announcement is not committed yet: the second leaves it to the first.
     await two.query('set search_path to %s')
     expect(await two.run('judge_alerts', p.namespace)).toEqual([])
@@ -319,20 +314,20 @@ describe.each(SCHEMAS)('alerts (%s schema)', (schema) => {
     const worker = await p.register()
     const idle = async (): Promise<boolean> => (await p.claim(worker)).running
     expect(await idle()).toBe(false)
-    const first = (await p.sweep({ worker })) as Swept
+    const first = await p.sweep({ worker })
     expect(first).toMatchObject({ running: false, alerts: [], alertsMs: null, deliver: false })
     // A job that nobody takes waits: somebody looks again, but not before it can matter.
     await p.enqueue(1, {}, 'orphan')
     expect(await idle()).toBe(false)
     await p.passTime(45_001)
     expect(await idle()).toBe(true)
-    expect((await p.sweep({ worker })) as Swept).toMatchObject({ running: false, alertsMs: 30_000 })
+    expect(await p.sweep({ worker })).toMatchObject({ running: false, alertsMs: 30_000 })
     expect(await idle()).toBe(false)
     // An end is looked at soon, as something may be wrong.
     await crash(p)
     await p.passTime(1_001)
     expect(await idle()).toBe(true)
-    expect(((await p.sweep({ worker })) as Swept).alerts).toHaveLength(1)
+    expect((await p.sweep({ worker })).alerts).toHaveLength(1)
   })
 
   test('alerts that are over for a month are forgotten', async () => {
@@ -354,7 +349,7 @@ describe.each(SCHEMAS)('alerts (%s schema)', (schema) => {
     await p.running(1)
     await p.db.rows(`update %s.tick set writable_since = '-infinity'`)
     await p.passTime(LEASE_MS + 1)
-    const swept = (await p.sweep()) as Swept
+    const swept = await p.sweep()
     expect(swept.ended).toHaveLength(1)
     expect(swept.alerts).toMatchObject([{ kind: 'alert.raised', alert: { rule: 'worker_lost' } }])
   })

@@ -2,11 +2,9 @@
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { claim as claimByMarks, type SeenLanes } from '../../src/sql/protocol.ts'
+import { heldOf, IDLE_BEAT_MS, LEASE_MS } from '../support/functions.ts'
 import {
   checkInvariantsAfterEach,
-  heldOf,
-  IDLE_BEAT_MS,
-  LEASE_MS,
   openProtocol,
   type Protocol,
   SCHEMAS,
@@ -76,7 +74,7 @@ describe.each(SCHEMAS)('claim (%s schema)', (schema) => {
   test('claim: an unknown worker has lost its lease', async () => {
     const p = await openProtocol(schema)
     const worker = await p.register()
-    expect(await p.claim({ ...worker, incarnation: randomUUID() })).toMatchObject({
+    expect(await p.claimAnswer({ ...worker, incarnation: randomUUID() })).toMatchObject({
       outcome: 'lease_lost',
       reason: { code: 'unknown_here' },
     })
@@ -291,7 +289,7 @@ describe.each(SCHEMAS)('claim (%s schema)', (schema) => {
     const [a, b] = [await p.session(), await p.session()]
     await a.begin()
     await a.evict([worker])
-    const claim = b.claim(worker)
+    const claim = b.claimAnswer(worker)
     await p.waitsForLock(b)
     await a.commit()
     expect(await claim).toMatchObject({ outcome: 'lease_lost', reason: { code: 'evicted' } })

@@ -1,14 +1,12 @@
 /** Concurrency keys: one job of a key at a time, counted over live rows, whoever crashes, completes or cancels in whatever order. */
 import { describe, expect, test } from 'vitest'
+import { type Held, heldOf, type WorkerRow } from '../support/functions.ts'
 import {
   checkInvariantsAfterEach,
-  type Held,
-  heldOf,
   openProtocol,
   type Protocol,
   recoverAll,
   SCHEMAS,
-  type WorkerRow,
 } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()

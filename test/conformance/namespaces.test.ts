@@ -4,12 +4,12 @@
  */
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
+import type { WorkerRow } from '../support/functions.ts'
 import {
   checkInvariantsAfterEach,
   openProtocol,
   type Protocol,
   SCHEMAS,
-  type WorkerRow,
 } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()

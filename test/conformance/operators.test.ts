@@ -1,10 +1,9 @@
 /** cancel, retry, hold, resume, release_jobs, release_stuck, drain_workers, evict_workers. */
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
+import { heldOf, LEASE_MS } from '../support/functions.ts'
 import {
   checkInvariantsAfterEach,
-  heldOf,
-  LEASE_MS,
   openProtocol,
   type Protocol,
   SCHEMAS,
@@ -283,7 +282,7 @@ describe.each(SCHEMAS)('operators (%s schema)', (schema) => {
       lost: 0,
       attempts: [{ endedAs: 'interrupted' }],
     })
-    expect(await p.renew(worker)).toMatchObject({
+    expect(await p.renewAnswer(worker)).toMatchObject({
       outcome: 'lease_lost',
       reason: { code: 'evicted' },
     })

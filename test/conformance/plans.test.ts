@@ -10,7 +10,8 @@ import { describe, expect, test } from 'vitest'
 import { connectOne } from '../../src/db/connect.ts'
 import { type Claimed, claimedOf } from '../../src/sql/protocol.ts'
 import { testDatabaseUrl } from '../support/database.ts'
-import { openProtocol, type Protocol, type WorkerRow } from '../support/protocol.ts'
+import type { WorkerRow } from '../support/functions.ts'
+import { openProtocol, type Protocol } from '../support/protocol.ts'
 
 const MANY = 200
 const BACKLOG = 20_000
@@ -223,7 +224,7 @@ describe('each statement per job walks the one index that is meant for it', () =
       await p.enqueue(1, { queue: 'swept' }, 'x')
       for (const lost of [false, false, true]) {
         await w.query(`update %s.sweeper set judged_at = '-infinity'`)
-        if (lost) await p.endWorker(worker, 'lost', { code: 'worker_lost' })
+        if (lost) await p.endWorker(worker, 'lost', { code: 'worker_lost', message: 'gone' })
         const { seen } = await w.run('select %s.sweep($1) as answer', [p.namespace])
         const jobs = seen.reached.filter((way) => /^(job|job_detail|attempt) by /.test(way))
         // The other one holds only what waits for a concurrency key.

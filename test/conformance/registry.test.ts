@@ -3,13 +3,12 @@ import { randomUUID } from 'node:crypto'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { MachineDetailDocument, WorkerDocument } from '../../src/client/documents.ts'
 import { connectOne } from '../../src/db/connect.ts'
+import { LEASE_MS, type WorkerRow } from '../support/functions.ts'
 import {
   checkInvariantsAfterEach,
-  LEASE_MS,
   openProtocol,
   type Protocol,
   SCHEMAS,
-  type WorkerRow,
 } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()
@@ -117,7 +116,7 @@ describe.each(SCHEMAS)('registry (%s schema)', (schema) => {
     const worker = await own.register({ direct: true })
     expect((await shown(p, worker)).status).toBe('online')
     await own.end()
-    await gone(p, own.pid)
+    await p.gone(own.pid)
     expect(await shown(p, worker)).toMatchObject({
       status: 'late',
       reason: 'its connection to the database is gone',
@@ -144,7 +143,7 @@ describe.each(SCHEMAS)('registry (%s schema)', (schema) => {
     await p.workers()
     expect(heard.payloads).toEqual([])
     await own.end()
-    await gone(p, own.pid)
+    await p.gone(own.pid)
     await p.workers()
     await heard.first
     expect(heard.payloads).toEqual(['watch'])
@@ -269,22 +268,13 @@ describe.each(SCHEMAS)('registry (%s schema)', (schema) => {
     const p = await openProtocol(schema)
     const slept = await p.register()
     await p.reportDeath({}, 1, [slept])
-    expect((await p.renew(slept)).outcome).toBe('lease_lost')
+    expect((await p.renewAnswer(slept)).outcome).toBe('lease_lost')
     const killed = await p.register()
     await p.renew(killed, { draining: true })
     await p.reportDeath({}, 1, [killed])
     expect((await machine(p)).versions).toMatchObject([{ starts: 2, crashes: 0, restarts: 0 }])
   })
 })
-
-/** Resolves when the server has noticed that this backend is gone. */
-async function gone(p: Protocol, pid: number): Promise<void> {
-  for (const untilMs = performance.now() + 20_000; performance.now() < untilMs;) {
-    const found = await p.db.rows('select from pg_stat_activity where pid = $1', [pid])
-    if (found.length === 0) return
-  }
-  throw new Error(`backend ${pid} never ended`)
-}
 
 async function listen(p: Protocol): Promise<{ payloads: string[]; first: Promise<void> }> {
   const client = await connectOne({ databaseUrl: p.db.databaseUrl })

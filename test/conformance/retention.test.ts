@@ -17,10 +17,9 @@ import {
   UsageError,
 } from '../../src/errors.ts'
 import type { RetentionBegun } from '../../src/sql/retention.ts'
+import type { Functions, Held } from '../support/functions.ts'
 import {
   checkInvariantsAfterEach,
-  type Functions,
-  type Held,
   openProtocol,
   type Protocol,
   SCHEMAS,

@@ -3,10 +3,9 @@ import { randomBytes } from 'node:crypto'
 import pg from 'pg'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { useExecutor } from '../../src/db/connect.ts'
+import { type Functions, functionsOf } from '../support/functions.ts'
 import {
   checkInvariantsAfterEach,
-  type Functions,
-  functionsOf,
   openProtocol,
   type Protocol,
   SCHEMAS,
@@ -77,7 +76,10 @@ describe.each(SCHEMAS)('roles (%s schema)', (schema) => {
     expect(await w.fail(held.slice(1, 2), [1])).toEqual(['retrying'])
     expect((await w.sweep({ worker })).role).toBe('leader')
     expect((await w.reportDeath({}, 1, [])).ended).toEqual([])
-    expect((await w.endWorker(worker, 'interrupted')).released).toEqual([held[2]!.job])
+    expect(await w.endWorker(worker, 'interrupted')).toEqual({
+      outcome: 'ended',
+      released: [held[2]!.job],
+    })
     await w.events()
     const ids = answer.jobs.map((job) => job.id)
     await expect(w.cancel(ids)).rejects.toMatchObject(DENIED)

@@ -1,13 +1,12 @@
 /** Runs: create, fill, count, cost, the rules that end one, ends by hand, what becomes of the rest, lanes, and workers aimed at one. */
 import { describe, expect, test } from 'vitest'
+import type { RunOptionsJson } from '../../src/sql/runs.ts'
+import { type Held, heldOf, type WorkerRow } from '../support/functions.ts'
 import {
   checkInvariantsAfterEach,
-  type Held,
-  heldOf,
   openProtocol,
   type Protocol,
   SCHEMAS,
-  type WorkerRow,
 } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()
@@ -64,7 +63,9 @@ describe.each(SCHEMAS)('runs (%s schema)', (schema) => {
     ['another word for rest', { rest: 'forget' }],
   ])('create_run refuses %s', async (_, options) => {
     const p = await openProtocol(schema)
-    await expect(p.createRun(options)).rejects.toMatchObject({ code: 'ERR_USAGE' })
+    await expect(p.createRun(options as RunOptionsJson)).rejects.toMatchObject({
+      code: 'ERR_USAGE',
+    })
     await expect(p.createRun({}, ' ')).rejects.toMatchObject({ code: 'ERR_USAGE' })
   })
 
@@ -77,9 +78,7 @@ describe.each(SCHEMAS)('runs (%s schema)', (schema) => {
     const worker = await p.register()
     const claimed = await p.claim(worker, { want: 3 })
     expect(claimed.run).toBeNull()
-    expect(claimed.jobs.map((job) => (job as unknown as { runId: string }).runId)).toEqual(
-      Array(3).fill(id),
-    )
+    expect(claimed.jobs.map((job) => job.runId)).toEqual(Array(3).fill(id))
     expect(await counts()).toMatchObject({ total: 4, waiting: 1, running: 3 })
     const [one, two, three] = heldOf(claimed)
     await p.complete([one!])
@@ -467,11 +466,11 @@ describe.each(SCHEMAS)('runs (%s schema)', (schema) => {
     const [first] = await child(null)
     const [second] = await child({ priority: 1 })
     const [third] = await child({ runId: other.id })
-    expect(
-      (await p.jobs([first!, second!, third!])).map(
-        (one) => (one as unknown as { runId: string }).runId,
-      ),
-    ).toEqual([id, id, other.id])
+    expect((await p.jobs([first!, second!, third!])).map((one) => one.runId)).toEqual([
+      id,
+      id,
+      other.id,
+    ])
   })
 
   describe('an aimed worker', () => {

@@ -1,7 +1,8 @@
 /** settle and its five faces: outcomes, stale tokens, repeats, batches, late outcomes, cancel, budgets. */
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { checkInvariantsAfterEach, heldOf, openProtocol, SCHEMAS } from '../support/protocol.ts'
+import { heldOf } from '../support/functions.ts'
+import { checkInvariantsAfterEach, openProtocol, SCHEMAS } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()
 

@@ -1,6 +1,7 @@
 /** How workers were shut down, read from how their rows were ended: one figure for each machine and version. */
 import { describe, expect, test } from 'vitest'
-import { checkInvariantsAfterEach, heldOf, openProtocol, SCHEMAS } from '../support/protocol.ts'
+import { heldOf } from '../support/functions.ts'
+import { checkInvariantsAfterEach, openProtocol, SCHEMAS } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()
 
@@ -48,7 +49,7 @@ describe.each(SCHEMAS)('shutdowns (%s schema)', (schema) => {
         null,
         async () => {
           const worker = await reported(false)
-          await p.renew(worker)
+          await p.renewAnswer(worker)
           return worker
         },
       ],
@@ -56,7 +57,7 @@ describe.each(SCHEMAS)('shutdowns (%s schema)', (schema) => {
     ]
     async function ended(
       charge: 'interrupted' | 'lost' | 'released' | 'uncharged',
-      reason: Record<string, unknown>,
+      reason: { code: string; message: string } & Record<string, unknown>,
     ): Promise<{ incarnation: string; id: string; pid: number }> {
       const worker = await p.register()
       await p.endWorker(worker, charge, reason)

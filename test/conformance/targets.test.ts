@@ -1,12 +1,11 @@
 /** Aimed jobs: who may take one, what becomes of it while its target is away, its deadline, and what it keeps when it comes back. */
 import { describe, expect, test } from 'vitest'
+import { heldOf, type WorkerRow } from '../support/functions.ts'
 import {
   checkInvariantsAfterEach,
-  heldOf,
   openProtocol,
   type Protocol,
   SCHEMAS,
-  type WorkerRow,
 } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()

@@ -1,13 +1,8 @@
 /** What is shown: states of jobs, workers and machines, lists, statistics, and the feed of events. */
 import { describe, expect, test } from 'vitest'
-import {
-  checkInvariantsAfterEach,
-  LEASE_MS,
-  openProtocol,
-  type FeedEvent,
-  type JobDocument,
-  SCHEMAS,
-} from '../support/protocol.ts'
+import type { FeedEvent } from '../../src/sql/inspect.ts'
+import { LEASE_MS, type StoredJob } from '../support/functions.ts'
+import { checkInvariantsAfterEach, openProtocol, SCHEMAS } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()
 
@@ -67,7 +62,7 @@ describe.each(SCHEMAS)('views (%s schema)', (schema) => {
       held: 'held',
     })
     for (const [name, state] of Object.entries(states)) {
-      const found = await p.run<JobDocument[]>('list_jobs', p.namespace, [state])
+      const found = await p.run<StoredJob[]>('list_jobs', p.namespace, [state])
       expect(found.map((job) => job.id)).toContain(ids[name])
       expect(found.every((job) => job.state === state)).toBe(true)
     }
@@ -153,7 +148,7 @@ describe.each(SCHEMAS)('views (%s schema)', (schema) => {
     await p.enqueue(2, { queue: 'b' }, 'report')
     await p.in('other').enqueue(3)
     const list = async (...filters: unknown[]): Promise<string[]> =>
-      (await p.run<JobDocument[]>('list_jobs', p.namespace, ...filters)).map((job) => job.id)
+      (await p.run<StoredJob[]>('list_jobs', p.namespace, ...filters)).map((job) => job.id)
     expect(await list()).toHaveLength(7)
     expect(await list(null, 'mail.*')).toEqual(ids.toReversed())
     expect(await list(null, 'mail')).toEqual([])

@@ -1,13 +1,8 @@
 /** register, renew, end_worker, report_death: the life of a worker row, and layers 0 to 2. */
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import {
-  checkInvariantsAfterEach,
-  IDLE_BEAT_MS,
-  LEASE_MS,
-  openProtocol,
-  SCHEMAS,
-} from '../support/protocol.ts'
+import { IDLE_BEAT_MS, LEASE_MS } from '../support/functions.ts'
+import { checkInvariantsAfterEach, openProtocol, SCHEMAS } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()
 
@@ -51,7 +46,7 @@ describe.each(SCHEMAS)('worker rows (%s schema)', (schema) => {
     const worker = await p.register()
     await p.endWorker(worker, 'interrupted')
     await expect(p.register({ incarnation: worker.incarnation })).rejects.toThrow()
-    expect(await p.renew(worker)).toMatchObject({ outcome: 'lease_lost' })
+    expect(await p.renewAnswer(worker)).toMatchObject({ outcome: 'lease_lost' })
   })
 
   test('register: a renewal interval over a third of the lease is refused', async () => {
@@ -76,7 +71,7 @@ describe.each(SCHEMAS)('worker rows (%s schema)', (schema) => {
       endReason: { layer: 2, noticedBy: fresh.id },
     })
     expect((await p.claim(fresh)).jobs).toHaveLength(2)
-    expect(await p.renew(old)).toMatchObject({ outcome: 'lease_lost' })
+    expect(await p.renewAnswer(old)).toMatchObject({ outcome: 'lease_lost' })
     expect((await p.renew(fresh)).held).toHaveLength(2)
   })
 
@@ -120,18 +115,18 @@ describe.each(SCHEMAS)('worker rows (%s schema)', (schema) => {
   test('renew: an unknown incarnation and an ended one have lost their lease', async () => {
     const p = await openProtocol(schema)
     const { worker, held, ids } = await p.running(1)
-    expect(await p.renew({ ...worker, incarnation: randomUUID() })).toMatchObject({
+    expect(await p.renewAnswer({ ...worker, incarnation: randomUUID() })).toMatchObject({
       outcome: 'lease_lost',
       reason: { code: 'unknown_here' },
     })
     await p.lapse()
     await p.sweep()
     for (let again = 0; again < 2; again += 1) {
-      expect(await p.renew(worker)).toMatchObject({
+      expect(await p.renewAnswer(worker)).toMatchObject({
         outcome: 'lease_lost',
         reason: { code: 'worker_lost', layer: 4 },
       })
-      expect(await p.claim(worker)).toMatchObject({ outcome: 'lease_lost' })
+      expect(await p.claimAnswer(worker)).toMatchObject({ outcome: 'lease_lost' })
     }
     expect(await p.worker(worker)).toMatchObject({ status: 'offline' })
     expect((await p.job(ids[0]!)).status).toBe('pending')
@@ -143,7 +138,7 @@ describe.each(SCHEMAS)('worker rows (%s schema)', (schema) => {
     const { worker, ids } = await p.running(1)
     expect(await p.renew(worker, { sendNumber: 5 })).toMatchObject({ outcome: 'renewed' })
     expect(await p.renew(worker, { sendNumber: 4 })).toMatchObject({ outcome: 'renewed' })
-    expect(await p.renew(worker, { sendNumber: 3 })).toMatchObject({
+    expect(await p.renewAnswer(worker, { sendNumber: 3 })).toMatchObject({
       outcome: 'lease_lost',
       reason: { code: 'cloned' },
     })
@@ -168,11 +163,11 @@ describe.each(SCHEMAS)('worker rows (%s schema)', (schema) => {
     const p = await openProtocol(schema)
     const { worker, held, ids } = await p.running(2)
     await p.db.rows('update %s.database_identity set id = gen_random_uuid()')
-    expect(await p.renew(worker)).toMatchObject({
+    expect(await p.renewAnswer(worker)).toMatchObject({
       outcome: 'lease_lost',
       reason: { code: 'unknown_here' },
     })
-    expect(await p.claim(worker)).toMatchObject({ outcome: 'lease_lost' })
+    expect(await p.claimAnswer(worker)).toMatchObject({ outcome: 'lease_lost' })
     expect(await p.complete(held.slice(0, 1))).toEqual(['completed'])
     expect((await p.endWorker(worker, 'uncharged')).outcome).toBe('ended')
     expect(await p.job(ids[1]!)).toMatchObject({ state: 'pending', lost: 0 })
@@ -184,7 +179,7 @@ describe.each(SCHEMAS)('worker rows (%s schema)', (schema) => {
     const { worker, ids } = await p.running(2)
     const answer = await p.endWorker(worker, 'interrupted')
     expect(answer.outcome).toBe('ended')
-    expect(answer.released!.toSorted()).toEqual(ids)
+    expect((answer as { released: string[] }).released.toSorted()).toEqual(ids)
     expect(await p.jobs(ids)).toMatchObject(
       ids.map(() => ({
         state: 'pending',
@@ -270,7 +265,7 @@ describe.each(SCHEMAS)('worker rows (%s schema)', (schema) => {
     const p = await openProtocol(schema)
     const wronged = await p.running(1)
     await p.reportDeath({}, 2, [wronged.worker])
-    expect(await p.renew(wronged.worker)).toMatchObject({ outcome: 'lease_lost' })
+    expect(await p.renewAnswer(wronged.worker)).toMatchObject({ outcome: 'lease_lost' })
     expect((await p.allEvents()).map((event) => event.kind)).toContain('worker.false_alarm')
     const other = await p.register({ pid: 77, processStarted: 'monday' })
     expect((await p.reportDeath({}, 2, [other])).ended).toEqual([])
@@ -289,7 +284,7 @@ describe.each(SCHEMAS)('worker rows (%s schema)', (schema) => {
     const p = await openProtocol(schema)
     const wronged = await p.running(1)
     await p.reportDeath({}, 2, [wronged.worker])
-    expect(await p.claim(wronged.worker)).toMatchObject({ outcome: 'lease_lost' })
+    expect(await p.claimAnswer(wronged.worker)).toMatchObject({ outcome: 'lease_lost' })
     const other = await p.register()
     expect((await p.reportDeath({}, 2, [other])).ended).toEqual([])
   })

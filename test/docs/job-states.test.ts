@@ -8,14 +8,8 @@
  */
 import { expect, test } from 'vitest'
 import { JOB_STATES, JOB_STATUSES, TERMINAL_STATUSES } from '../../src/domain/states.ts'
-import {
-  type Functions,
-  type Held,
-  heldOf,
-  openProtocol,
-  type Protocol,
-  type WorkerRow,
-} from '../support/protocol.ts'
+import { type Functions, type Held, heldOf, type WorkerRow } from '../support/functions.ts'
+import { openProtocol, type Protocol } from '../support/protocol.ts'
 import { code, codes, readPage, section, tables } from './documents.ts'
 
 const page = readPage('docs/job-states.md')
@@ -126,7 +120,7 @@ const SITUATIONS: Record<string, (p: Protocol) => Promise<Case>> = {
 
 /** By the function that is called. Some need more than one way of calling it. */
 const ACTS: Record<string, ((one: Case) => Promise<unknown>)[]> = {
-  claim: [({ f, worker }) => f.claim(worker)],
+  claim: [({ f, worker }) => f.claimAnswer(worker)],
   settle: ['completed', 'failed', 'failed_finally', 'cancelled', 'released', 'interrupted'].map(
     (outcome) =>
       ({ f, held }) =>

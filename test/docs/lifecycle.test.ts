@@ -13,7 +13,8 @@ import { STEP_LIMIT_MS } from '../../src/worker/shutdown-step.ts'
 import type { Worker, WorkerOptions } from '../../src/worker/worker.ts'
 import { Proxy } from '../process/proxy.ts'
 import { createTestDatabase } from '../support/database.ts'
-import { builtApi, until } from '../support/process.ts'
+import { builtApi } from '../support/process.ts'
+import { until } from '../support/until.ts'
 import { code, codes, readPage, section, tables } from './documents.ts'
 
 const life = readPage('docs/lifecycle.md')

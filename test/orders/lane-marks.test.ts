@@ -14,7 +14,8 @@ import { setTimeout as after } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { claim } from '../../src/sql/protocol.ts'
 import { LaneMarks } from '../../src/worker/lane-marks.ts'
-import { checkInvariantsAfterEach, openProtocol, type WorkerRow } from '../support/protocol.ts'
+import type { WorkerRow } from '../support/functions.ts'
+import { checkInvariantsAfterEach, openProtocol } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()
 

@@ -1,15 +1,11 @@
 /** Orders 1, 3 to 6 and 10: lost replies, fences, outages, restarts and dead sweepers, on the database's side. */
 import { expect, test } from 'vitest'
-import {
-  checkInvariantsAfterEach,
-  heldOf,
-  LEASE_MS,
-  openProtocol,
-  type Protocol,
-  type WorkerRow,
-} from '../support/protocol.ts'
+import { heldOf, LEASE_MS, type WorkerRow } from '../support/functions.ts'
+import { checkInvariantsAfterEach, openProtocol, type Protocol } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()
+
+const SELF_FENCED = { code: 'self_fenced', message: 'its lease had lapsed' }
 
 const over = (p: Protocol): Promise<unknown> =>
   p.db.rows(`update %s.tick set writable_since = '-infinity'`)
@@ -37,10 +33,10 @@ test('order 3: a single worker that fenced itself ends its row, and its next inc
   const p = await openProtocol()
   const { worker, held, ids } = await p.running(1)
   // The partition heals before any sweep: the row is live, the handler is not.
-  expect(await p.endWorker(worker, 'uncharged', { code: 'self_fenced' })).toMatchObject({
+  expect(await p.endWorker(worker, 'uncharged', SELF_FENCED)).toMatchObject({
     released: ids,
   })
-  expect(await p.renew(worker)).toMatchObject({
+  expect(await p.renewAnswer(worker)).toMatchObject({
     outcome: 'lease_lost',
     reason: { code: 'self_fenced' },
   })
@@ -135,7 +131,7 @@ test('order 10: of two workers on one machine the silent one is recovered, and t
     )
   }
   expect((await p.renew(rejected.worker)).held).toHaveLength(1)
-  expect(await p.renew(dropped.worker)).toMatchObject({ outcome: 'lease_lost' })
+  expect(await p.renewAnswer(dropped.worker)).toMatchObject({ outcome: 'lease_lost' })
 })
 
 test('G3: ownership is a row: all connections are cut and nothing is lost', async () => {

@@ -5,14 +5,9 @@
  * A failing run prints its seed; `LEASEHOLD_TEST_SEED` repeats the walk (B2 only in its choices: the server decides the order).
  */
 import { expect, test } from 'vitest'
-import {
-  brokenRules,
-  type ClaimAnswer,
-  checkInvariantsAfterEach,
-  type Held,
-  openProtocol,
-  type WorkerRow,
-} from '../support/protocol.ts'
+import type { Claimed, LeaseLostAnswer } from '../../src/sql/protocol.ts'
+import type { Held, WorkerRow } from '../support/functions.ts'
+import { brokenRules, checkInvariantsAfterEach, openProtocol } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()
 
@@ -57,7 +52,7 @@ test('order 24: after every step of a random walk over all functions every invar
   const tokens: Held[] = []
   const some = <T>(from: readonly T[]): T[] =>
     from.length === 0 ? [] : Array.from({ length: 1 + random.below(3) }, () => random.pick(from))
-  const keep = (answer: ClaimAnswer): void => {
+  const keep = (answer: Claimed | LeaseLostAnswer): void => {
     if (answer.outcome === 'claimed')
       tokens.push(...answer.jobs.map(({ id, token }) => ({ job: id, token })))
   }
@@ -90,11 +85,12 @@ test('order 24: after every step of a random walk over all functions every invar
     },
     async claim() {
       const by = worker()
-      if (by) keep(await p.claim(by, { want: 1 + random.below(4) }))
+      if (by) keep(await p.claimAnswer(by, { want: 1 + random.below(4) }))
     },
     async renew() {
       const by = worker()
-      if (by) await p.renew(by, { idle: random.below(3) === 0, draining: random.below(12) === 0 })
+      if (by)
+        await p.renewAnswer(by, { idle: random.below(3) === 0, draining: random.below(12) === 0 })
     },
     settle: () => {
       const batch = held()
@@ -198,7 +194,7 @@ test('B2: 10,000 random interleavings give exactly one terminal outcome per job'
         const dice = random.below(100)
         if (dice < 30) {
           if (random.below(4) === 0) await p.enqueue(20, { maxLost: 30_000, maxAttempts: 3 })
-          const answer = await p.claim(worker, { want: 1 + random.below(20) })
+          const answer = await p.claimAnswer(worker, { want: 1 + random.below(20) })
           if (answer.outcome === 'lease_lost') {
             worker = await p.register()
           } else {

@@ -3,15 +3,12 @@
  * between its statement and its commit; the other runs into it. What counts is what is there after both have committed.
  */
 import { describe, expect, test } from 'vitest'
+import { type Functions, heldOf, type Held, type WorkerRow } from '../support/functions.ts'
 import {
   checkInvariantsAfterEach,
-  type Functions,
-  heldOf,
-  type Held,
   openProtocol,
   type Protocol,
   type Session,
-  type WorkerRow,
 } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()
@@ -145,7 +142,7 @@ describe('order 17', () => {
       await p.lapse()
       await a.begin()
       await recover(a, worker)
-      const told = b.renew(worker)
+      const told = b.renewAnswer(worker)
       await p.waitsForLock(b)
       await a.commit()
       expect(await told).toMatchObject({ outcome: 'lease_lost' })
@@ -158,7 +155,7 @@ describe('order 17', () => {
       await p.enqueue(1)
       await a.begin()
       await recover(a, worker)
-      const told = b.claim(worker)
+      const told = b.claimAnswer(worker)
       await p.waitsForLock(b)
       await a.commit()
       expect(await told).toMatchObject({ outcome: 'lease_lost' })

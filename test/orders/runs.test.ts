@@ -6,14 +6,12 @@
  * there after both have committed, the answers that they gave, and that the run ended exactly once.
  */
 import { describe, expect, test } from 'vitest'
+import { type Held, heldOf, type WorkerRow } from '../support/functions.ts'
 import {
   checkInvariantsAfterEach,
-  type Held,
-  heldOf,
   openProtocol,
   type Protocol,
   type Session,
-  type WorkerRow,
 } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()

@@ -9,7 +9,8 @@ import type { Delivery } from '../../src/sql/alerts.ts'
 import { settleDelivery, takeDeliveries } from '../../src/sql/alerts.ts'
 import { sendDelivery } from '../../src/sweep/webhook.ts'
 import { openReceiver, type Received, signatureOf } from '../support/receiver.ts'
-import { LIMIT_MS, Scenario } from '../support/process.ts'
+import { Scenario } from '../support/process.ts'
+import { LIMIT_MS } from '../support/until.ts'
 
 const raised =
   (rule: string) =>

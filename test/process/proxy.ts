@@ -5,11 +5,9 @@
  * do.
  */
 import { createServer, connect, type Server, type Socket } from 'node:net'
+import { FrontendMessages, type Statement } from '../../bench/frontend-messages.ts'
 
-export interface Passed {
-  readonly text: string
-  /** Name under which it was prepared; empty if it was not. */
-  readonly preparedAs: string
+interface Passed extends Statement {
   readonly atMs: number
 }
 
@@ -59,11 +57,15 @@ export class Proxy implements AsyncDisposable {
 
   #connected(near: Socket, target: URL): void {
     const far = connect(Number(target.port || 5432), target.hostname)
-    const messages = new FrontendMessages((text, preparedAs) => {
+    const messages = new FrontendMessages((statement) => {
       if (dropped()) return
-      this.statements.push({ text, preparedAs, atMs: performance.now() })
+      this.statements.push({ ...statement, atMs: performance.now() })
       const hold = this.#hold
-      if (hold?.near === null && hold.of === messages.application && text.includes(hold.statement))
+      if (
+        hold?.near === null &&
+        hold.of === messages.application &&
+        statement.text.includes(hold.statement)
+      )
         hold.near = near
     })
     this.#open.set(near, messages)
@@ -160,41 +162,4 @@ function disguise(bytes: Buffer): boolean {
 
 function listen(server: Server, port: number): Promise<void> {
   return new Promise((resolve) => server.listen(port, '127.0.0.1', resolve))
-}
-
-/**
- * Takes the client's half of a connection apart: the first message has no type; `Q` carries a statement, `P` one under a name, and `B` is
- * one more execution of that.
- */
-class FrontendMessages {
-  readonly #found: (text: string, preparedAs: string) => void
-  #bytes = Buffer.alloc(0)
-  #started = false
-  readonly #prepared = new Map<string, string>()
-  /** What the client calls itself. */
-  application: string | null = null
-
-  constructor(found: (text: string, preparedAs: string) => void) {
-    this.#found = found
-  }
-
-  take(bytes: Buffer): void {
-    this.#bytes = Buffer.concat([this.#bytes, bytes])
-    for (;;) {
-      const head = this.#started ? 1 : 0
-      if (this.#bytes.length < head + 4) return
-      const end = head + this.#bytes.readInt32BE(head)
-      if (this.#bytes.length < end) return
-      const type = this.#started ? String.fromCharCode(this.#bytes[0] ?? 0) : 'start'
-      const body = this.#bytes.subarray(head + 4, end)
-      if (type === 'start')
-        this.application = /application_name\0([^\0]*)/.exec(body.toString('utf8'))?.[1] ?? null
-      if (type === 'Q') this.#found(body.toString('utf8', 0, body.length - 1), '')
-      const [first = '', second = ''] = body.toString('utf8').split('\0', 2)
-      if (type === 'P') this.#prepared.set(first, second)
-      if (type === 'B') this.#found(this.#prepared.get(second) ?? '', second)
-      this.#started = true
-      this.#bytes = this.#bytes.subarray(end)
-    }
-  }
 }

@@ -1,7 +1,8 @@
 /** What the registry shows of real workers, and how soon it shows that one is gone. Times have slack for a busy machine with two cores. */
 import { describe, expect, test } from 'vitest'
 import type { MachineDocument, WorkerDocument } from '../../src/client/documents.ts'
-import { LIMIT_MS, type Program, Scenario } from '../support/process.ts'
+import { type Program, Scenario } from '../support/process.ts'
+import { LIMIT_MS } from '../support/until.ts'
 
 interface Seen {
   readonly atMs: number

@@ -4,7 +4,8 @@ import { defineJob } from '../../src/client/define-job.ts'
 import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { createClient } from '../../src/client/client.ts'
 import { createTestDatabase, testDatabaseUrl } from '../support/database.ts'
-import { builtApi, Scenario, until } from '../support/process.ts'
+import { builtApi, Scenario } from '../support/process.ts'
+import { until } from '../support/until.ts'
 import { Proxy } from './proxy.ts'
 
 const { createWorker } = await builtApi()
@@ -125,8 +126,9 @@ describe.concurrent('a stuck worker', () => {
     await client.wait(await client.enqueue(job, {}))
     proxy.drop('leasehold worker')
     const jobId = await client.enqueue(job, {})
-    await until('degraded', () => worker.state === 'degraded')
+    await until('it says that it is stuck', () => parts.length > 0)
     expect(parts).toEqual(['claims'])
+    expect(worker.state).toBe('degraded')
     await proxy.heal()
     await client.wait(jobId)
     await until('ready', () => worker.state === 'ready')

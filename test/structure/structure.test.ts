@@ -78,18 +78,29 @@ function roomOf(name: string): string {
   return rest.length === 0 ? folder.replace(/\.ts$/, '') : folder
 }
 
-const BELOW_CLIENT = ['sql', 'db', 'domain', 'clock', 'errors', 'config', 'events', 'version']
+const BELOW_CLIENT = [
+  'sql',
+  'db',
+  'domain',
+  'clock',
+  'errors',
+  'config',
+  'events',
+  'version',
+  'system',
+]
 const BELOW_INDEX = ['client', 'worker', 'sweep', ...BELOW_CLIENT]
 
 /** What each room may import, beside itself. A room that is not here has no place yet. */
 const DOORS: Readonly<Record<string, readonly string[]>> = {
   domain: [],
   version: [],
+  system: ['domain'],
   errors: ['domain'],
   clock: ['errors', 'domain'],
   config: ['errors', 'domain'],
   events: ['errors', 'domain'],
-  db: ['domain', 'clock', 'errors', 'config', 'events', 'version'],
+  db: ['domain', 'clock', 'errors', 'config', 'events', 'version', 'system'],
   sql: ['db', 'domain', 'clock', 'errors', 'config', 'events'],
   client: BELOW_CLIENT,
   // The sweep runs in a worker's lifeline, and its witness reads process identities.

@@ -24,12 +24,9 @@ import type * as MigrateModule from '../../src/db/migrate.ts'
 import type * as PublicApi from '../../src/index.ts'
 import { connectOne, type Database, openDatabase } from '../../src/db/connect.ts'
 import { dropSchema, testDatabaseUrl } from './database.ts'
+import { LIMIT_MS, until } from './until.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '..', '..')
-
-/** Ample on a busy machine with two cores: only something that never comes takes so long. */
-export const LIMIT_MS = 25_000
-const POLL_MS = 25
 
 /** A line that a worker logged. */
 export interface LogLine {
@@ -131,23 +128,6 @@ function stripTypes(text: string): string {
   return ts.transpileModule(text, {
     compilerOptions: { target: ESNext, module: ts.ModuleKind.ESNext },
   }).outputText
-}
-
-/** Resolves to what `look` finds as soon as it finds something. @throws an Error named `what` after the limit. */
-export async function until<T>(
-  what: string,
-  look: () => Promise<T | null | undefined | false> | T | null | undefined | false,
-  options: { limitMs?: number; told?: () => string } = {},
-): Promise<T> {
-  const { limitMs = LIMIT_MS, told = () => '' } = options
-  const startedMs = performance.now()
-  for (;;) {
-    const found = await look()
-    if (found !== null && found !== undefined && found !== false) return found
-    if (performance.now() - startedMs > limitMs)
-      throw new Error(`never came within ${limitMs} ms: ${what}${told()}`)
-    await delay(POLL_MS)
-  }
 }
 
 /** One process of the program. */

@@ -1,5 +1,5 @@
 /**
- * Small builders for tests of the protocol: each is one call of one SQL function, with defaults for what a test does not say.
+ * A schema with the protocol in it, for tests: its functions, sessions, and time that the test passes.
  *
  * A `Session` is one connection with a transaction of its own, so that a test can stop between a statement and its commit;
  * `waitsForLock` proves that another one has run into it. `passTime` moves the schema's clock while the database stays
@@ -7,418 +7,16 @@
  */
 import { randomUUID } from 'node:crypto'
 import { afterEach, expect, onTestFinished } from 'vitest'
-import type { RunDocument, ShutdownsDocument, StatsDocument } from '../../src/client/documents.ts'
-import { connectOne, type Database, useExecutor } from '../../src/db/connect.ts'
-import { call } from '../../src/sql/call.ts'
-import { claimedOf } from '../../src/sql/protocol.ts'
+import { connectOne, useExecutor } from '../../src/db/connect.ts'
+import type { FeedEvent } from '../../src/sql/inspect.ts'
+import type { ClaimedJob } from '../../src/sql/protocol.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
-import { until } from './process.ts'
+import { type Functions, functionsOf, type Held, heldOf, type WorkerRow } from './functions.ts'
+import { until } from './until.ts'
 
 /** The two kinds of schema name that every suite runs under. */
 export const SCHEMAS = ['plain', 'quoted'] as const
 export type SchemaKind = (typeof SCHEMAS)[number]
-
-export const LEASE_MS = 30_000
-export const RENEW_MS = 10_000
-export const IDLE_BEAT_MS = 30_000
-
-export interface WorkerRow {
-  readonly incarnation: string
-  readonly id: string
-  readonly machineId: string
-  readonly namespace: string
-  readonly pid: number
-  /** Number of the last renewal that was sent. */
-  sent: number
-}
-
-export interface Held {
-  readonly job: string
-  readonly token: string
-}
-
-export interface ClaimedJob {
-  readonly id: string
-  readonly token: string
-  readonly attempt: number
-  readonly queue: string
-  readonly type: string
-  readonly input: unknown
-  readonly options: Record<string, unknown>
-  readonly failures: number
-  readonly lost: number
-  readonly interruptions: number
-  readonly maxAttempts: number
-  readonly maxLost: number
-  readonly resume: {
-    checkpoint: unknown
-    attempt: number
-    previousEnd: { endedAs: string; code: string | null; message: string | null }
-  } | null
-}
-
-export interface LeaseLost {
-  readonly outcome: 'lease_lost'
-  readonly reason: { code: string; message: string; layer?: number; noticedBy?: string }
-}
-
-export interface ClaimAnswer {
-  readonly outcome: 'claimed' | 'lease_lost'
-  readonly reason?: LeaseLost['reason']
-  readonly drain: boolean
-  readonly alone: boolean
-  readonly running: boolean
-  readonly nextDueMs: number | null
-  readonly run: string | null
-  readonly jobs: ClaimedJob[]
-}
-
-export interface RenewAnswer {
-  readonly outcome: 'renewed' | 'lease_lost'
-  readonly reason?: LeaseLost['reason']
-  readonly leftMs: number
-  readonly drain: boolean
-  readonly running: boolean
-  readonly held: { job: string; token: string; cancel: boolean }[]
-}
-
-export interface Recovered {
-  readonly job: string
-  readonly status: string
-}
-
-export interface SweepAnswer {
-  readonly role: 'leader' | 'deputy' | 'none'
-  readonly running: boolean
-  readonly ended: string[]
-  readonly machines: string[]
-  readonly recovered: Recovered[]
-  readonly more: boolean
-  readonly nextMs: number | null
-}
-
-export interface AttemptDocument {
-  readonly attempt: number
-  readonly workerId: string | null
-  readonly endedAs: string | null
-  readonly endedAt: string | null
-  readonly fromCheckpoint: unknown
-  readonly lastCheckpoint: unknown
-  readonly lateResult: { outcome: string; value: unknown; at: string } | null
-  readonly endReason: Record<string, unknown> | null
-}
-
-export interface JobDocument {
-  readonly id: string
-  readonly status: string
-  readonly state: string
-  readonly queue: string
-  readonly type: string
-  readonly runId: string | null
-  readonly target: string | null
-  readonly priority: number
-  readonly input: unknown
-  readonly result: unknown
-  readonly error: Record<string, unknown> | null
-  readonly attempt: number
-  readonly failures: number
-  readonly lost: number
-  readonly interruptions: number
-  readonly workerId: string | null
-  readonly runAt: string
-  readonly createdAt: string
-  readonly leaseExpiresAt: string | null
-  readonly leaseLeftMs: number | null
-  readonly recoveryNotBefore: string | null
-  readonly cancelRequestedAt: string | null
-  readonly finishedAt: string | null
-  readonly progress: Record<string, unknown> | null
-  readonly checkpoint: unknown
-  readonly endReason: Record<string, unknown> | null
-  readonly attempts: AttemptDocument[]
-  readonly events: { kind: string; attempt: number | null; data: Record<string, unknown> | null }[]
-}
-
-export interface WorkerDocument {
-  readonly id: string
-  readonly incarnation: string
-  readonly status: string
-  readonly reason: string
-  readonly running: number
-  readonly endReason: Record<string, unknown> | null
-  readonly shutdown: { readonly outcome: string | null }
-}
-
-export interface FeedEvent {
-  readonly position: string
-  readonly kind: string
-  readonly jobIds: string[]
-  readonly workerId: string | null
-  readonly data: Record<string, unknown> | null
-}
-
-export interface RegisterOptions {
-  readonly incarnation?: string
-  readonly machineId?: string
-  readonly hostname?: string
-  readonly pid?: number
-  readonly bootId?: string | null
-  readonly pidNamespace?: string | null
-  readonly processStarted?: string | null
-  readonly leaseMs?: number
-  readonly renewMs?: number
-  readonly idleBeatMs?: number
-  readonly concurrency?: number
-  readonly queues?: string[]
-  readonly types?: string[]
-  readonly labels?: string[]
-  readonly runId?: string
-  readonly direct?: boolean
-  readonly version?: string
-}
-
-export interface ClaimOptions {
-  readonly claim?: string
-  readonly want?: number
-  readonly queues?: string[]
-  readonly types?: string[]
-  /** Take the jobs of this run alone. */
-  readonly runId?: string
-  readonly targets?: string[]
-}
-
-export interface RenewOptions {
-  readonly sendNumber?: number
-  readonly idle?: boolean
-  readonly draining?: boolean
-  readonly direct?: boolean
-}
-
-export interface SweepOptions {
-  readonly worker?: WorkerRow
-  readonly limit?: number
-  readonly clockStepped?: boolean
-}
-
-let pids = 1000
-
-const json = (values: unknown[] | undefined): (string | null)[] | null =>
-  values?.map((value) => (value === undefined ? null : JSON.stringify(value))) ?? null
-
-const jobsOf = (held: readonly Held[]): string[] => held.map((one) => one.job)
-const tokensOf = (held: readonly Held[]): string[] => held.map((one) => one.token)
-
-/** What is needed to write about a claimed job. */
-export const heldOf = (answer: ClaimAnswer): Held[] =>
-  answer.jobs.map((job) => ({ job: job.id, token: job.token }))
-
-/** The functions of one namespace, on one connection or pool. */
-export function functionsOf(db: Database, namespace: string) {
-  const run = <T>(name: string, ...values: unknown[]): Promise<T> => call<T>(db, name, values)
-  return {
-    namespace,
-    run,
-    /** Enqueues `count` jobs of one type. */
-    enqueue: (
-      count = 1,
-      options: Record<string, unknown> = {},
-      type = 'work',
-      input: unknown = {},
-    ): Promise<string[]> =>
-      run(
-        'enqueue',
-        namespace,
-        Array<string>(count).fill(type),
-        Array<string>(count).fill(JSON.stringify(input)),
-        [JSON.stringify(options)],
-      ),
-    async register(options: RegisterOptions = {}): Promise<WorkerRow> {
-      const pid = options.pid ?? (pids += 1)
-      const incarnation = options.incarnation ?? randomUUID()
-      const machineId = options.machineId ?? 'machine-1'
-      const answer = await run<{ id: string }>('register', namespace, {
-        hostname: 'host',
-        bootId: 'boot-1',
-        pidNamespace: 'pids-1',
-        processStarted: `started-${pid}`,
-        leaseMs: LEASE_MS,
-        renewMs: RENEW_MS,
-        idleBeatMs: IDLE_BEAT_MS,
-        version: '0.0.0',
-        concurrency: 10,
-        queues: ['default'],
-        types: ['work'],
-        direct: false,
-        ...options,
-        incarnation,
-        machineId,
-        pid,
-      })
-      return { incarnation, id: answer.id, machineId, namespace, pid, sent: 0 }
-    },
-    claim: async (worker: WorkerRow, options: ClaimOptions = {}): Promise<ClaimAnswer> => {
-      const answer = await run<string>(
-        'claim',
-        worker.incarnation,
-        options.claim ?? randomUUID(),
-        options.want ?? 10,
-        options.queues ?? ['default'],
-        options.types ?? ['work'],
-        null,
-        null,
-        options.runId ?? null,
-        options.targets ?? null,
-      )
-      return claimedOf(answer) as unknown as ClaimAnswer
-    },
-    renew(worker: WorkerRow, options: RenewOptions = {}): Promise<RenewAnswer> {
-      worker.sent = options.sendNumber ?? worker.sent + 1
-      return run(
-        'renew',
-        worker.incarnation,
-        worker.sent,
-        options.idle === true ? IDLE_BEAT_MS : null,
-        options.draining ?? false,
-        0,
-        0,
-        options.direct ?? false,
-      )
-    },
-    settle: (held: readonly Held[], outcomes: string[], values?: unknown[]): Promise<string[]> =>
-      run('settle', jobsOf(held), tokensOf(held), outcomes, json(values)),
-    complete: (held: readonly Held[], values?: unknown[]): Promise<string[]> =>
-      run('complete', jobsOf(held), tokensOf(held), json(values)),
-    fail: (held: readonly Held[], values?: unknown[], delaysMs?: number[]): Promise<string[]> =>
-      run('fail', jobsOf(held), tokensOf(held), json(values), delaysMs ?? null),
-    release: (held: readonly Held[], values?: unknown[]): Promise<string[]> =>
-      run('release', jobsOf(held), tokensOf(held), json(values)),
-    interrupt: (held: readonly Held[], values?: unknown[]): Promise<string[]> =>
-      run('interrupt', jobsOf(held), tokensOf(held), json(values)),
-    acknowledgeCancel: (held: readonly Held[], values?: unknown[]): Promise<string[]> =>
-      run('acknowledge_cancel', jobsOf(held), tokensOf(held), json(values)),
-    checkpoint: (held: readonly Held[], values: unknown[]): Promise<string[]> =>
-      run('checkpoint', jobsOf(held), tokensOf(held), json(values)),
-    progress: (held: readonly Held[], done: number[]): Promise<string[]> =>
-      run(
-        'progress',
-        jobsOf(held),
-        tokensOf(held),
-        done,
-        done.map(() => 100),
-        done.map((n) => `${n} %`),
-      ),
-    log: (held: readonly Held[], messages: string[]): Promise<string[]> =>
-      run(
-        'log',
-        jobsOf(held),
-        tokensOf(held),
-        messages.map(() => 0),
-        messages.map(() => 'info'),
-        messages,
-        messages.map(() => '{"n": 1}'),
-      ),
-    endWorker: (
-      worker: WorkerRow,
-      charge: 'interrupted' | 'lost' | 'released' | 'uncharged',
-      reason: Record<string, unknown> = { code: 'shutdown', message: 'told to stop' },
-    ): Promise<{
-      outcome: 'ended' | 'lease_lost'
-      released?: string[]
-      reason?: LeaseLost['reason']
-    }> => run('end_worker', worker.incarnation, charge, reason),
-    sweep: (options: SweepOptions = {}): Promise<SweepAnswer> =>
-      run(
-        'sweep',
-        namespace,
-        options.worker?.incarnation ?? null,
-        options.limit ?? 500,
-        options.clockStepped ?? false,
-      ),
-    reportDeath: (
-      reporter: Record<string, unknown>,
-      layer: number,
-      workers: readonly WorkerRow[],
-      evidence: Record<string, unknown> = {},
-    ): Promise<{ ended: string[]; recovered: Recovered[] }> =>
-      run(
-        'report_death',
-        namespace,
-        {
-          machineId: 'machine-1',
-          bootId: 'boot-1',
-          pidNamespace: 'pids-1',
-          id: 'witness',
-          ...reporter,
-        },
-        layer,
-        workers.map((worker) => worker.incarnation),
-        evidence,
-      ),
-    cost: (held: readonly Held[], tokens: number[], usd: number[]): Promise<string[]> =>
-      run('cost', jobsOf(held), tokensOf(held), tokens, usd),
-    createRun: (options: Record<string, unknown> = {}, name = 'batch'): Promise<RunDocument> =>
-      run('create_run', namespace, name, { about: 'a test' }, options),
-    judge: (...runs: string[]): Promise<string[]> => run('judge_runs', namespace, runs),
-    endRun: (id: string, status: string, rest: string | null = null): Promise<string> =>
-      run('end_run', namespace, id, status, rest),
-    updateRun: (id: string, stage: string | null, filled: boolean | null): Promise<string> =>
-      run('update_run', namespace, id, stage, filled),
-    async runDocument(id: string): Promise<RunDocument> {
-      const [one] = await run<RunDocument[]>('find_runs', namespace, id)
-      if (one === undefined) throw new Error(`no run ${id} in ${namespace}`)
-      return one
-    },
-    cancel: (jobs: string[], reason: Record<string, unknown> = {}): Promise<string[]> =>
-      run('cancel', namespace, jobs, reason),
-    retry: (jobs: string[]): Promise<string[]> => run('retry', namespace, jobs),
-    hold: (jobs: string[]): Promise<string[]> => run('hold', namespace, jobs),
-    resume: (jobs: string[]): Promise<string[]> => run('resume', namespace, jobs),
-    releaseJobs: (jobs: string[]): Promise<string[]> => run('release_jobs', namespace, jobs),
-    releaseStuck: (
-      olderThanMs: number,
-      options: { dryRun?: boolean; force?: boolean } = {},
-    ): Promise<Recovered[]> =>
-      run('release_stuck', namespace, olderThanMs, options.dryRun ?? false, options.force ?? false),
-    drain: (workers: readonly WorkerRow[], drain = true): Promise<string[]> =>
-      run(
-        'drain_workers',
-        namespace,
-        workers.map((worker) => worker.incarnation),
-        drain,
-      ),
-    evict: (workers: readonly WorkerRow[]): Promise<{ evicted: string[]; released: Recovered[] }> =>
-      run(
-        'evict_workers',
-        namespace,
-        workers.map((worker) => worker.incarnation),
-      ),
-    jobs: (ids: string[]): Promise<JobDocument[]> => run('get_jobs', namespace, ids, true),
-    async job(id: string): Promise<JobDocument> {
-      const [job] = await run<JobDocument[]>('get_jobs', namespace, [id], true)
-      if (job === undefined) throw new Error(`no job ${id} in ${namespace}`)
-      return job
-    },
-    workers: (endedWithinMs = 86_400_000): Promise<WorkerDocument[]> =>
-      run('list_workers', namespace, endedWithinMs),
-    async worker(worker: WorkerRow): Promise<WorkerDocument> {
-      const all = await run<WorkerDocument[]>('list_workers', namespace, 86_400_000)
-      const one = all.find((row) => row.incarnation === worker.incarnation)
-      if (one === undefined) throw new Error(`no worker ${worker.id} in ${namespace}`)
-      return one
-    },
-    shutdowns: (withinMs = 86_400_000): Promise<ShutdownsDocument[]> =>
-      run('shutdowns', namespace, withinMs),
-    stats: (): Promise<StatsDocument> => run('stats', namespace),
-    machines: (): Promise<{ id: string; status: string; workersOnline: number }[]> =>
-      run('list_machines', namespace),
-    events: (after: string | null = null, limit = 10_000): Promise<FeedEvent[]> =>
-      run('read_events', namespace, after, limit),
-    invariants: async (): Promise<unknown[]> =>
-      (await db.query(`select rule, job_id from ${db.schema}.invariants()`, [])).rows,
-  }
-}
-
-export type Functions = ReturnType<typeof functionsOf>
 
 export interface Session extends Functions {
   readonly pid: number
@@ -437,6 +35,8 @@ export interface Protocol extends Functions {
   session(): Promise<Session>
   /** Resolves when this session waits for a lock of another one. */
   waitsForLock(session: Session): Promise<void>
+  /** Resolves when the server has noticed that the backend with this pid is gone. */
+  gone(pid: number): Promise<void>
   /** Time goes by and the database takes writes all along. */
   passTime(ms: number): Promise<void>
   /** Time goes by and nobody can write. */
@@ -446,7 +46,7 @@ export interface Protocol extends Functions {
     count?: number,
     options?: Record<string, unknown>,
     worker?: WorkerRow,
-  ): Promise<{ worker: WorkerRow; ids: string[]; held: Held[]; jobs: ClaimedJob[] }>
+  ): Promise<{ worker: WorkerRow; ids: string[]; held: Held[]; jobs: readonly ClaimedJob[] }>
   /** The feed of events, once every event that is stored may be shown: another test's transaction can delay it. */
   allEvents(): Promise<FeedEvent[]>
   /** Lets the lease of every live worker lapse, but for those that are named, which renew. */
@@ -501,14 +101,19 @@ export async function openProtocol(
       }
     },
     async waitsForLock(session) {
-      for (const untilMs = performance.now() + 20_000; performance.now() < untilMs;) {
+      await until(`session ${session.pid} waits for a lock`, async () => {
         const [row] = await db.rows<{ waits: boolean }>(
           `select coalesce(wait_event_type = 'Lock', false) as waits from pg_stat_activity where pid = $1`,
           [session.pid],
         )
-        if (row?.waits === true) return
-      }
-      throw new Error(`session ${session.pid} never waited for a lock`)
+        return row?.waits
+      })
+    },
+    async gone(pid) {
+      await until(`backend ${pid} is gone`, async () => {
+        const found = await db.rows('select from pg_stat_activity where pid = $1', [pid])
+        return found.length === 0
+      })
     },
     async passTime(ms) {
       await db.advance(ms)

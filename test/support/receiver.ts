@@ -3,7 +3,7 @@ import { createHmac } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { TestContext } from 'vitest'
-import { until } from './process.ts'
+import { until } from './until.ts'
 
 export interface Received {
   readonly id: string

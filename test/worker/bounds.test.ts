@@ -10,7 +10,8 @@ import { Bounds } from '../../src/worker/bounds.ts'
 import type { ShutdownReport } from '../../src/worker/shutdown-report.ts'
 import type { Worker, WorkerOptions } from '../../src/worker/worker.ts'
 import { createTestDatabase } from '../support/database.ts'
-import { builtApi, until } from '../support/process.ts'
+import { builtApi } from '../support/process.ts'
+import { until } from '../support/until.ts'
 
 const { createWorker } = await builtApi()
 
@@ -69,7 +70,7 @@ test('maxJobs: exactly so many begin, never more are claimed than are left, and 
     async () => {
       running += 1
       most = Math.max(most, running)
-      await new Promise((resolve) => setTimeout(resolve, 30))
+      await until('three have run at once', () => most === 3)
       running -= 1
     },
   )
@@ -111,11 +112,15 @@ test('maxJobs: short jobs, which are claimed ahead of free slots, are counted as
 })
 
 test('maxJobs: a job that outlasts the shutdown grace is not interrupted', async () => {
-  const { client, job, life } = await setUp({ maxJobs: 1, shutdownGraceMs: 50 }, async (ctx) => {
-    expect(ctx.signal.aborted).toBe(false)
-    await new Promise((resolve) => setTimeout(resolve, 600))
-    return { aborted: ctx.signal.aborted }
-  })
+  const { client, job, life, bounds } = await setUp(
+    { maxJobs: 1, shutdownGraceMs: 0 },
+    async (ctx) => {
+      await until('the bound is reached', () => bounds().length === 1)
+      // An interruption without any grace would be there before the answer of the database.
+      await ctx.checkpoint({})
+      return { aborted: ctx.signal.aborted }
+    },
+  )
   const id = await client.enqueue(job, {})
   expect(await life()).toMatchObject({ finished: [id], outcome: 'graceful' })
   expect(await client.get(id)).toMatchObject({ status: 'completed', result: { aborted: false } })

@@ -4,7 +4,8 @@ import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
 import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { createTestDatabase } from '../support/database.ts'
-import { builtApi, until } from '../support/process.ts'
+import { builtApi } from '../support/process.ts'
+import { until } from '../support/until.ts'
 
 const { createWorker } = await builtApi()
 

@@ -9,7 +9,8 @@ import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import type { Worker, WorkerOptions } from '../../src/worker/worker.ts'
 import { Proxy } from '../process/proxy.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
-import { builtApi, until } from '../support/process.ts'
+import { builtApi } from '../support/process.ts'
+import { until } from '../support/until.ts'
 
 const { createWorker } = await builtApi()
 

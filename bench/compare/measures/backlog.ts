@@ -4,7 +4,7 @@
  */
 import { openDatabase } from '../../../src/db/connect.ts'
 import { quantile } from '../../figures.ts'
-import { nowMs } from '../../reports.ts'
+import { monotonicMs } from '../../../src/clock.ts'
 import { type Arena, type Entry, inRound, OURS, type Round } from '../arena.ts'
 import { type Case, casesOf, type Comparison, interleave, type Reading } from '../comparison.ts'
 import { DirectWorker } from '../direct-worker.ts'
@@ -102,7 +102,7 @@ async function drainedBeside(given: {
     const first = await worker?.events.first('a first job', ({ event }) => event === 'first')
     const fromMs = first?.event === 'first' ? first.atMs : Number.NaN
     const enough = await round.handledBy(before + drained, DRAIN_MS_MAX)
-    const value = (round.handled - before) / ((nowMs() - fromMs) / 1_000)
+    const value = (round.handled - before) / ((monotonicMs() - fromMs) / 1_000)
     if (!enough) notes.push(`stopped after ${DRAIN_MS_MAX / 1_000} s`)
     return { unit: 'jobs/s', value, ...(notes.length === 0 ? {} : { note: notes.join('; ') }) }
   })
@@ -122,9 +122,9 @@ async function claimed(
     const worker = await DirectWorker.register(db, 0)
     const tookMs: number[] = []
     for (let number = 0; number < CLAIMS; number += 1) {
-      const calledMs = nowMs()
+      const calledMs = monotonicMs()
       const got = await worker.claim(CLAIM_SIZE)
-      tookMs.push(nowMs() - calledMs)
+      tookMs.push(monotonicMs() - calledMs)
       if (got !== CLAIM_SIZE) throw new Error(`A claim of ${CLAIM_SIZE} got ${got}.`)
     }
     return [0.5, 0.95].map((share) => ({

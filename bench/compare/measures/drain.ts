@@ -6,7 +6,7 @@
 import { type Arena, type Entry, inRound, type Mode } from '../arena.ts'
 import { CLAIM, claimCeiling } from '../ceilings.ts'
 import { casesOf, type Comparison, interleave, modesOf, type Reading } from '../comparison.ts'
-import { nowMs } from '../../reports.ts'
+import { monotonicMs } from '../../../src/clock.ts'
 
 const DRAIN_MS_MAX = 8_000
 /** For those that have no call for many jobs. */
@@ -67,7 +67,7 @@ export function drained(arena: Arena, entry: Entry, choice: Drain): Promise<Read
       ...(kind === 'many' && !bulk ? ['has no bulk call'] : []),
     ]
     if (!(await round.handledBy(count, DRAIN_MS_MAX))) {
-      const value = round.handled / ((nowMs() - fromMs) / 1_000)
+      const value = round.handled / ((monotonicMs() - fromMs) / 1_000)
       return { unit, value, note: [...notes, `stopped after ${DRAIN_MS_MAX / 1_000} s`].join('; ') }
     }
     const { atMs } = await store.call('watch', { place, limitMs: SETTLE_MS_MAX })

@@ -8,7 +8,7 @@
  */
 import { sleep } from '../../../src/clock.ts'
 import { quoteIdentifier } from '../../../src/db/connect.ts'
-import { nowMs } from '../../reports.ts'
+import { monotonicMs } from '../../../src/clock.ts'
 import { type Arena, connect, type Entry, inRound, type Round } from '../arena.ts'
 import { type Case, casesOf, type Comparison, interleave, type Reading } from '../comparison.ts'
 import { keepInformed } from './latency.ts'
@@ -63,12 +63,12 @@ function flow(arena: Arena, entry: Entry, hardship: Hardship): Promise<Reading[]
     if (!(await round.handledBy(1, WINDOW_MS))) throw new Error('No job was handled.')
     const analysis = hardship.analyzed ? await keepAnalyzing(round) : null
     const rates: number[] = []
-    for (let [handled, fromMs, left] = [round.handled, nowMs(), hardship.forMs]; left > 0;) {
+    for (let [handled, fromMs, left] = [round.handled, monotonicMs(), hardship.forMs]; left > 0;) {
       await sleep(Math.min(windowMs, left))
-      rates.push((round.handled - handled) / ((nowMs() - fromMs) / 1_000))
+      rates.push((round.handled - handled) / ((monotonicMs() - fromMs) / 1_000))
       left -= windowMs
       handled = round.handled
-      fromMs = nowMs()
+      fromMs = monotonicMs()
     }
     const sizes = await sizesOf(round)
     await analysis?.stop()

@@ -6,7 +6,7 @@ import { sleep } from '../../../src/clock.ts'
 import { type Arena, BARE_SQL, type Entry, inRound, type Round } from '../arena.ts'
 import { casesOf, type Comparison, interleave, modesOf, type Reading } from '../comparison.ts'
 import { quantile } from '../../figures.ts'
-import { nowMs } from '../../reports.ts'
+import { monotonicMs } from '../../../src/clock.ts'
 import type { PeerProcess } from '../process.ts'
 
 const GAP_MS = [5, 30]
@@ -85,9 +85,9 @@ async function sustained(round: Round, forMs: number): Promise<number> {
   const off = keepInformed(round, feeder)
   await feeder.call('feed', { place: round.place, backlog: BACKLOG })
   await sleep(forMs / 2)
-  const [from, fromMs] = [round.handled, nowMs()]
+  const [from, fromMs] = [round.handled, monotonicMs()]
   await sleep(forMs / 2)
-  const rate = (round.handled - from) / ((nowMs() - fromMs) / 1_000)
+  const rate = (round.handled - from) / ((monotonicMs() - fromMs) / 1_000)
   await feeder.call('stop')
   off()
   await feeder.call('watch', { place: round.place, limitMs: 60_000 })

@@ -4,7 +4,7 @@
  */
 import { openDatabase } from '../../../src/db/connect.ts'
 import { enqueue } from '../../../src/sql/protocol.ts'
-import { nowMs } from '../../reports.ts'
+import { monotonicMs } from '../../../src/clock.ts'
 import { type Arena, type Contestant, inRound, OURS } from '../arena.ts'
 import { insertCeiling } from '../ceilings.ts'
 import { type Case, type Comparison, interleave } from '../comparison.ts'
@@ -60,9 +60,9 @@ function caseOf(
             Promise.all(Array.from({ length: WRITERS }, () => write(upTo)))
           // Opens the connections.
           await all(WRITERS)
-          const fromMs = nowMs()
+          const fromMs = monotonicMs()
           await all(WRITERS + jobs)
-          return [{ unit: 'jobs/s', value: jobs / ((nowMs() - fromMs) / 1_000) }]
+          return [{ unit: 'jobs/s', value: jobs / ((monotonicMs() - fromMs) / 1_000) }]
         } finally {
           await db.close()
         }

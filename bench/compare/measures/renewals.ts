@@ -4,7 +4,7 @@
  */
 import { sleep } from '../../../src/clock.ts'
 import { CountingProxy } from '../../counting-proxy.ts'
-import { nowMs } from '../../reports.ts'
+import { monotonicMs } from '../../../src/clock.ts'
 import { type Arena, type Entry, inRound, OURS } from '../arena.ts'
 import { type Case, type Comparison, interleave, type Reading } from '../comparison.ts'
 import { difference, written } from '../traffic.ts'
@@ -58,9 +58,9 @@ function renewed(arena: Arena, entry: Entry, { workers, each }: Held): Promise<R
         throw new Error(`${round.handled} of ${count} jobs run.`)
       await sleep(quick ? 1_000 : SETTLE_MS)
       const before = await written(round)
-      const [fromMs, sent] = [nowMs(), proxy.statements.length]
+      const [fromMs, sent] = [monotonicMs(), proxy.statements.length]
       await sleep(quick ? 12_000 : WINDOW_MS)
-      const minutes = (nowMs() - fromMs) / 60_000
+      const minutes = (monotonicMs() - fromMs) / 60_000
       const statements = proxy.statements.slice(sent)
       const seen = difference(before, await written(round))
       const rows = seen.inserted + seen.updated + seen.deleted

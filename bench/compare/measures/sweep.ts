@@ -5,7 +5,7 @@
 import { createClient } from '../../../src/client/client.ts'
 import { openDatabase } from '../../../src/db/connect.ts'
 import { quantile } from '../../figures.ts'
-import { nowMs } from '../../reports.ts'
+import { monotonicMs } from '../../../src/clock.ts'
 import { inRound, OURS } from '../arena.ts'
 import { casesOf, type Comparison, interleave } from '../comparison.ts'
 import { DirectWorker } from '../direct-worker.ts'
@@ -34,9 +34,9 @@ export const sweep: Comparison = {
               await round.rest()
               const tookMs: number[] = []
               for (let number = 0; number < SWEEPS; number += 1) {
-                const calledMs = nowMs()
+                const calledMs = monotonicMs()
                 const { ended, recovered } = await client.sweep()
-                tookMs.push(nowMs() - calledMs)
+                tookMs.push(monotonicMs() - calledMs)
                 if (ended.length + recovered.length > 0) throw new Error('A sweep took a live job.')
               }
               return [

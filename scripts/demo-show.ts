@@ -1,5 +1,5 @@
 /**
- * The main job, on real input, with real deaths: `npm run demo`.
+ * The main job, on real input, with real deaths: `npm run demo`. The job itself is examples/digest; this is the show around it.
  *
  * Digests every file of node_modules with three worker processes under a supervisor. In the middle one worker is killed with SIGKILL
  * and another is stopped with SIGTERM; what was theirs goes on elsewhere from its checkpoints. At the end the manifest is compared,
@@ -20,13 +20,13 @@ import {
   migrate,
 } from 'leasehold'
 import { startEmbedded } from 'leasehold/embedded'
-import { progressBar } from '../../src/cli/terminal/bar.ts'
-import { formatDuration, formatId } from '../../src/cli/terminal/format.ts'
-import { createLiveRegion } from '../../src/cli/terminal/live.ts'
-import { createTerminal, paint } from '../../src/cli/terminal/style.ts'
-import { digestFolder, filesBelow } from './handlers.ts'
+import { progressBar } from '../src/cli/terminal/bar.ts'
+import { formatDuration, formatId } from '../src/cli/terminal/format.ts'
+import { createLiveRegion } from '../src/cli/terminal/live.ts'
+import { createTerminal, paint } from '../src/cli/terminal/style.ts'
+import { digestFolder, filesBelow } from '../examples/digest/handlers.ts'
 
-const ROOT = path.resolve(import.meta.dirname, '../..')
+const ROOT = path.resolve(import.meta.dirname, '..')
 const HOME = path.join(ROOT, '.leasehold', 'demo')
 const PROCESSES = 3
 const LIMIT_MS = 110_000
@@ -139,7 +139,7 @@ async function startFleet(databaseUrl: string, schema: string): Promise<Fleet> {
     [
       path.join(ROOT, 'dist/cli/main.js'),
       'worker',
-      path.join(import.meta.dirname, 'handlers.ts'),
+      path.join(ROOT, 'examples/digest/handlers.ts'),
       '--processes',
       String(PROCESSES),
       '--concurrency',
