@@ -95,6 +95,7 @@ export interface SweepAnswer {
   readonly recovered: Recovered[]
   readonly more: boolean
   readonly nextMs: number | null
+  readonly databaseMs: number
 }
 
 export interface AttemptDocument {
@@ -197,7 +198,8 @@ export interface RenewOptions {
 export interface SweepOptions {
   readonly worker?: WorkerRow
   readonly limit?: number
-  readonly clockStepped?: boolean
+  /** What the database's clock should say, by the caller's own. */
+  readonly reckonedMs?: number
 }
 
 let pids = 1000
@@ -332,7 +334,7 @@ export function functionsOf(db: Database, namespace: string) {
         namespace,
         options.worker?.incarnation ?? null,
         options.limit ?? 500,
-        options.clockStepped ?? false,
+        options.reckonedMs ?? null,
       ),
     reportDeath: (
       reporter: Record<string, unknown>,
