@@ -40,6 +40,7 @@ import {
   provesDown,
   useExecutor,
 } from '../db/connect.ts'
+import { spreadMs } from '../domain/backoff.ts'
 import { LeaseholdError } from '../errors.ts'
 import {
   type EndCharge,
@@ -248,10 +249,13 @@ async function run(): Promise<void> {
       if (refused && !everRegistered) return
       noteFailure(error)
       // At most a sixth of the lease, so that a worker tries several times before it has to fence itself.
-      retryMs = Math.min(retryMs * 2, settings.leaseMs / 6, 2_000)
+      const maxMs = settings.leaseMs / 6
+      retryMs = Math.min(retryMs * 2, maxMs, 2_000)
       // What was well before, somebody may repair: a copy that is not confirmed, a right that was taken.
-      const pauseMs = refused ? settings.renewMs : retryMs
-      await pauseUntil(elapsedMs() + pauseMs * (0.75 + Math.random() / 2))
+      const pause = refused
+        ? { pauseMs: settings.renewMs, maxMs: Infinity }
+        : { pauseMs: retryMs, maxMs }
+      await pauseUntil(elapsedMs() + spreadMs(pause, Math.random()))
     }
   }
 }
