@@ -716,6 +716,7 @@ function claimed_job(p_job uuid, p_token uuid, p_attempt integer, p_failures sma
 function claimed_jobs(p_worker uuid, p_claim_number integer) returns text stable;
 function clock() returns timestamp with time zone stable;
 function clock_after_wait() returns timestamp with time zone volatile;
+function clock_step_ms() returns integer immutable;
 function complete(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
 function confirm_copy() returns jsonb volatile security definer; -- admin
 function connected(p_backend integer) returns boolean stable;
@@ -851,7 +852,7 @@ function status_of(p_namespace text, p_job uuid) returns text stable;
 function stop_supervising(p_namespace text, p_machine text, p_name text, p_incarnation uuid) returns void volatile security definer; -- admin, worker
 function store_jobs(p_namespace text, p_types text[], p_inputs text[], p_options jsonb, p_hint boolean) returns uuid[] volatile;
 function supervise(p_namespace text, p_supervisor jsonb, p_dead uuid DEFAULT NULL::uuid) returns json volatile security definer; -- admin, worker
-function sweep(p_namespace text, p_worker uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 500, p_clock_stepped boolean DEFAULT false) returns json volatile security definer; -- admin, worker
+function sweep(p_namespace text, p_worker uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 500, p_reckoned_ms bigint DEFAULT NULL::bigint) returns json volatile security definer; -- admin, worker
 function sweep_aims(p_namespace text, p_limit integer, p_compare boolean) returns boolean volatile;
 function sweep_every_ms() returns integer immutable;
 function sweep_runs(p_namespace text) returns boolean volatile;

@@ -13,7 +13,8 @@ import { call } from '../src/sql/call.ts'
 import { getJobs } from '../src/sql/inspect.ts'
 import { createTestDatabase, testDatabaseUrl } from './support/database.ts'
 import { dumpSchema } from './support/dump-schema.ts'
-import { builtApi, until } from './support/process.ts'
+import { builtApi } from './support/process.ts'
+import { until } from './support/until.ts'
 
 const { createWorker } = await builtApi()
 const anything: StandardSchema = {

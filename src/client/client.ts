@@ -502,7 +502,7 @@ class DatabaseClient implements Client {
       namespace: this.namespace,
       incarnation: null,
       limit: 10_000,
-      clockStepped: false,
+      reckonedMs: null,
     })
   }
 

@@ -1,4 +1,4 @@
-/** How long a failed job waits before it is tried again. Pure: the same job and failure give the same delay. */
+/** How long what failed waits before it is tried again. Pure: the same job and failure give the same delay. */
 
 export interface Backoff {
   /** Delay after the first failure, in milliseconds. */
@@ -19,6 +19,14 @@ export const BACKOFF_DEFAULTS: Backoff = Object.freeze({ baseMs: 1_000, factor: 
 export function backoffMs(backoff: Backoff, failures: number, seed: string): number {
   const full = Math.min(backoff.maxMs, backoff.baseMs * backoff.factor ** Math.max(0, failures - 1))
   return Math.round(full * (0.5 + fraction(`${seed}:${failures}`) / 2))
+}
+
+/** A pause spread over a quarter to either side of `pauseMs` by `random`, in [0, 1), and for all that never longer than `maxMs`. */
+export function spreadMs(
+  { pauseMs, maxMs }: { pauseMs: number; maxMs: number },
+  random: number,
+): number {
+  return Math.min(maxMs, pauseMs * (0.75 + random / 2))
 }
 
 /** A number in [0, 1) that depends on every character (FNV-1a, 32 bit). */

@@ -1,12 +1,14 @@
 -- The protocol's numbers, each once. sweep_every_ms: one pass a second bounds what a lease adds to its own length.
 -- gap_ms: a pause in the tick that counts as an outage, max(3 S, 5 s); the takeover of a dead sweeper (at most 3 S) must
--- be shorter, or killing the sweeper would look like one. connection_grace_ms: what a lost reserved connection has to
+-- be shorter, or killing the sweeper would look like one. clock_step_ms: a clock that is off by more than this has stepped, and did not
+-- merely drift or answer slowly. connection_grace_ms: what a lost reserved connection has to
 -- come back. interruptions_max: a job moved a hundred times by deploys needs a person. input_bytes_max: 1 MiB.
 -- fill_grace_ms: how long after its last job was put in a run that does not say how many there will be may still get another.
 -- keep_default_ms: two weeks, in which somebody has looked at what failed. keep_min_ms: what ended within the last hour is kept in any
 -- case, as a lost answer may be asked for again, and somebody may wait for the result. retention_every_ms: how often a pass begins.
 create or replace function sweep_every_ms() returns integer language sql immutable parallel safe as 'select 1000';
 create or replace function gap_ms() returns integer language sql immutable parallel safe as 'select 5000';
+create or replace function clock_step_ms() returns integer language sql immutable parallel safe as 'select 1000';
 create or replace function connection_grace_ms() returns integer language sql immutable parallel safe as 'select 2000';
 create or replace function interruptions_max() returns integer language sql immutable parallel safe as 'select 100';
 create or replace function fill_grace_ms() returns integer language sql immutable parallel safe as 'select 30000';

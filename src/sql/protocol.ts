@@ -407,9 +407,16 @@ export interface Swept {
 
 export function sweep(
   db: Database,
-  input: { namespace: string; incarnation: string | null; limit: number; clockStepped: boolean },
+  input: {
+    namespace: string
+    incarnation: string | null
+    limit: number
+    /** What the database's clock should say, by the caller's clock and its last reading, or null: see sweep.sql. */
+    reckonedMs: number | null
+  },
 ): Promise<Swept> {
-  return call(db, 'sweep', [input.namespace, input.incarnation, input.limit, input.clockStepped])
+  const { namespace, incarnation, limit, reckonedMs } = input
+  return call(db, 'sweep', [namespace, incarnation, limit, reckonedMs])
 }
 
 export interface DeathReport {

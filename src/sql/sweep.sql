@@ -6,17 +6,21 @@
 -- leader has been silent for two sweeps; everybody else is told so. Without p_worker (an operator, a cron) the pass is
 -- simply done: two at once only waste work, because each worker row is judged again under its lock.
 -- Whoever did the pass also judges the alerts, where something may have changed or 5 s have gone by.
--- p_clock_stepped: the caller's monotonic clock and the database's disagree by more than a second since the last pass.
+-- p_reckoned_ms: what the database's clock should say now, in milliseconds, by what the caller reckons: its last reading of it and the
+-- time that has gone by since on a clock without steps. A clock that says otherwise has stepped, and nobody is judged by it before a whole
+-- lease has passed, in this very pass. Null, from whoever has no earlier reading: nothing is compared.
 create or replace function sweep(
   p_namespace text,
   p_worker uuid default null,
   p_limit integer default 500,
-  p_clock_stepped boolean default false
+  p_reckoned_ms bigint default null
 ) returns json
 language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
   v_now timestamptz := clock();
+  v_now_ms bigint := (extract(epoch from v_now) * 1000)::bigint;
+  v_clock_stepped boolean := coalesce(abs(v_now_ms - p_reckoned_ms) > clock_step_ms(), false);
   v_role text := 'leader';
   v_by text := coalesce((select id from worker_detail where incarnation = p_worker), 'sweep');
   v_tick tick;
@@ -43,15 +47,15 @@ begin
     -- Neither part is free: said without a lock, as every worker asks now and then.
     v_role := 'none';
   elsif p_worker is not null then
-    perform touch_tick(sweep_every_ms() - 100, p_clock_stepped);
+    perform touch_tick(sweep_every_ms() - 100, v_clock_stepped);
     v_role := elect_sweeper(p_namespace, p_worker);
   else
-    perform touch_tick(0, p_clock_stepped);
+    perform touch_tick(0, v_clock_stepped);
   end if;
   if v_role = 'none' then
     return json_build_object('role', v_role, 'running', upkeep_due(p_namespace), 'ended', v_ended, 'machines', '{}'::text[],
       'recovered', '[]'::json, 'more', false, 'nextMs', null, 'alerts', v_alerts, 'alertsMs', null, 'deliver', false,
-      'databaseMs', (extract(epoch from v_now) * 1000)::bigint);
+      'databaseMs', v_now_ms);
   end if;
   select * into v_tick from tick;
 
@@ -144,7 +148,7 @@ begin
     -- When alerts should be looked at again although nothing runs.
     'alertsMs', v_alerts_ms,
     'deliver', coalesce(v_alerts_ms = 0, false),
-    'databaseMs', (extract(epoch from v_now) * 1000)::bigint
+    'databaseMs', v_now_ms
   );
 end
 $$;

@@ -33,8 +33,6 @@ const CANDIDATE_EVERY_MS = 2_500
 /** Not at once: the job that began has just been waited for, and most of those that an idle queue gets end before this. */
 const FIRST_AFTER_MS = 50
 const BATCH = 500
-/** A clock of the database that differs from ours by more than this between two passes has stepped. */
-const STEP_MS = 1_000
 /** A pass takes milliseconds; one that hangs must not hold up a stop. */
 const CLOSE_MS_MAX = 500
 
@@ -63,7 +61,8 @@ export class Sweeper {
   #closed = false
   #delivering: Promise<void> | null = null
   #stopDelivering = new AbortController()
-  #clockDifferenceMs: number | null = null
+  /** What the database's clock was ahead of ours at the last pass. */
+  #clockAheadMs: number | null = null
 
   constructor(options: { connect: ConnectOptions; namespace: string }, report: SweepReports) {
     this.#connect = options.connect
@@ -119,14 +118,17 @@ export class Sweeper {
   async #pass(): Promise<void> {
     const incarnation = this.#incarnation
     if (incarnation === null) return
-    const startedMs = elapsedMs()
+    let sentMs: number
     let swept: Swept
     try {
-      swept = await sweep(await this.#database(), {
+      const db = await this.#database()
+      sentMs = elapsedMs()
+      swept = await sweep(db, {
         namespace: this.#namespace,
         incarnation,
         limit: BATCH,
-        clockStepped: this.#stepped,
+        // Compared before anybody is judged by that clock, so there and not here.
+        reckonedMs: this.#clockAheadMs === null ? null : Math.round(sentMs + this.#clockAheadMs),
       })
     } catch (error) {
       // Nothing is known, whatever it was, so ask again on a new connection.
@@ -137,7 +139,7 @@ export class Sweeper {
       this.#schedule(SWEEP_EVERY_MS)
       return
     }
-    this.#compareClocks(swept, startedMs)
+    this.#clockAheadMs = swept.databaseMs - sentMs
     if (swept.ended.length > 0 || swept.recovered.length > 0) {
       this.#report.recovered({ layer: null, workers: swept.ended, jobs: swept.recovered })
     }
@@ -145,7 +147,6 @@ export class Sweeper {
     if (swept.deliver) this.#deliver(incarnation)
     if (swept.more) this.#schedule(0)
     else if (!swept.running) {
-      this.#stepped = false
       if (swept.alertsMs !== null) this.#schedule(Math.max(SWEEP_EVERY_MS, swept.alertsMs))
     } else if (swept.role === 'none') this.#schedule(CANDIDATE_EVERY_MS)
     else this.#schedule(Math.min(SWEEP_EVERY_MS, swept.nextMs ?? SWEEP_EVERY_MS))
@@ -171,15 +172,6 @@ export class Sweeper {
       .finally(() => {
         this.#delivering = null
       })
-  }
-
-  #stepped = false
-
-  #compareClocks(swept: Swept, startedMs: number): void {
-    const differenceMs = swept.databaseMs - startedMs
-    const before = this.#clockDifferenceMs
-    this.#clockDifferenceMs = differenceMs
-    this.#stepped = before !== null && Math.abs(differenceMs - before) > STEP_MS
   }
 
   async #database(): Promise<Database> {

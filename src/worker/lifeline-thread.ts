@@ -41,6 +41,7 @@ import {
   provesDown,
   useExecutor,
 } from '../db/connect.ts'
+import { spreadMs } from '../domain/backoff.ts'
 import { LeaseholdError } from '../errors.ts'
 import {
   databaseFacts,
@@ -65,10 +66,10 @@ import {
   SHARED,
   type ToLifeline,
 } from './lifeline-messages.ts'
+import { Outage } from './outage.ts'
 import { SHUTDOWN_PHASES } from './shutdown-report.ts'
 
 const TICK_MS = 100
-const OUTAGE_MS_MAX = 600_000
 const OUTAGE_FORESEEN_MS = 1_000
 const LOOP_BLOCKED_MS = 1_000
 /** In renewal intervals. The rest of the third is for the renewal that says so, so that it is known within three. */
@@ -117,9 +118,8 @@ let renewalSentMs = -Infinity
 /** Since when this worker has been busy without a break, as far as ticks saw. */
 let busySinceMs = elapsedMs()
 let fencedAtMs = 0
-let lastDownMs = -Infinity
 let knownDirect = false
-let outageSinceMs: number | null = null
+const outage = new Outage({ renewMs: settings.renewMs })
 let outageSaid = false
 let loopLagMs = 0
 /** What this machine's wall clock is ahead of the database's, by the last exchange. */
@@ -255,10 +255,13 @@ async function run(): Promise<void> {
       // What was sent on it is still under way for the driver, and all that follows would wait behind that for ever.
       if (reserved !== null && !isReported(error)) hangUp(reserved.client)
       // At most a sixth of the lease, so that a worker tries several times before it has to fence itself.
-      retryMs = Math.min(retryMs * 2, settings.leaseMs / 6, 2_000)
+      const maxMs = settings.leaseMs / 6
+      retryMs = Math.min(retryMs * 2, maxMs, 2_000)
       // What was well before, somebody may repair: a copy that is not confirmed, a right that was taken.
-      const pauseMs = refused ? settings.renewMs : retryMs
-      await pauseUntil(elapsedMs() + pauseMs * (0.75 + Math.random() / 2))
+      const pause = refused
+        ? { pauseMs: settings.renewMs, maxMs: Infinity }
+        : { pauseMs: retryMs, maxMs }
+      await pauseUntil(elapsedMs() + spreadMs(pause, Math.random()))
     }
   }
 }
@@ -458,11 +461,8 @@ function noteFailure(error: unknown): void {
   forgetSilence()
   doubt = (error as Error).message
   renewalsFailed += 1
-  if (provesDown(error)) {
-    lastDownMs = elapsedMs()
-  } else {
-    lastDownMs = -Infinity
-  }
+  if (provesDown(error)) outage.refused(elapsedMs())
+  else outage.unclear()
   const trustedForMs = read(SHARED.proofSentMs) + settings.leaseMs - marginMs - elapsedMs()
   say({
     type: 'renewal_failed',
@@ -596,7 +596,8 @@ function fence(nowMs: number): void {
   const sentMs = read(SHARED.proofSentMs)
   const fenceAtMs = sentMs + settings.leaseMs - marginMs
   // The main thread looks at the fence too, so it has to know of an outage before that comes.
-  const goesOn = nowMs >= fenceAtMs - OUTAGE_FORESEEN_MS && mayGoOn(nowMs, fenceAtMs)
+  const goesOn =
+    phase === 'live' && nowMs >= fenceAtMs - OUTAGE_FORESEEN_MS && mayGoOn(nowMs, fenceAtMs)
   if (phase === 'live' && nowMs >= fenceAtMs) {
     if (goesOn) return
     over(
@@ -615,23 +616,22 @@ function fence(nowMs: number): void {
 /** The one exception to the fence, while the database is positively down. */
 function mayGoOn(nowMs: number, fenceAtMs: number): boolean {
   // What a pooler refuses says nothing about the server behind it.
-  const down = data.onOutage === 'continue' && knownDirect && nowMs - lastDownMs <= settings.renewMs
-  if (!down) {
+  const state = data.onOutage === 'continue' && knownDirect ? outage.state(nowMs) : 'none'
+  if (state === 'none') {
     outageIsOver()
     return false
   }
-  outageSinceMs ??= nowMs
   write(SHARED.outage, 1)
   if (nowMs >= fenceAtMs && !outageSaid) {
     outageSaid = true
     say({ type: 'outage' })
   }
-  return nowMs - outageSinceMs <= OUTAGE_MS_MAX
+  return state === 'down'
 }
 
 /** Not when it can be reached again, but when a renewal was accepted: until then there is no lease to trust. */
 function outageIsOver(): void {
-  outageSinceMs = null
+  outage.over()
   outageSaid = false
   write(SHARED.outage, 0)
 }

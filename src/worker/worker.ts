@@ -1269,7 +1269,9 @@ class Running implements ExecutionHost {
     for (const [token, { claimedMs }] of this.#ahead) {
       if (claimedMs < sentMs && !held.has(token)) this.#ahead.delete(token)
     }
-    const claimWasUnderWay = this.#openClaim !== null || this.#lastClaimMs >= sentMs
+    // Also one without an answer that is to be asked again; of a worker that takes no more jobs it never is.
+    const claimWasUnderWay =
+      (this.#openClaim !== null && this.#claiming) || this.#lastClaimMs >= sentMs
     for (const attempt of answer.held) {
       const execution = this.executions.get(attempt.token)
       const ahead = this.#ahead.get(attempt.token)
@@ -1286,6 +1288,8 @@ class Running implements ExecutionHost {
         this.#charge === 'interrupted' &&
         !claimWasUnderWay
       ) {
+        // Under its id it would come back after all.
+        this.#openClaim = null
         this.#outbox.add({
           jobId: attempt.job,
           token: attempt.token,

@@ -4,7 +4,7 @@ import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
 import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { createTestDatabase } from '../support/database.ts'
-import { until } from '../support/process.ts'
+import { until } from '../support/until.ts'
 
 const anything: StandardSchema = {
   '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },

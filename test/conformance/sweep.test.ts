@@ -290,8 +290,42 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
     await p.outage(4_500)
     await p.sweep()
     expect(await since()).toBe(false)
-    await p.sweep({ clockStepped: true })
+    // A clock that steps by less than the gap looks like such a pause, unless somebody reckons.
+    const { databaseMs } = await p.sweep()
+    await p.outage(2_000)
+    await p.sweep({ reckonedMs: databaseMs + 2_000 })
+    expect(await since()).toBe(false)
+    await p.outage(2_000)
+    await p.sweep({ reckonedMs: databaseMs + 2_000 })
     expect(await since()).toBe(true)
+  })
+
+  test.each([
+    ['a sweep', true],
+    ['the sweep of a leader', false],
+  ])('rule 8: %s that sees the clock step judges nobody by it', async (_, byHand) => {
+    const p = await openProtocol(schema)
+    await p.db.rows(`update %s.tick set writable_since = '-infinity'`)
+    const sweeper = byHand ? {} : { worker: await p.register() }
+    const short = { leaseMs: 6_000, renewMs: 2_000, idleBeatMs: 2_000 }
+    const [healthy, dead] = [await p.register(short), await p.register(short)]
+    for (const worker of [healthy, dead]) {
+      await p.running(1, {}, worker)
+      expect((await p.renew(worker)).outcome).toBe('renewed')
+    }
+    await p.passTime(1_800)
+    const { databaseMs } = await p.sweep(sweeper)
+    // Both leases have lapsed by the clock that has stepped, and too little has gone by for an outage.
+    await p.outage(4_300)
+    for (const worker of [healthy, dead]) expect((await p.worker(worker)).status).toBe('offline')
+    expect(await p.sweep({ ...sweeper, reckonedMs: databaseMs })).toMatchObject({ ended: [] })
+    expect((await p.renew(healthy)).held).toHaveLength(1)
+    // A whole lease later whoever is dead is judged.
+    await p.passTime(3_000)
+    expect((await p.renew(healthy)).outcome).toBe('renewed')
+    expect((await p.sweep(sweeper)).ended).toEqual([])
+    await p.passTime(3_500)
+    expect((await p.sweep(sweeper)).ended).toEqual([dead.incarnation])
   })
 
   test('release_stuck: it obeys the amnesty unless it is forced', async () => {

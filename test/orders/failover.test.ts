@@ -15,7 +15,8 @@ import { inspectSchema, migrate } from '../../src/db/migrate.ts'
 import { getJobs } from '../../src/sql/inspect.ts'
 import { claim, enqueue, register, renew, settle } from '../../src/sql/protocol.ts'
 import type { JobDocument } from '../../src/client/documents.ts'
-import { builtApi, until } from '../support/process.ts'
+import { builtApi } from '../support/process.ts'
+import { until } from '../support/until.ts'
 import { startPair } from '../support/standby.ts'
 
 const { createWorker } = await builtApi()

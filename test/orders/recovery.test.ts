@@ -370,6 +370,34 @@ describe('order 19', () => {
     }
   })
 
+  test.each(Object.keys(recoveries))(
+    'order 19: cancel and %s, both orders, then a restart: the job is cancelled and nobody starts it again',
+    async (recovery) => {
+      const on = await stage()
+      for (const cancelFirst of [true, false]) {
+        const all = await scene(on, cancelFirst ? 'cancel first' : 'recovery first')
+        const { p, a, b, id, worker, queue } = all
+        const recover = recoveries[recovery]!
+        await p.lapse()
+        await a.begin()
+        if (cancelFirst) {
+          expect(await a.cancel([id])).toEqual(['cancelling'])
+          // Recovery passes over the job that is held, so the restart finds it with a worker that has ended.
+          await recover(b, worker)
+          await a.commit()
+          expect((await p.job(id)).status, queue).toBe('running')
+        } else {
+          await recover(a, worker)
+          const told = b.cancel([id])
+          await p.waitsForLock(b)
+          await a.commit()
+          expect(await told).toEqual(['cancelled'])
+        }
+        await afterRestart(all, 'cancelled')
+      }
+    },
+  )
+
   test('order 19: a replay after the cancel of a job that came back is kept as a note, first or second', async () => {
     for (const cancelFirst of [true, false]) {
       const all = await scene()

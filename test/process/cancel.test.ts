@@ -43,12 +43,23 @@ describe.concurrent('cancel', () => {
     async (context) => {
       const s = await Scenario.open(context)
       await s.worker({ env: SHORT })
-      for (let round = 1; round <= rounds(10, 1_000); round += 1) {
+      const backends = await backendsOf(s)
+      for (let round = 0; round < rounds(12, 1_000); round += 1) {
         const jobId = await s.enqueue('wait', { gate: s.gate('never').file })
         await s.journalLine('start', (line) => line.jobId === jobId)
+        // Three rounds the one that listens, three rounds the one that renews, three rounds both.
+        const which = [
+          backends.listening,
+          backends.renewing,
+          `${backends.listening} union ${backends.renewing}`,
+        ]
+        const whose = which[Math.floor(round / 3) % 3] ?? ''
+        await s.until('it is there', async () => (await s.rows(whose)).length > 0)
         const askedMs = Date.now()
-        const kill = (): Promise<unknown> =>
-          s.rows('select pg_terminate_backend(backend_pid) from %s.worker where ended_at is null')
+        const kill = async (): Promise<void> => {
+          const killed = await s.rows(`select pg_terminate_backend(pid) from (${whose}) b`)
+          expect(killed).not.toEqual([])
+        }
         // Before it, with it, after it.
         if (round % 3 === 0) await kill()
         await Promise.all([s.client.cancel(jobId), round % 3 === 1 ? kill() : null])
@@ -143,3 +154,14 @@ describe.concurrent('cancel', () => {
     expect(s.journal(deaf).map(({ pid }) => pid)).not.toContain(second.pid)
   })
 })
+
+/** Queries for the server's processes that serve the one worker: where it is told that a cancel was asked, and where it renews. */
+async function backendsOf(s: Scenario): Promise<{ listening: string; renewing: string }> {
+  const [told] = await s.rows<{ channel: string }>(`select %s.channel('default') as channel`)
+  return {
+    // Its last statement is that it listens, or one of the claims after it.
+    listening: `select pid from pg_stat_activity where application_name = 'leasehold worker'
+      and (query = 'listen "${told?.channel}"' or query like 'select ${s.db.schema}.claim(%')`,
+    renewing: 'select backend_pid as pid from %s.worker where ended_at is null',
+  }
+}

@@ -83,6 +83,32 @@ describe.concurrent('a lease', () => {
     expect(await s.jobIs(jobId, 'completed')).toMatchObject({ attempt: 1, lost: 0 })
   })
 
+  test('B3, rule 4: trust counts from when the last accepted renewal was sent, however late its answer came', async (context) => {
+    const s = await Scenario.open(context)
+    await using proxy = await Proxy.open(testDatabaseUrl())
+    await s.enqueue('wait', { gate: s.gate('never').file })
+    // Renewals every 4 s, and the fence 10 s after one. With its only slot taken it claims nothing, which would be a renewal too.
+    const worker = await s.worker({
+      databaseUrl: proxy.url,
+      env: { LEASE_DURATION: '12' },
+      args: ['--concurrency', '1'],
+    })
+    const fenceMs = 10_000
+    await s.journalLine('start')
+    const letThrough = await proxy.holdAnswer('leasehold lifeline', '.renew(')
+    const renewal = proxy.statements.findLast(({ text }) => text.includes('.renew('))
+    const sentMs = Date.now() - (performance.now() - (renewal?.atMs ?? 0))
+    // Less than an interval, after which it would count as not answered.
+    await s.until('the answer to be late', () => Date.now() - sentMs >= 2_500)
+    letThrough()
+    proxy.drop()
+    const told = await s.journalLine('aborted lease_lost')
+    // An earlier one would be that of the renewal before, and a later one that of the answer.
+    expect(told.atMs - sentMs).toBeGreaterThan(fenceMs - 500)
+    expect(told.atMs - sentMs).toBeLessThan(fenceMs + 2_300)
+    expect(worker.events('lease.lost')).toHaveLength(1)
+  })
+
   test('order 9: a worker that is cut off while its handler spins ends by force in time', async (context) => {
     const s = await Scenario.open(context)
     await using proxy = await Proxy.open(testDatabaseUrl())
@@ -148,6 +174,25 @@ describe.concurrent('a lease', () => {
     expect(job.events?.map((event) => event.kind)).toContain('job.stale_write')
     expect(second.events('job.picked_up')).toHaveLength(1)
     expect(await s.rows('select job_id from %s.job_detail')).toHaveLength(1)
+  })
+
+  test('B7: time for which a process was stopped does not count against the time limit of its job', async (context) => {
+    const s = await Scenario.open(context)
+    const gate = s.gate('go')
+    const timeoutMs = 4_000
+    const jobId = await s.enqueue('wait', { gate: gate.file }, { timeoutMs, maxAttempts: 1 })
+    // With the default lease, which lasts longer than the stop.
+    const worker = await s.worker()
+    await s.journalLine('start')
+    worker.kill('SIGSTOP')
+    const stoppedMs = Date.now()
+    await s.until('more than the limit', () => Date.now() - stoppedMs > 1.5 * timeoutMs)
+    worker.kill('SIGCONT')
+    // Once it has run another job it has also looked at its time limits.
+    await s.jobIs(await s.enqueue('plain'), 'completed')
+    gate.open()
+    expect(await s.jobIs(jobId, 'completed')).toMatchObject({ attempt: 1, lost: 0, failures: 0 })
+    expect(s.journal(jobId).map(({ what }) => what)).toEqual(['start', 'end'])
   })
 
   test('E1: a handler that spins for five leases runs once, and the log names it', async (context) => {

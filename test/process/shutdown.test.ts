@@ -40,6 +40,22 @@ describe.concurrent('a worker that is told to stop', () => {
     expect(await s.job(jobId)).toMatchObject({ attempt: 2, failures: 0, lost: 0, interruptions: 1 })
   })
 
+  test.for(['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP'] as const)(
+    'D1: the first %s is a graceful stop: the job is interrupted, nothing is charged, exit code 0',
+    async (signal, context) => {
+      const s = await Scenario.open(context)
+      const jobId = await s.enqueue('wait', { gate: s.gate('never').file })
+      const worker = await s.worker({ args: ['--shutdown-grace', '200ms'] })
+      await s.journalLine('start')
+      worker.kill(signal)
+      expect(await worker.exit()).toMatchObject({ code: 0, signal: null })
+      expect(s.journal(jobId).map(({ what }) => what)).toEqual(['start', 'aborted shutdown'])
+      const job = await s.job(jobId)
+      expect(job).toMatchObject({ status: 'pending', interruptions: 1, failures: 0, lost: 0 })
+      expect(job.attempts).toMatchObject([{ endedAs: 'interrupted' }])
+    },
+  )
+
   test('O4: Ctrl-C twice leaves nothing stuck', async (context) => {
     const s = await Scenario.open(context)
     const jobId = await s.enqueue('wait', { gate: s.gate('never').file })

@@ -70,7 +70,8 @@ export interface RenewOptions {
 export interface SweepOptions {
   readonly worker?: WorkerRow
   readonly limit?: number
-  readonly clockStepped?: boolean
+  /** What the database's clock should say, by the caller's own. */
+  readonly reckonedMs?: number
 }
 
 /** The functions of one namespace, on one connection or pool. */
@@ -269,7 +270,7 @@ function sweepFunctions(db: Database, namespace: string) {
         namespace,
         incarnation: options.worker?.incarnation ?? null,
         limit: options.limit ?? 500,
-        clockStepped: options.clockStepped ?? false,
+        reckonedMs: options.reckonedMs ?? null,
       }),
     reportDeath: (
       reporter: Partial<Parameters<typeof sql.reportDeath>[1]['reporter']>,

@@ -5,7 +5,8 @@ import { defineJob } from '../../src/client/define-job.ts'
 import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { Proxy } from '../process/proxy.ts'
 import { createTestDatabase } from '../support/database.ts'
-import { builtApi, until } from '../support/process.ts'
+import { builtApi } from '../support/process.ts'
+import { until } from '../support/until.ts'
 
 const { createWorker } = await builtApi()
 const anything: StandardSchema = {

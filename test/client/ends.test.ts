@@ -1,0 +1,115 @@
+/** How a client learns what became of a job: the error of a wait, by class and code, and the event. */
+import { expect, test } from 'vitest'
+import { createClient } from '../../src/client/client.ts'
+import { defineJob } from '../../src/client/define-job.ts'
+import type { StandardSchema } from '../../src/client/standard-schema.ts'
+import { JobEndedError, WaitTimeoutError } from '../../src/index.ts'
+import { createTestDatabase } from '../support/database.ts'
+import { heldOf } from '../support/functions.ts'
+import { openProtocol } from '../support/protocol.ts'
+import { until } from '../support/until.ts'
+
+const anything: StandardSchema = {
+  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
+}
+const job = defineJob({ type: 'job', input: anything, run: () => null })
+
+test('wait rejects with JobEndedError once the job is cancelled, and at once where it was', async () => {
+  const db = await createTestDatabase()
+  await using client = createClient({ databaseUrl: db.databaseUrl, schema: db.schemaName })
+  const jobId = await client.enqueue(job, 1)
+  const waited = client.wait(jobId).catch((error: unknown) => error)
+  expect(await client.cancel(jobId)).toBe('cancelled')
+  for (const error of [await waited, await client.wait(jobId).catch((e: unknown) => e)]) {
+    expect(error).toBeInstanceOf(JobEndedError)
+    expect(error).toMatchObject({
+      code: 'ERR_JOB_ENDED',
+      exitCode: 1,
+      message: expect.stringMatching(/^Cancelled/) as string,
+      hint: expect.stringContaining(`jobs show ${jobId}`) as string,
+    })
+  }
+})
+
+test('wait rejects with JobEndedError once the job has failed for good', async () => {
+  const p = await openProtocol()
+  await using client = createClient({
+    databaseUrl: p.db.databaseUrl,
+    schema: p.db.schemaName,
+    namespace: p.namespace,
+  })
+  const jobId = await client.enqueue(job, 1, { maxAttempts: 1 })
+  const answer = await p.claim(await p.register(), { types: ['job'] })
+  const waited = client.wait(jobId).catch((error: unknown) => error)
+  await p.fail(heldOf(answer), [{ code: 'no', message: 'it never works' }])
+  const error = await waited
+  expect(error).toBeInstanceOf(JobEndedError)
+  expect(error).toMatchObject({
+    code: 'ERR_JOB_ENDED',
+    message: expect.stringContaining('it never works') as string,
+  })
+})
+
+test('wait rejects with WaitTimeoutError when its time is over, and the job goes on', async () => {
+  const db = await createTestDatabase()
+  await using client = createClient({ databaseUrl: db.databaseUrl, schema: db.schemaName })
+  const jobId = await client.enqueue(job, 1)
+  const startedMs = performance.now()
+  const error = await client.wait(jobId, { timeoutMs: 300 }).catch((e: unknown) => e)
+  expect(performance.now() - startedMs).toBeGreaterThan(290)
+  expect(error).toBeInstanceOf(WaitTimeoutError)
+  expect(error).toMatchObject({
+    code: 'ERR_WAIT_TIMEOUT',
+    exitCode: 1,
+    message: `job ${jobId} is pending after 300 ms. It goes on.`,
+  })
+  expect((await client.get(jobId)).status).toBe('pending')
+})
+
+test('client.on tells of a cancel, once, with what events have: of the job that waited, and of the one that ran', async () => {
+  const p = await openProtocol()
+  const connect = {
+    databaseUrl: p.db.databaseUrl,
+    schema: p.db.schemaName,
+    namespace: p.namespace,
+  }
+  await using client = createClient(connect)
+  const heard: { jobIds: readonly string[] }[] = []
+  const stop = client.on('job.cancelled', (event) => void heard.push(event))
+  const of = (jobId: string): unknown[] => heard.filter(({ jobIds }) => jobIds.includes(jobId))
+  const cancelWaiting = async (): Promise<string> => {
+    const jobId = await client.enqueue(job, 1)
+    await client.cancel(jobId, { reason: 'not needed' })
+    return jobId
+  }
+  // The feed begins where it first looked.
+  await until('the feed to have begun', async () => {
+    await cancelWaiting()
+    return heard.length > 0
+  })
+
+  const waited = await cancelWaiting()
+  const ran = await client.enqueue(job, 1)
+  const worker = await p.register()
+  const held = heldOf(await p.claim(worker, { types: ['job'] }))
+  expect(await client.cancel(ran)).toBe('cancelling')
+  expect(await p.acknowledgeCancel(held)).toEqual(['cancelled'])
+  await until('both', () => of(waited).length > 0 && of(ran).length > 0)
+  const event = { kind: 'job.cancelled', at: expect.any(String) as string }
+  expect(of(waited)).toEqual([
+    { ...event, jobIds: [waited], workerId: null, data: { message: 'not needed' } },
+  ])
+  expect(of(ran)).toEqual([{ ...event, jobIds: [ran], workerId: worker.id, data: null }])
+  // No longer once it was told to stop.
+  stop()
+  const unheard = await cancelWaiting()
+  let last = ''
+  client.on('job.cancelled', ({ jobIds }) => {
+    last = jobIds[0] ?? ''
+  })
+  await until('another listener to hear of a later one', async () => {
+    await cancelWaiting()
+    return last !== ''
+  })
+  expect(of(unheard)).toEqual([])
+})
