@@ -11,6 +11,7 @@ import { namedFailure, readyDatabase, type ReadyTarget } from '../ready-database
 import {
   type CommonFlags,
   COUNT_RANGE,
+  PROGRAM_WORDS,
   resolveLease,
   resolveLogLevel,
   resolveMachineId,
@@ -127,14 +128,16 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
   if (flags.name !== undefined && flags.processes === undefined)
     throw new UsageError('--name is the name of a supervisor: give --processes too.')
   const output = createOutput(flags)
-  const settings = resolveSettings({
-    ...resolveLease(),
-    ...(flags.concurrency === undefined ? {} : { concurrency: flags.concurrency }),
-    ...(flags.shutdownGrace === undefined ? {} : { shutdownGraceMs: flags.shutdownGrace }),
-    listen: flags.listen,
-    ...boundsOf(flags),
-    ...healthOf(flags),
-  })
+  const settings = resolveSettings(
+    {
+      ...resolveLease(),
+      ...given({ concurrency: flags.concurrency, shutdownGraceMs: flags.shutdownGrace }),
+      listen: flags.listen,
+      ...boundsOf(flags),
+      ...healthOf(flags),
+    },
+    PROGRAM_WORDS,
+  )
   const log = createWorkerLog(process.stderr, process.env, resolveLogLevel())
   const machineId = resolveMachineId() ?? ownMachineId()
   outliveReaders()
