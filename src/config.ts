@@ -126,11 +126,11 @@ function amount(setting: keyof WorkerSettings): Rule {
   ]
 }
 
-function count(setting: 'maxLoops' | 'maxJobs' | 'maxLifetimeMs'): Rule {
+function count(setting: 'maxLoops' | 'maxJobs' | 'maxLifetimeMs', unit = ''): Rule {
   return [
     setting,
     ({ [setting]: value }) => value === null || (Number.isSafeInteger(value) && value >= 1),
-    (settings) => `must be a whole number of at least 1, got ${String(settings[setting])}`,
+    (settings) => `must be a whole number of at least 1${unit}, got ${String(settings[setting])}`,
   ]
 }
 
@@ -178,7 +178,7 @@ const RULES: readonly Rule[] = [
   ],
   count('maxLoops'),
   count('maxJobs'),
-  count('maxLifetimeMs'),
+  count('maxLifetimeMs', ' ms'),
   [
     'healthPort',
     ({ healthPort: port }) =>
