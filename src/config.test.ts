@@ -1,6 +1,13 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { fenceMarginMs, LEASE_MS_MIN, resolveSettings, WORKER_DEFAULTS } from './config.ts'
+import {
+  fenceMarginMs,
+  LEASE_MS_MIN,
+  resolveSettings,
+  WORKER_DEFAULTS,
+  type WorkerSettings,
+} from './config.ts'
+import type { ConfigUnsafeError } from './errors.ts'
 
 test('K4: without settings the defaults hold, and they are safe', () => {
   expect(resolveSettings({})).toEqual(WORKER_DEFAULTS)
@@ -21,7 +28,7 @@ test('K4: a renewal slower than a third of the lease is refused with what to set
     expect(error).toMatchObject({
       code: 'ERR_CONFIG_UNSAFE',
       exitCode: 2,
-      hint: 'Set HEARTBEAT_INTERVAL=10, or LEASE_DURATION=45.',
+      hint: 'Set `renewMs: 10000`, or `leaseMs: 45000`.',
     })
   }
 })
@@ -34,7 +41,46 @@ test('K4: every problem is reported at once, unknown names included', () => {
       concurrency: 0,
       ...({ leeseMs: 5 } as object),
     }),
-  ).toThrow(/leeseMs[\s\S]*lease is 3 s[\s\S]*HEARTBEAT_INTERVAL[\s\S]*concurrency/)
+  ).toThrow(
+    /^`leeseMs` is not[^]*\n`leaseMs` is 3 s, but[^]*\n`renewMs` is 2 s, but[^]*\n`concurrency` must/,
+  )
+})
+
+test('K4: what the hint says to set is accepted, also where the lease is too short', () => {
+  for (const leaseMs of [1_000, 6_000, 7_001, 30_000]) {
+    const renewMs = Math.max(500, 1 + Math.floor(leaseMs / 3))
+    const [slowest = NaN, shortest = NaN] = numbersOf(hintOf({ leaseMs, renewMs }))
+    expect(() => resolveSettings({ leaseMs: shortest, renewMs })).not.toThrow()
+    expect(() =>
+      resolveSettings({ leaseMs: Math.max(leaseMs, LEASE_MS_MIN), renewMs: slowest }),
+    ).not.toThrow()
+  }
+})
+
+function hintOf(refused: Partial<WorkerSettings>): string {
+  try {
+    resolveSettings(refused)
+  } catch (error) {
+    return (error as ConfigUnsafeError).hint ?? ''
+  }
+  throw new Error('these settings are accepted')
+}
+
+function numbersOf(text: string): number[] {
+  return [...text.matchAll(/\d+/g)].map(Number)
+}
+
+test('K4: a value that is no number is told once, and nothing that follows from it', () => {
+  const refused = { leaseMs: NaN, shutdownGraceMs: NaN, idleBeatMs: -1 }
+  const message = [
+    '`leaseMs` must be a number of at least 0, got NaN.',
+    '`idleBeatMs` must be a number of at least 0, got -1.',
+    '`shutdownGraceMs` must be a number of at least 0, got NaN.',
+  ].join('\n')
+  for (const given of [refused, { ...refused, renewMs: 1_000, hardExitMs: 1_000 }])
+    expect(() => resolveSettings(given)).toThrow(
+      expect.objectContaining({ message, hint: undefined }),
+    )
 })
 
 test('K4: a hard exit before the end of the grace is refused', () => {

@@ -40,14 +40,13 @@ export interface WorkerSettings {
   readonly healthHost: string
 }
 
-export const WORKER_DEFAULTS: WorkerSettings = Object.freeze({
+/** Those that derive from no other. */
+const PRIMARY_DEFAULTS: Omit<WorkerSettings, 'renewMs' | 'hardExitMs'> = {
   leaseMs: 30_000,
-  renewMs: 10_000,
   idleBeatMs: 30_000,
   pollMs: 1_000,
   concurrency: 10,
   shutdownGraceMs: 25_000,
-  hardExitMs: 30_000,
   listen: true,
   spoolDir: '.leasehold/spool',
   maxLoops: null,
@@ -56,7 +55,22 @@ export const WORKER_DEFAULTS: WorkerSettings = Object.freeze({
   maxLifetimeMs: null,
   healthPort: null,
   healthHost: '127.0.0.1',
-})
+}
+
+/** A setting that is given as undefined or null is not given. */
+function filledIn(given: Partial<WorkerSettings>): WorkerSettings {
+  const own = Object.fromEntries(
+    Object.entries(given).filter(([, value]) => value !== undefined && value !== null),
+  )
+  const primary = { ...PRIMARY_DEFAULTS, ...own }
+  return {
+    ...primary,
+    renewMs: given.renewMs ?? Math.floor(primary.leaseMs / 3),
+    hardExitMs: given.hardExitMs ?? primary.shutdownGraceMs + 5_000,
+  }
+}
+
+export const WORKER_DEFAULTS: WorkerSettings = Object.freeze(filledIn({}))
 
 /** Whether a worker with these settings comes to an end by itself. */
 export function isBounded(settings: WorkerSettings): boolean {
@@ -66,6 +80,7 @@ export function isBounded(settings: WorkerSettings): boolean {
 
 /** Below this the margin of at least 2 s would leave no room for two renewals. */
 export const LEASE_MS_MIN = 6_000
+const RENEW_MS_MIN = 500
 
 /** A worker stops trusting its lease this long before the database does: max(L/6, 2 s). */
 export function fenceMarginMs(leaseMs: number): number {
@@ -78,91 +93,141 @@ export const PORT_MAX = 65_535
 export const INPUT_BYTES_MAX = 1_048_576
 export const VALUE_BYTES_MAX = 1_048_576
 
-/** Fills in defaults and derived values. @throws {ConfigUnsafeError} naming every unsafe or unknown setting. */
-export function resolveSettings(given: Partial<WorkerSettings>): WorkerSettings {
-  const problems: string[] = []
-  for (const name of Object.keys(given)) {
-    if (!(name in WORKER_DEFAULTS)) problems.push(`\`${name}\` is not a setting`)
+/** How settings are written where they were given, so that a refusal speaks of what its reader can change. */
+export interface SettingWords {
+  /** The name of a setting. */
+  readonly nameOf: (setting: keyof WorkerSettings) => string
+  /** What sets it to so many milliseconds. */
+  readonly setTo: (setting: keyof WorkerSettings, ms: number) => string
+}
+
+/** Of `createWorker`. */
+const OPTIONS: SettingWords = {
+  nameOf: (setting) => `\`${setting}\``,
+  setTo: (setting, ms) => `\`${setting}: ${ms}\``,
+}
+
+/** A setting, whether it fits, and what is said after its name where it does not. */
+type Rule = readonly [
+  setting: keyof WorkerSettings,
+  fits: (settings: WorkerSettings) => boolean,
+  says: (settings: WorkerSettings, words: SettingWords) => string,
+]
+
+function isAmount(value: unknown): boolean {
+  return Number.isFinite(value) && (value as number) >= 0
+}
+
+function amount(setting: keyof WorkerSettings): Rule {
+  return [
+    setting,
+    (settings) => isAmount(settings[setting]),
+    (settings) => `must be a number of at least 0, got ${String(settings[setting])}`,
+  ]
+}
+
+function count(setting: 'maxLoops' | 'maxJobs' | 'maxLifetimeMs', unit = ''): Rule {
+  return [
+    setting,
+    ({ [setting]: value }) => value === null || (Number.isSafeInteger(value) && value >= 1),
+    (settings) => `must be a whole number of at least 1${unit}, got ${String(settings[setting])}`,
+  ]
+}
+
+/** Of the rules of one setting, the first that it breaks is told. */
+const RULES: readonly Rule[] = [
+  amount('leaseMs'),
+  [
+    'leaseMs',
+    ({ leaseMs }) => leaseMs >= LEASE_MS_MIN,
+    ({ leaseMs }) =>
+      `is ${seconds(leaseMs)}, but must be at least ${seconds(LEASE_MS_MIN)}: a worker fences itself 2 s before the end and must have two renewals until then`,
+  ],
+  amount('renewMs'),
+  [
+    'renewMs',
+    outlivesRenewals,
+    ({ renewMs, leaseMs }, { nameOf }) =>
+      `is ${seconds(renewMs)}, but it can be at most a third of the lease (${nameOf('leaseMs')} ${seconds(leaseMs)}, so ${seconds(leaseMs / 3)}). A lease must survive two missed renewals`,
+  ],
+  [
+    'renewMs',
+    ({ renewMs }) => renewMs >= RENEW_MS_MIN,
+    ({ renewMs }) =>
+      `is ${renewMs} ms, which is more than the database should be asked; at least ${RENEW_MS_MIN} ms`,
+  ],
+  amount('idleBeatMs'),
+  amount('pollMs'),
+  [
+    'concurrency',
+    ({ concurrency }) => Number.isInteger(concurrency) && concurrency >= 1 && concurrency <= 1_000,
+    ({ concurrency }) => `must be a whole number from 1 to 1000, got ${concurrency}`,
+  ],
+  amount('shutdownGraceMs'),
+  amount('hardExitMs'),
+  [
+    'hardExitMs',
+    ({ hardExitMs, shutdownGraceMs }) => !(hardExitMs < shutdownGraceMs),
+    ({ hardExitMs, shutdownGraceMs }, { nameOf }) =>
+      `is ${seconds(hardExitMs)}, but must not come before the shutdown grace (${nameOf('shutdownGraceMs')} ${seconds(shutdownGraceMs)}) is over`,
+  ],
+  [
+    'spoolDir',
+    ({ spoolDir }) => typeof spoolDir === 'string' && spoolDir !== '',
+    () => 'must be the path of a directory',
+  ],
+  count('maxLoops'),
+  count('maxJobs'),
+  count('maxLifetimeMs', ' ms'),
+  [
+    'healthPort',
+    ({ healthPort: port }) =>
+      port === null || (Number.isInteger(port) && port >= 0 && port <= PORT_MAX),
+    ({ healthPort }) => `must be a port from 0 to ${PORT_MAX}, got ${String(healthPort)}`,
+  ],
+  [
+    'healthHost',
+    ({ healthHost }) => typeof healthHost === 'string' && healthHost !== '',
+    () => 'must be an address or a host name',
+  ],
+]
+
+/** With a lease that is no number, there is nothing to say of the renewals. */
+function outlivesRenewals({ leaseMs, renewMs }: WorkerSettings): boolean {
+  return !(renewMs * 3 > leaseMs)
+}
+
+/**
+ * Fills in defaults and derived values.
+ *
+ * @param words How the settings are written where they come from.
+ * @throws {ConfigUnsafeError} naming every unsafe or unknown setting.
+ */
+export function resolveSettings(
+  given: Partial<WorkerSettings>,
+  words: SettingWords = OPTIONS,
+): WorkerSettings {
+  const settings = filledIn(given)
+  const problems = Object.keys(given)
+    .filter((name) => !(name in WORKER_DEFAULTS))
+    .map((name) => `\`${name}\` is not a setting`)
+  const told = new Set<string>()
+  for (const [setting, fits, says] of RULES) {
+    // A default fits, and what is derived is as right as what was given.
+    const isGiven = (given[setting] ?? null) !== null
+    if (!isGiven || told.has(setting) || fits(settings)) continue
+    told.add(setting)
+    problems.push(`${words.nameOf(setting)} ${says(settings, words)}`)
   }
-  const leaseMs = given.leaseMs ?? WORKER_DEFAULTS.leaseMs
-  const renewMs = given.renewMs ?? Math.floor(leaseMs / 3)
-  const shutdownGraceMs = given.shutdownGraceMs ?? WORKER_DEFAULTS.shutdownGraceMs
-  const settings: WorkerSettings = {
-    leaseMs,
-    renewMs,
-    idleBeatMs: given.idleBeatMs ?? WORKER_DEFAULTS.idleBeatMs,
-    pollMs: given.pollMs ?? WORKER_DEFAULTS.pollMs,
-    concurrency: given.concurrency ?? WORKER_DEFAULTS.concurrency,
-    shutdownGraceMs,
-    hardExitMs: given.hardExitMs ?? shutdownGraceMs + 5_000,
-    listen: given.listen ?? WORKER_DEFAULTS.listen,
-    spoolDir: given.spoolDir ?? WORKER_DEFAULTS.spoolDir,
-    maxLoops: given.maxLoops ?? WORKER_DEFAULTS.maxLoops,
-    maxJobs: given.maxJobs ?? WORKER_DEFAULTS.maxJobs,
-    exitWhenIdle: given.exitWhenIdle ?? WORKER_DEFAULTS.exitWhenIdle,
-    maxLifetimeMs: given.maxLifetimeMs ?? WORKER_DEFAULTS.maxLifetimeMs,
-    healthPort: given.healthPort ?? WORKER_DEFAULTS.healthPort,
-    healthHost: given.healthHost ?? WORKER_DEFAULTS.healthHost,
-  }
-  for (const [name, value] of Object.entries(settings)) {
-    if (typeof WORKER_DEFAULTS[name as keyof WorkerSettings] !== 'number') continue
-    if (!(Number.isFinite(value) && (value as number) >= 0))
-      problems.push(`\`${name}\` must be a number of at least 0, got ${String(value)}`)
-  }
-  for (const name of ['maxLoops', 'maxJobs', 'maxLifetimeMs'] as const) {
-    const bound = settings[name]
-    if (bound !== null && !(Number.isSafeInteger(bound) && bound >= 1))
-      problems.push(`\`${name}\` must be a whole number of at least 1, got ${String(bound)}`)
-  }
-  const { healthPort, healthHost } = settings
-  if (
-    healthPort !== null &&
-    !(Number.isInteger(healthPort) && healthPort >= 0 && healthPort <= PORT_MAX)
-  )
-    problems.push(`\`healthPort\` must be a port from 0 to ${PORT_MAX}, got ${String(healthPort)}`)
-  if (typeof healthHost !== 'string' || healthHost === '')
-    problems.push('`healthHost` must be an address or a host name')
-  if (leaseMs < LEASE_MS_MIN) {
-    problems.push(
-      `the lease is ${seconds(leaseMs)}, but must be at least ${seconds(LEASE_MS_MIN)}: a worker fences itself 2 s before the end and must have two renewals until then`,
-    )
-  }
-  if (renewMs * 3 > leaseMs) {
-    problems.push(
-      `HEARTBEAT_INTERVAL is ${seconds(renewMs)}, but it can be at most a third of the lease (LEASE_DURATION ${seconds(leaseMs)}, so ${seconds(leaseMs / 3)}). A lease must survive two missed renewals`,
-    )
-  }
-  if (renewMs < 500) {
-    problems.push(
-      `a renewal every ${renewMs} ms is more than the database should be asked; at least 500 ms`,
-    )
-  }
-  if (
-    !Number.isInteger(settings.concurrency) ||
-    settings.concurrency < 1 ||
-    settings.concurrency > 1_000
-  ) {
-    problems.push(
-      `\`concurrency\` must be a whole number from 1 to 1000, got ${settings.concurrency}`,
-    )
-  }
-  if (typeof settings.spoolDir !== 'string' || settings.spoolDir === '') {
-    problems.push('`spoolDir` must be the path of a directory')
-  }
-  if (settings.hardExitMs < shutdownGraceMs) {
-    problems.push(
-      `\`hardExitMs\` (${seconds(settings.hardExitMs)}) must not come before the shutdown grace (${seconds(shutdownGraceMs)})`,
-    )
-  }
-  if (problems.length > 0) {
-    throw new ConfigUnsafeError(`${problems.join('.\n')}.`, {
-      hint:
-        renewMs * 3 > leaseMs
-          ? `Set HEARTBEAT_INTERVAL=${Math.floor(leaseMs / 3_000)}, or LEASE_DURATION=${Math.ceil((renewMs * 3) / 1_000)}.`
-          : undefined,
-    })
-  }
-  return Object.freeze(settings)
+  if (problems.length === 0) return Object.freeze(settings)
+  throw new ConfigUnsafeError(`${problems.join('.\n')}.`, {
+    hint: outlivesRenewals(settings) ? undefined : slowerOrLonger(settings, words),
+  })
+}
+
+function slowerOrLonger({ leaseMs, renewMs }: WorkerSettings, { setTo }: SettingWords): string {
+  const renewMsMax = Math.floor(Math.max(leaseMs, LEASE_MS_MIN) / 3)
+  return `Set ${setTo('renewMs', renewMsMax)}, or ${setTo('leaseMs', Math.max(renewMs * 3, LEASE_MS_MIN))}.`
 }
 
 function seconds(ms: number): string {

@@ -53,38 +53,22 @@ export function connectOptions(target: ReadyTarget): ConnectOptions {
   return { databaseUrl: target.databaseUrl, schema: target.schema }
 }
 
-/** SQLSTATEs of a server that answers and does not let this login in. */
-const REFUSED_LOGIN = new Set(['28000', '28P01', '3D000', '42501'])
-
 /** The failure with the server's name in it, when it is about the connection; any other as it is. */
 export async function namedFailure(error: unknown, target: ReadyTarget): Promise<unknown> {
-  const { parseDatabaseUrl } = await import('../db/connect.ts')
-  const unreachable = error instanceof DatabaseUnreachableError
-  const cause = unreachable ? (error.cause ?? error) : error
-  const { code = '', message = '' } = (cause ?? {}) as { code?: string; message?: string }
-  const refused = REFUSED_LOGIN.has(code) && !(error instanceof PermissionDeniedError)
-  if (!unreachable && !refused) return error
+  if (!(error instanceof DatabaseUnreachableError)) return error
+  const { describeUnreachable, parseDatabaseUrl } = await import('../db/connect.ts')
+  const { says, refuses } = describeUnreachable(error)
   const { hosts, config } = parseDatabaseUrl(target.databaseUrl)
   const where = hosts.map(({ host, port }) => `${host}:${port}`).join(', ')
-  const hint =
-    code === '3D000'
-      ? `Create it (createdb ${config.database}), or name another: --database URL`
-      : refused
-        ? 'Look at user and password in DATABASE_URL or --database.'
-        : 'Workers keep running what they hold, up to their limit.\n' +
-          'Look at the server, or name another: --database URL'
-  return new DatabaseUnreachableError(`the database at ${where} ${words(code, message)}.`, {
-    hint,
+  const hints = {
+    database: `Create it (createdb ${config.database}), or name another: --database URL`,
+    login: 'Look at user and password in DATABASE_URL or --database.',
+    nothing:
+      'Workers keep running what they hold, up to their limit.\n' +
+      'Look at the server, or name another: --database URL',
+  }
+  return new DatabaseUnreachableError(`the database at ${where} ${says}.`, {
+    hint: hints[refuses ?? 'nothing'],
     cause: error,
   })
-}
-
-function words(code: string, message: string): string {
-  if (code === 'ECONNREFUSED') return 'refuses connections'
-  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'has a host name that is not known here'
-  if (code === 'ECONNRESET' || /connection terminated/i.test(message)) return 'ended the connection'
-  if (code === 'ETIMEDOUT' || /time(d )?out/i.test(message)) return 'does not answer in time'
-  if (REFUSED_LOGIN.has(code)) return `refuses the login: ${message.replace(/\.$/, '')}`
-  if (code === '57P03') return `takes no connections now: ${message.replace(/\.$/, '')}`
-  return `does not answer: ${message.replace(/\.$/, '') || code || 'no reason given'}`
 }

@@ -12,7 +12,7 @@
  *     LEASE_DURATION          the lease, in seconds
  */
 import path from 'node:path'
-import type { WorkerSettings } from '../config.ts'
+import type { SettingWords, WorkerSettings } from '../config.ts'
 import { UsageError } from '../errors.ts'
 import { oneOf, wholeNumber } from './arguments.ts'
 
@@ -89,6 +89,24 @@ export function resolveLease(
     ...(leaseMs === undefined ? {} : { leaseMs }),
     ...(renewMs === undefined ? {} : { renewMs }),
   }
+}
+
+const SETTING_NAMES: Partial<Record<keyof WorkerSettings, string>> = {
+  leaseMs: 'LEASE_DURATION',
+  renewMs: 'HEARTBEAT_INTERVAL',
+  concurrency: '--concurrency',
+  shutdownGraceMs: '--shutdown-grace',
+  maxLoops: '--max-loops',
+  maxJobs: '--max-jobs',
+  maxLifetimeMs: '--max-lifetime',
+  healthPort: '--health-port',
+  healthHost: '--health-host',
+}
+
+/** Settings of a worker by the variables and flags that set them here. */
+export const PROGRAM_WORDS: SettingWords = {
+  nameOf: (setting) => SETTING_NAMES[setting] ?? `\`${setting}\``,
+  setTo: (setting, ms) => `${PROGRAM_WORDS.nameOf(setting)}=${ms / 1_000}`,
 }
 
 function secondsOf(name: string, env: Environment): number | undefined {

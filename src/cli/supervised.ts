@@ -23,7 +23,10 @@ export function leaveForGood(): Promise<void> {
   })
 }
 
-/** @param shutDown Begins a graceful stop of this process. */
+/**
+ * @param worker Of a guard with `endsWithParent`.
+ * @param shutDown Begins a graceful stop of this process.
+ */
 export function answerSupervisor(
   worker: Worker,
   shutDown: (reason: string) => Promise<void>,
@@ -32,7 +35,6 @@ export function answerSupervisor(
     // A supervisor that is gone is noticed by `disconnect`.
     if (process.connected) process.send?.(message, () => undefined)
   }
-  worker.endsWithParent = true
   const leave = (): void => void shutDown('its supervisor is gone')
   process.once('disconnect', leave)
   if (!process.connected) leave()

@@ -13,6 +13,7 @@ import {
   DatabaseReadOnlyError,
   DatabaseUnreachableError,
   DatabaseUnsafeError,
+  type ErrorDetails,
   EventsDroppedError,
   InputTooLargeError,
   LeaseholdError,
@@ -330,6 +331,135 @@ export function quoteIdentifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`
 }
 
+type FailureKind = 'unknown' | 'value' | 'other'
+
+/** What a code of the server, of Leasehold's functions or of the operating system means. */
+interface Failure {
+  readonly Class: new (message: string, details: ErrorDetails) => LeaseholdError
+  /** As `classifyFailure` answers. Default `other`. */
+  readonly kind?: FailureKind
+  /** Default the operation, and what the server said. */
+  readonly says?: (operation: string, message: string) => string
+  /** What to do, where the server does not say it. */
+  readonly hint?: string
+  /** What the server does, in words that follow its name. Default that it does not answer. */
+  readonly server?: (message: string) => string
+  /** What is wrong with the URL, where it is that. */
+  readonly refuses?: 'login' | 'database'
+}
+
+/** Raised by a function of Leasehold's: its words are meant for whoever called it. */
+const ownWords = (_operation: string, message: string): string => message.replace(/\.?$/, '.')
+
+const noAnswer = {
+  Class: DatabaseUnreachableError,
+  kind: 'unknown',
+  hint: 'Look at the server, or give the URL of another one.',
+} as const
+const hasEnded = { ...noAnswer, server: () => 'ended the connection' }
+const isLate = { ...noAnswer, server: () => 'does not answer in time' }
+const hostUnknown = { ...noAnswer, server: () => 'has a host name that is not known here' }
+const loginRefused = {
+  Class: DatabaseUnreachableError,
+  says: (operation: string, message: string) =>
+    `${operation}: the server refuses the login: ${message}`,
+  hint: 'Look at the user and the password in the URL of the database.',
+  server: (message: string) => `refuses the login: ${message}`,
+  refuses: 'login',
+} as const
+const schemaOutdated = {
+  Class: SchemaOutdatedError,
+  says: () => 'this database has no Leasehold schema, or an older one than this program.',
+  hint: 'Bring it up to date: leasehold migrate',
+}
+const valueRefused = {
+  Class: ValueUnstorableError,
+  kind: 'value',
+  says: (operation: string, message: string) =>
+    `${operation}: the database refuses the value: ${message}`,
+} as const
+
+/** By the whole code, or else by its first two characters, the class of a SQLSTATE. What is not here is nobody's in particular. */
+const FAILURES: ReadonlyMap<string, Failure> = new Map<string, Failure>([
+  // What Leasehold's own functions raise.
+  ['LH001', { Class: DatabaseUnsafeError, says: ownWords }],
+  ['LH003', { Class: UsageError, says: ownWords }],
+  ['LH004', { Class: InputTooLargeError, says: ownWords }],
+  ['LH005', { Class: UsageError, says: ownWords }],
+  ['LH006', { Class: NotFoundError, says: ownWords, hint: 'See: leasehold runs list' }],
+  ['LH007', { Class: RunTerminalError, says: ownWords }],
+  ['LH008', { Class: DatabaseCopiedError, says: ownWords }],
+  ['LH009', { Class: EventsDroppedError, says: ownWords }],
+  // invalid_authorization_specification, invalid_password, invalid_catalog_name
+  ['28000', loginRefused],
+  ['28P01', loginRefused],
+  [
+    '3D000',
+    {
+      ...loginRefused,
+      refuses: 'database',
+      hint: 'Create it, or give the URL of another database.',
+    },
+  ],
+  // insufficient_privilege
+  [
+    '42501',
+    {
+      Class: PermissionDeniedError,
+      hint: 'Grant the role one of leasehold_client, leasehold_worker, leasehold_admin.',
+    },
+  ],
+  // undefined_function, invalid_schema_name, undefined_table
+  ['42883', schemaOutdated],
+  ['3F000', schemaOutdated],
+  ['42P01', schemaOutdated],
+  // read_only_sql_transaction
+  [
+    '25006',
+    {
+      Class: DatabaseReadOnlyError,
+      kind: 'unknown',
+      says: (operation) => `${operation}: the database takes no writes.`,
+    },
+  ],
+  // connection exceptions, transaction rollbacks, insufficient resources, operator interventions
+  ['08', noAnswer],
+  ['40', noAnswer],
+  ['53', noAnswer],
+  ['57', noAnswer],
+  // query_canceled, cannot_connect_now, idle_session_timeout
+  ['57014', isLate],
+  ['57P03', { ...noAnswer, server: (message) => `takes no connections now: ${message}` }],
+  ['57P05', hasEnded],
+  // data exceptions, violated constraints, program_limit_exceeded
+  ['22', valueRefused],
+  ['23', valueRefused],
+  ['54000', valueRefused],
+  // The operating system's.
+  ['ECONNREFUSED', { ...noAnswer, server: () => 'refuses connections' }],
+  ['ECONNRESET', hasEnded],
+  ['EPIPE', hasEnded],
+  ['ETIMEDOUT', isLate],
+  ['EHOSTUNREACH', noAnswer],
+  ['ENETUNREACH', noAnswer],
+  ['ENOTFOUND', hostUnknown],
+  ['EAI_AGAIN', hostUnknown],
+])
+
+/** What the driver says of its own accord has no code. Of a connection that was given up for its time limit it says both. */
+const NETWORK_MESSAGES: readonly (readonly [RegExp, Failure])[] = [
+  [/timeout|timed out/i, isLate],
+  [/connection terminated|connection ended|not queryable|cannot use a pool after/i, hasEnded],
+]
+
+function failureOf(error: unknown): Failure | undefined {
+  const code = codeOf(error)
+  if (code !== null) return FAILURES.get(code) ?? FAILURES.get(code.slice(0, 2))
+  const cause = causeOf(error)
+  if (!(cause instanceof Error)) return undefined
+  return NETWORK_MESSAGES.find(([pattern]) => pattern.test(cause.message))?.[1]
+}
+
 /**
  * What an error says about the call that failed.
  * - `unknown`: the call may or may not have been applied; ask again with the same token (classes 08, 40, 53, 57, a network
@@ -337,17 +467,11 @@ export function quoteIdentifier(name: string): string {
  * - `value`: the database refuses the values for their own sake (classes 22 and 23): sending them again can't help.
  * - `other`: a mistake of ours or of the set-up; it propagates.
  */
-export function classifyFailure(error: unknown): 'unknown' | 'value' | 'other' {
+export function classifyFailure(error: unknown): FailureKind {
   const cause = causeOf(error)
   if (cause instanceof DatabaseReadOnlyError || cause instanceof DatabaseUnreachableError)
     return 'unknown'
-  const code = codeOf(cause)
-  if (code !== null) {
-    if (/^(08|40|53|57)/.test(code) || code === '25006' || NETWORK_CODES.has(code)) return 'unknown'
-    if (/^(22|23)/.test(code) || code === '54000') return 'value'
-    return 'other'
-  }
-  return cause instanceof Error && NETWORK_MESSAGE.test(cause.message) ? 'unknown' : 'other'
+  return failureOf(cause)?.kind ?? 'other'
 }
 
 /** Whether the server answers and has no room: connections, memory, disk. */
@@ -394,72 +518,27 @@ function codeOf(error: unknown): string | null {
   return typeof code === 'string' ? code : null
 }
 
-const NETWORK_CODES = new Set([
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'EPIPE',
-  'ETIMEDOUT',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-])
-const NETWORK_MESSAGE =
-  /timeout|timed out|connection terminated|connection ended|not queryable|cannot use a pool after/i
-
 /** Turns what a driver threw into one of our errors, with the operation's name. */
 export function explainFailure(error: unknown, operation: string): Error {
   if (error instanceof LeaseholdError) return error
-  const { code, message, hint } = error as { code?: string; message: string; hint?: string }
-  if (code === 'LH001') return new DatabaseUnsafeError(message, { hint, cause: error })
-  if (code === 'LH008') return new DatabaseCopiedError(`${message}.`, { hint, cause: error })
-  if (code === 'LH003' || code === 'LH005') return new UsageError(message, { cause: error })
-  if (code === 'LH009') return new EventsDroppedError(message, { hint, cause: error })
-  if (code === 'LH004') return new InputTooLargeError(message, { cause: error })
-  if (code === 'LH006') {
-    return new NotFoundError(`${message}.`, { hint: 'See: leasehold runs list', cause: error })
-  }
-  if (code === 'LH007') return new RunTerminalError(`${message}.`, { cause: error })
-  if (code === '28000' || code === '28P01' || code === '3D000') {
-    return new DatabaseUnreachableError(`${operation}: the server refuses the login: ${message}`, {
-      hint: 'Look at user, password and database name in DATABASE_URL or --database.',
-      cause: error,
-    })
-  }
-  if (code === '42501') {
-    return new PermissionDeniedError(`${operation}: ${message}`, {
-      hint: 'Grant the role one of leasehold_client, leasehold_worker, leasehold_admin.',
-      cause: error,
-    })
-  }
-  if (code === '42883' || code === '3F000' || code === '42P01') {
-    return new SchemaOutdatedError(
-      'this database has no Leasehold schema, or an older one than this program.',
-      {
-        hint: 'Bring it up to date: leasehold migrate',
-        cause: error,
-      },
-    )
-  }
-  if (code === '25006') {
-    return new DatabaseReadOnlyError(`${operation}: the database takes no writes.`, {
-      cause: error,
-    })
-  }
-  switch (classifyFailure(error)) {
-    case 'unknown':
-      return new DatabaseUnreachableError(
-        `${operation}: ${message || code || 'the database does not answer'}`,
-        {
-          hint: 'Look at the server, or name another: --database URL',
-          cause: error,
-        },
-      )
-    case 'value':
-      return new ValueUnstorableError(`${operation}: the database refuses the value: ${message}`, {
-        cause: error,
-      })
-    default:
-      return error as Error
-  }
+  const failure = failureOf(error)
+  if (failure === undefined) return error as Error
+  const { Class, says, hint } = failure
+  const given = error as { code?: string; message: string; hint?: string }
+  const message = given.message || given.code || 'the database does not answer'
+  return new Class(says?.(operation, message) ?? `${operation}: ${message}`, {
+    hint: given.hint ?? hint,
+    cause: error,
+  })
+}
+
+/** What a server does that can't be worked with, in words that follow its name, and what is wrong with the URL, if it is that. */
+export function describeUnreachable(error: DatabaseUnreachableError): {
+  says: string
+  refuses: 'login' | 'database' | null
+} {
+  const { code = '', message = '' } = causeOf(error) as { code?: string; message?: string }
+  const { server, refuses = null } = failureOf(error) ?? {}
+  const reason = message.replace(/\.$/, '') || code || 'no reason given'
+  return { says: server?.(reason) ?? `does not answer: ${reason}`, refuses }
 }

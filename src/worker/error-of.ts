@@ -1,33 +1,27 @@
-import {
-  DatabaseCopiedError,
-  DatabaseReadOnlyError,
-  DatabaseUnreachableError,
-  DatabaseUnsafeError,
-  NotFoundError,
-  HealthPortError,
-  PermissionDeniedError,
-  RunTerminalError,
-  SchemaNewerError,
-  SchemaOutdatedError,
-  UsageError,
-} from '../errors.ts'
+import * as errors from '../errors.ts'
+
+/** What a thread says of an error, as plain data. */
+interface ErrorData {
+  readonly code: string
+  readonly message: string
+  readonly hint: string | undefined
+}
+
+/** All classes but those that are made of more than a message. A class that is new is among them by itself. */
+const {
+  LeaseholdError: _abstract,
+  AttemptAbortedError: _withReason,
+  InputInvalidError: _withIssues,
+  ...classes
+} = errors
+
+const BY_CODE: ReadonlyMap<
+  string,
+  new (message: string, details: errors.ErrorDetails) => errors.LeaseholdError
+> = new Map(Object.values(classes).map((Class) => [Class.code, Class]))
 
 /** An error again of one that came from another thread as plain data. */
-export function errorOf(data: { code: string; message: string; hint: string | undefined }): Error {
-  const Known = [
-    DatabaseUnreachableError,
-    DatabaseReadOnlyError,
-    DatabaseUnsafeError,
-    DatabaseCopiedError,
-    HealthPortError,
-    PermissionDeniedError,
-    SchemaOutdatedError,
-    SchemaNewerError,
-    UsageError,
-    NotFoundError,
-    RunTerminalError,
-  ].find((Class) => new Class('').code === data.code)
-  return Known === undefined
-    ? new Error(data.message)
-    : new Known(data.message, { hint: data.hint })
+export function errorOf({ code, message, hint }: ErrorData): errors.LeaseholdError {
+  const Class = BY_CODE.get(code) ?? errors.StartError
+  return new Class(message, { hint })
 }

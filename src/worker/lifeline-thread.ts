@@ -42,7 +42,7 @@ import {
   useExecutor,
 } from '../db/connect.ts'
 import { spreadMs } from '../domain/backoff.ts'
-import { LeaseholdError } from '../errors.ts'
+import { LeaseholdError, StartError } from '../errors.ts'
 import {
   databaseFacts,
   type EndCharge,
@@ -473,21 +473,16 @@ function noteFailure(error: unknown): void {
 
 function refusal(error: unknown): Extract<FromLifeline, { type: 'refused' }>['error'] {
   const known = explainFailure(error, 'start')
-  return known instanceof LeaseholdError
-    ? {
-        name: known.name,
-        message: known.message,
-        hint: known.hint,
-        code: known.code,
-        exitCode: known.exitCode,
-      }
-    : {
-        name: known.name,
-        message: known.message,
-        hint: undefined,
-        code: 'ERR_START',
-        exitCode: 1,
-      }
+  const { name, message, hint, code, exitCode } =
+    known instanceof LeaseholdError ? known : startError(known)
+  return { name, message, hint, code, exitCode }
+}
+
+/** What nobody foresaw: a trigger or a policy of somebody's, a function that was replaced, or a fault of ours. */
+function startError(error: Error & { readonly hint?: unknown }): StartError {
+  const hint =
+    typeof error.hint === 'string' ? error.hint : 'The log of the database server may say more.'
+  return new StartError(`this worker could not be registered: ${error.message}`, { hint })
 }
 
 /** Ten times a second: the fence, and what the main thread does. */

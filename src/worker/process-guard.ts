@@ -1,6 +1,6 @@
 /**
- * The process around a worker: signals, uncaught errors and the hard exit. Installed by the program, or on request: a library that
- * takes signals from its host without being asked breaks the host's own shutdown.
+ * The process around a worker that has it to itself: signals, uncaught errors and the hard exit. For the program alone, and not
+ * exported: a library that takes signals from its host breaks the host's own shutdown.
  *
  *     first signal   graceful stop, exit 0             second: abort, release, exit       third: exit at once
  *     an uncaught error or rejection: the job it belongs to fails, the others go back, exit 1
@@ -16,122 +16,132 @@ import { constants } from 'node:os'
 import { elapsedMs } from '../clock.ts'
 import { endProcess } from './end-process.ts'
 import { currentExecution } from './execution.ts'
-import type { Worker } from './worker.ts'
+import type { WorkerEvents } from './worker-events.ts'
+import { JobWorker, type StopOptions, type Worker, type WorkerOptions } from './worker.ts'
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP'] as const
 type Signal = (typeof SIGNALS)[number]
 
 export interface GuardOptions {
-  /** Ends the process. Default `process.exit`. */
-  readonly exit?: (code: number) => void
-  /** Runs after the worker has stopped and before the process exits. */
-  readonly beforeExit?: () => Promise<void> | void
+  /** Whether this process may not outlive its parent, which supervises it. */
+  readonly endsWithParent: boolean
   /** Told of each signal, so that it can be logged. */
-  readonly onSignal?: (signal: string, count: number) => void
-  readonly onUncaught?: (error: Error) => void
+  readonly onSignal: (signal: string, count: number) => void
+  readonly onUncaught: (error: Error) => void
 }
 
-/** Guards the process until the worker has stopped. Returns what removes the guard, and what begins a graceful stop. */
-export function guardProcess(
-  worker: Worker,
-  options: GuardOptions = {},
-): { shutDown: (reason: string) => Promise<void>; remove: () => void } {
-  const exit = options.exit ?? endProcess
-  let signals = 0
-  let ending = false
-  let exitCode = 0
+/** What each stop of this process says of its end. */
+type LastWords = Required<Pick<StopOptions, 'exitCode' | 'onReleased'>>
 
-  let hardExits = false
-  const hardExit = (): void => {
-    if (hardExits) return
-    hardExits = true
+/** Makes a worker and guards the process until that has stopped. */
+export class ProcessGuard {
+  readonly #worker: JobWorker
+  readonly #options: GuardOptions
+  readonly #unhear: readonly (() => void)[]
+  #signals = 0
+  #ending = false
+  #exitCode = 0
+  #hardExits = false
+
+  constructor(options: WorkerOptions, guard: GuardOptions) {
+    this.#options = guard
+    const worker: JobWorker = new JobWorker(options, {
+      endsWithParent: guard.endsWithParent,
+      stopAfterRun: (stop) =>
+        this.#end(0, ({ onReleased }) => worker.stop({ ...stop, onReleased })),
+      onEvicted: () => void this.shutDown('an operator evicted it'),
+    })
+    this.#worker = worker
+    this.#unhear = [
+      worker.on('worker.stuck', ({ part }) => this.#onStuck(part)),
+      worker.on('worker.bound_reached', ({ reason }) => this.#onBound(reason)),
+      worker.on('worker.phase', ({ phase }) => {
+        if (phase === 'draining') this.#hardExit()
+      }),
+    ]
+    for (const signal of SIGNALS) process.on(signal, this.#onSignal)
+    process.on('uncaughtException', this.#onUncaught)
+    process.on('unhandledRejection', this.#onUncaught)
+  }
+
+  get worker(): Worker {
+    return this.#worker
+  }
+
+  /** Begins a graceful stop of this process, or joins what ends it already, which then ends no later. */
+  shutDown(reason: string, signal?: Signal): Promise<void> {
+    const stop = (last: LastWords): Promise<unknown> =>
+      this.#worker.stop({ reason, ...last, ...(signal === undefined ? {} : { signal }) })
+    return this.#ending ? this.#exitAfter(stop) : this.#end(0, stop)
+  }
+
+  /** Leaves the process to itself again. */
+  remove(): void {
+    for (const unhear of this.#unhear) unhear()
+    for (const signal of SIGNALS) process.off(signal, this.#onSignal)
+    process.off('uncaughtException', this.#onUncaught)
+    process.off('unhandledRejection', this.#onUncaught)
+  }
+
+  /** Begins the end of this process, unless it has begun. */
+  async #end(exitCode: number, stop: (last: LastWords) => Promise<unknown>): Promise<void> {
+    if (this.#ending) return
+    this.#ending = true
+    this.#exitCode = exitCode
+    this.#hardExit()
+    await this.#exitAfter(stop)
+  }
+
+  async #exitAfter(stop: (last: LastWords) => Promise<unknown>): Promise<void> {
+    // A handler that ignores its signal must not run beside its successor: once its job is released, the process is gone.
+    const onReleased = (): void => endProcess(this.#exitCode)
+    await stop({ exitCode: this.#exitCode, onReleased })
+    this.remove()
+    endProcess(this.#exitCode)
+  }
+
+  #hardExit(): void {
+    if (this.#hardExits) return
+    this.#hardExits = true
     const startedMs = elapsedMs()
     setTimeout(() => {
-      worker.reportTimeout(Math.round(elapsedMs() - startedMs))
-      exit(1)
-    }, worker.settings.hardExitMs).unref()
+      this.#worker.reportTimeout(Math.round(elapsedMs() - startedMs))
+      endProcess(1)
+    }, this.#worker.settings.hardExitMs).unref()
   }
 
-  const finish = async (stopped: Promise<unknown>): Promise<void> => {
-    await stopped
-    await options.beforeExit?.()
-    remove()
-    exit(exitCode)
-  }
-
-  // A handler that ignores its signal must not run beside its successor: once its job is released, the process is gone.
-  const onReleased = (): void => exit(exitCode)
-
-  const shutDown = (reason: string, signal?: Signal): Promise<void> => {
-    hardExit()
-    ending = true
-    return finish(
-      worker.stop({ reason, exitCode, onReleased, ...(signal === undefined ? {} : { signal }) }),
-    )
-  }
-
-  const onSignal = (signal: Signal): void => {
-    signals += 1
-    options.onSignal?.(signal, signals)
+  readonly #onSignal = (signal: Signal): void => {
+    this.#signals += 1
+    this.#options.onSignal(signal, this.#signals)
     const code = 128 + constants.signals[signal]
-    if (signals === 1) {
-      void shutDown(signal, signal)
-    } else if (signals === 2) {
+    if (this.#signals === 1) {
+      void this.shutDown(signal, signal)
+    } else if (this.#signals === 2) {
       // Abort, release, exit: the stop that is under way does it, without its grace.
-      exitCode = code
-      void worker.stop({ graceMs: 0, reason: signal, exitCode })
+      this.#exitCode = code
+      void this.#worker.stop({ graceMs: 0, reason: signal, exitCode: code })
     } else {
-      exit(code)
+      endProcess(code)
     }
   }
 
-  const onUncaught = (thrown: unknown): void => {
+  readonly #onUncaught = (thrown: unknown): void => {
     const error = thrown instanceof Error ? thrown : new Error(String(thrown))
-    options.onUncaught?.(error)
+    this.#options.onUncaught(error)
     const execution = currentExecution.getStore()
-    if (ending) return
-    ending = true
-    exitCode = 1
-    hardExit()
-    void finish(worker.blame(execution, error, { exitCode, onReleased }))
+    void this.#end(1, (last) => this.#worker.blame(execution, error, last))
   }
 
-  worker.mayEndProcess = true
-  worker.stopAfterRun = async (stop) => {
-    if (ending) return
-    ending = true
-    hardExit()
-    await finish(worker.stop({ ...stop, onReleased }))
-  }
-  worker.onEvicted = () => void shutDown('an operator evicted it')
-  const unhear = worker.on('worker.stuck', ({ part }) => {
-    if (ending) return
-    ending = true
-    exitCode = 1
-    hardExit()
+  #onStuck(part: WorkerEvents['worker.stuck']['part']): void {
     const reason = `stuck: ${part === 'claims' ? 'its claims were not answered' : 'its event loop was blocked'}`
-    void finish(worker.stop({ graceMs: 0, reason, charge: 'lost', exitCode, onReleased }))
-  })
-  // The worker begins to stop by itself, and its handlers may take their time: this joins it, and does not shorten it.
-  const unhearBound = worker.on('worker.bound_reached', ({ reason }) => {
-    queueMicrotask(
-      () => void finish(worker.stop({ reason, graceMs: Infinity, exitCode, onReleased })),
-    )
-  })
-  const unhearPhase = worker.on('worker.phase', ({ phase }) => {
-    if (phase === 'draining') hardExit()
-  })
-
-  const remove = (): void => {
-    unhear()
-    unhearBound()
-    unhearPhase()
-    for (const signal of SIGNALS) process.off(signal, onSignal)
-    process.off('uncaughtException', onUncaught)
-    process.off('unhandledRejection', onUncaught)
+    void this.#end(1, (last) => this.#worker.stop({ graceMs: 0, reason, charge: 'lost', ...last }))
   }
-  for (const signal of SIGNALS) process.on(signal, onSignal)
-  process.on('uncaughtException', onUncaught)
-  process.on('unhandledRejection', onUncaught)
-  return { shutDown, remove }
+
+  /** The worker begins to stop by itself, and its handlers may take their time: this joins it, and does not shorten it. */
+  #onBound(reason: string): void {
+    queueMicrotask(
+      () =>
+        void this.#exitAfter((last) => this.#worker.stop({ reason, graceMs: Infinity, ...last })),
+    )
+  }
 }

@@ -156,7 +156,55 @@ const TAKE_OVER_MS_MAX = 5_000
 /** A stop ends the run whose last job it ended; the sweep would, but this may have been the last worker. */
 const LAST_JUDGEMENT_MS_MAX = 500
 
-export class Worker implements AsyncDisposable {
+/** What `createWorker` returns. */
+export interface Worker extends AsyncDisposable {
+  /** As they were resolved, frozen. */
+  readonly settings: WorkerSettings
+  readonly state: WorkerState
+  readonly history: readonly StateChange[]
+  /** What the worker serves outside its jobs and closes in order when it stops. Handlers have the same as `ctx.sessions`. */
+  readonly sessions: Sessions
+  /** `<host>-<pid>-<uuid>` of the present incarnation, or null before it has registered. */
+  readonly id: string | null
+  readonly incarnation: string | null
+  /** Ids of the jobs whose handlers run here now. */
+  readonly running: readonly string[]
+  /** Registers and begins to take jobs. Resolves once it is ready. May be called again after `stop`. */
+  start(): Promise<void>
+  /**
+   * Stops gracefully, in phases: no more claims; sessions are told; handlers may go on for the grace; then they are aborted; sessions
+   * are closed; outcomes are flushed; the worker is marked offline and what it still holds goes back; our connections are closed.
+   * Hooks run in between. Resolves to what it did when nothing of ours is left, and to null where there was nothing to stop.
+   *
+   * Idempotent: a second call joins the first and may shorten its grace. From inside a handler, session or hook of this worker it
+   * begins the stop and resolves at once, to null: they can't wait for their own end.
+   */
+  stop(options?: StopOptions): Promise<ShutdownReport | null>
+  /** Called in every shutdown, in its phase, in the order of registration. One that throws or hangs is logged and passed over. */
+  onShutdown(name: string, run: () => unknown, options?: HookOptions): void
+  /** Calls the listener with the fields of each such event. Returns what ends that. */
+  on<Name extends WorkerEventName>(
+    name: Name,
+    listener: (fields: WorkerEvents[Name]) => void,
+  ): () => void
+  /** As `on`, for all events. */
+  onEvery(
+    listener: (name: WorkerEventName, fields: WorkerEvents[WorkerEventName]) => void,
+  ): () => void
+}
+
+/** What a process hands in that is the worker's own, and not one that it is a guest in: it may be ended, and ends with the worker. */
+export interface OwnProcess {
+  /** Whether it may not outlive its parent. */
+  readonly endsWithParent: boolean
+  /** Stops the worker, whose run has ended. */
+  readonly stopAfterRun: (options: StopOptions) => Promise<unknown>
+  /** An operator has evicted the worker, and every handler has settled. */
+  readonly onEvicted: () => void
+}
+
+/** The one `Worker` there is: a guest by `createWorker`, or with a process of its own by the program. */
+export class JobWorker implements Worker {
   readonly settings: WorkerSettings
   readonly namespace: string
   readonly #options: WorkerOptions
@@ -166,21 +214,15 @@ export class Worker implements AsyncDisposable {
   readonly #life = new Lifecycle()
   readonly #hooks: ShutdownHooks
   readonly #sessions: WorkerSessions
-  /** Set before `start` by whoever guards a process that is the worker's own: it may be ended when it is stuck. */
-  mayEndProcess = false
-  /** How it stops when its run has ended. Set by whoever guards a process that then ends too. */
-  stopAfterRun: (options: StopOptions) => Promise<unknown> = (options) => this.stop(options)
-  /** Set before `start` by a process that may not outlive its parent. */
-  endsWithParent = false
-  /** Called when an operator has evicted this worker and every handler has settled. By default it stops. */
-  onEvicted: () => void = () => void this.stop({ graceMs: 0, reason: 'evicted' })
+  readonly #ownProcess: OwnProcess | null
   #run: Running | null = null
   #stopping: Promise<ShutdownReport> | null = null
   #lastReport: ShutdownReport | null = null
   /** Stopped before there was anything to stop. */
   #startRevoked = false
 
-  constructor(options: WorkerOptions) {
+  constructor(options: WorkerOptions, ownProcess: OwnProcess | null = null) {
+    this.#ownProcess = ownProcess
     const {
       databaseUrl,
       jobs,
@@ -222,12 +264,10 @@ export class Worker implements AsyncDisposable {
     return this.#life.history
   }
 
-  /** What the worker serves outside its jobs and closes in order when it stops. Handlers have the same as `ctx.sessions`. */
   get sessions(): Sessions {
     return this.#sessions
   }
 
-  /** `<host>-<pid>-<uuid>` of the present incarnation, or null before it has registered. */
   get id(): string | null {
     return this.#run?.workerId ?? null
   }
@@ -236,7 +276,6 @@ export class Worker implements AsyncDisposable {
     return this.#run?.incarnation ?? null
   }
 
-  /** Ids of the jobs whose handlers run here now. */
   get running(): string[] {
     return this.#run === null
       ? []
@@ -256,18 +295,17 @@ export class Worker implements AsyncDisposable {
     return this.#bus.onEvery(listener)
   }
 
-  /** Called in every shutdown, in its phase, in the order of registration. One that throws or hangs is logged and passed over. */
   onShutdown(name: string, run: () => unknown, options: HookOptions = {}): void {
     this.#hooks.add(name, run, options)
   }
 
-  /** Registers and begins to take jobs. Resolves once it is ready. May be called again after `stop`. */
   async start(): Promise<void> {
     if (this.#run !== null || this.state === 'starting')
       throw new UsageError(`the worker is ${this.state}; stop it before starting it again.`)
     this.#life.enter('starting', 'start')
     this.#startRevoked = false
     const { databaseUrl, schema } = this.#options
+    const own = this.#ownProcess
     let run: Running | null = null
     try {
       // First: the lifeline registers as soon as it is there.
@@ -286,13 +324,13 @@ export class Worker implements AsyncDisposable {
         hooks: this.#hooks,
         worker: this,
         onBound: ({ reason, graceMs }) => void this.#stop({ reason, graceMs: graceMs ?? Infinity }),
-        mayEndProcess: this.mayEndProcess,
+        mayEndProcess: own !== null,
         runIsOver: (stop) => {
           // It may have been stopped, and started anew, while its last handlers finished.
-          if (this.#run === run) void this.stopAfterRun(stop)
+          if (this.#run === run) void (own === null ? this.stop(stop) : own.stopAfterRun(stop))
         },
-        endsWithParent: this.endsWithParent,
-        evicted: () => this.onEvicted(),
+        endsWithParent: own?.endsWithParent ?? false,
+        evicted: own?.onEvicted ?? (() => void this.stop({ graceMs: 0, reason: 'evicted' })),
         giveUp: (execution, deafForMs) => {
           const error = new Error(`${execution.job.type} ignored its signal for ${deafForMs} ms`)
           const onReleased = (): void => endProcess(1)
@@ -313,14 +351,6 @@ export class Worker implements AsyncDisposable {
     }
   }
 
-  /**
-   * Stops gracefully, in phases: no more claims; sessions are told; handlers may go on for the grace; then they are aborted; sessions
-   * are closed; outcomes are flushed; the worker is marked offline and what it still holds goes back; our connections are closed.
-   * Hooks run in between. Resolves to what it did when nothing of ours is left, and to null where there was nothing to stop.
-   *
-   * Idempotent: a second call joins the first and may shorten its grace. From inside a handler, session or hook of this worker it
-   * begins the stop and resolves at once, to null: they can't wait for their own end.
-   */
   stop(options: StopOptions = {}): Promise<ShutdownReport | null> {
     const isPart =
       steppingFor.getStore() === this ||
@@ -1614,5 +1644,5 @@ function deferred(): {
 
 /** Makes a worker; `start` begins. */
 export function createWorker(options: WorkerOptions): Worker {
-  return new Worker(options)
+  return new JobWorker(options)
 }

@@ -63,6 +63,18 @@ test('the options of a worker that are no settings', () => {
   expect(defaults('## A worker', 'Option')['schema']).toBe(CONNECT_DEFAULTS.schema)
 })
 
+test('the members of a worker, none of which can be set', () => {
+  const body = readPage('src/worker/worker.ts').split('export interface Worker ')[1] ?? ''
+  const members = [...(body.split('\n}')[0] ?? '').matchAll(/^ {2}(?:readonly (\w+):|(\w+)[(<])/gm)]
+  const documented = tables(section(page, '## A worker'), 'Member').map((row) =>
+    code(row['Member']),
+  )
+  expect(documented.toSorted()).toEqual(
+    members.map((match) => match[1] ?? match[2] ?? '').toSorted(),
+  )
+  expect(body.split('\n}')[0]).not.toMatch(/^ {2}\w+\??:/m)
+})
+
 test('the options of a job type and their defaults', () => {
   const documented = defaults('## A job type', 'Option')
   const source = readPage('src/client/define-job.ts')

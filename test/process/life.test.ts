@@ -231,7 +231,7 @@ describe.concurrent('the end of a worker process', () => {
     { args: ['--max-loops', 'many'], says: '--max-loops is a whole number' },
     {
       args: ['--max-lifetime', '0s'],
-      says: '`maxLifetimeMs` must be a whole number of at least 1',
+      says: '--max-lifetime must be a whole number of at least 1 ms, got 0',
     },
     { env: { WORKER_MAX_LOOPS: '-1' }, args: [], says: 'WORKER_MAX_LOOPS is a whole number' },
   ])('$args $env is refused at start', async ({ args, env, says }, context) => {

@@ -11,6 +11,7 @@ import { namedFailure, readyDatabase, type ReadyTarget } from '../ready-database
 import {
   type CommonFlags,
   COUNT_RANGE,
+  PROGRAM_WORDS,
   resolveLease,
   resolveLogLevel,
   resolveMachineId,
@@ -127,14 +128,16 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
   if (flags.name !== undefined && flags.processes === undefined)
     throw new UsageError('--name is the name of a supervisor: give --processes too.')
   const output = createOutput(flags)
-  const settings = resolveSettings({
-    ...resolveLease(),
-    ...(flags.concurrency === undefined ? {} : { concurrency: flags.concurrency }),
-    ...(flags.shutdownGrace === undefined ? {} : { shutdownGraceMs: flags.shutdownGrace }),
-    listen: flags.listen,
-    ...boundsOf(flags),
-    ...healthOf(flags),
-  })
+  const settings = resolveSettings(
+    {
+      ...resolveLease(),
+      ...given({ concurrency: flags.concurrency, shutdownGraceMs: flags.shutdownGrace }),
+      listen: flags.listen,
+      ...boundsOf(flags),
+      ...healthOf(flags),
+    },
+    PROGRAM_WORDS,
+  )
   const log = createWorkerLog(process.stderr, process.env, resolveLogLevel())
   const machineId = resolveMachineId() ?? ownMachineId()
   outliveReaders()
@@ -164,32 +167,36 @@ async function runWorkers(files: string[], command: Command): Promise<void> {
     })
     return
   }
-  const { createWorker } = await import('../../worker/worker.ts')
-  const { guardProcess } = await import('../../worker/process-guard.ts')
-  const worker = createWorker({
-    databaseUrl: target.databaseUrl,
-    schema: target.schema,
-    namespace: target.namespace,
-    jobs,
-    machineId,
-    kind: isSupervised() ? 'supervised' : 'worker',
-    ...given({
-      archive: archive ?? undefined,
-      queues: flags.queue,
-      run: run?.id,
-      onRunEnd: flags.onRunEnd,
-      labels: flags.target,
-    }),
-    ...settings,
-  })
+  const { ProcessGuard } = await import('../../worker/process-guard.ts')
+  const guard = new ProcessGuard(
+    {
+      databaseUrl: target.databaseUrl,
+      schema: target.schema,
+      namespace: target.namespace,
+      jobs,
+      machineId,
+      kind: isSupervised() ? 'supervised' : 'worker',
+      ...given({
+        archive: archive ?? undefined,
+        queues: flags.queue,
+        run: run?.id,
+        onRunEnd: flags.onRunEnd,
+        labels: flags.target,
+      }),
+      ...settings,
+    },
+    {
+      endsWithParent: isSupervised(),
+      onSignal: (signal, count) => log.worker('worker.signal', { signal, count }),
+      onUncaught: (error) =>
+        log.say('error', 'worker.uncaught', `uncaught error: ${error.stack ?? error.message}`),
+    },
+  )
+  const { worker } = guard
+  const shutDown = (reason: string): Promise<void> => guard.shutDown(reason)
   worker.onEvery((name, fields) => log.worker(name, fields))
-  const guard = guardProcess(worker, {
-    onSignal: (signal, count) => log.worker('worker.signal', { signal, count }),
-    onUncaught: (error) =>
-      log.say('error', 'worker.uncaught', `uncaught error: ${error.stack ?? error.message}`),
-  })
-  if (isSupervised()) answerSupervisor(worker, guard.shutDown)
-  else watchRunner((runner) => void guard.shutDown(`${runner}, which had started it, is gone`))
+  if (isSupervised()) answerSupervisor(worker, shutDown)
+  else watchRunner((runner) => void shutDown(`${runner}, which had started it, is gone`))
   try {
     await worker.start()
   } catch (error) {
