@@ -49,19 +49,15 @@ import { ownMachineId } from './identity.ts'
 import { LaneMarks } from './lane-marks.ts'
 import { Lifecycle, type StateChange, type WorkerState } from './lifecycle.ts'
 import { Lifeline } from './lifeline.ts'
-import type { FromLifeline, SettledSlot } from './lifeline-messages.ts'
+import type { FromLifeline } from './lifeline-messages.ts'
 import { Outbox } from './outbox.ts'
 import { redactedCommand } from './redacted-command.ts'
 import { PickUpConnection } from './pick-up-connection.ts'
 import { RunJudge } from './run-judge.ts'
 import { WorkerSessions } from './sessions.ts'
 import { type HookOptions, ShutdownHooks } from './shutdown-hooks.ts'
-import {
-  type HookPhase,
-  SHUTDOWN_PHASES,
-  ShutdownRecord,
-  type ShutdownReport,
-} from './shutdown-report.ts'
+import type { SettledSlot, SharedNumbers } from './shared-numbers.ts'
+import { type HookPhase, ShutdownRecord, type ShutdownReport } from './shutdown-report.ts'
 import { steppingFor, type StepLimits } from './shutdown-step.ts'
 import { Spool, spoolDirectory } from './spool.ts'
 import {
@@ -431,6 +427,7 @@ class Running implements ExecutionHost {
   readonly #o: RunningOptions
   readonly #outbox: Outbox
   readonly #lifeline: Lifeline
+  readonly #numbers: SharedNumbers
   readonly #pickUp: PickUpConnection
   readonly #judge: RunJudge
   readonly #retention: Retention
@@ -546,8 +543,8 @@ class Running implements ExecutionHost {
       takenOver: (pid, count, unreadable) =>
         options.bus.emit('spool.taken_over', { pid, count, unreadable }),
       depthChanged: (depth, sinceMs) => {
-        this.#lifeline.write('spoolDepth', depth)
-        this.#lifeline.write('spoolSinceMs', sinceMs ?? 0)
+        this.#numbers.write('spoolDepth', depth)
+        this.#numbers.write('spoolSinceMs', sinceMs ?? 0)
         // An outcome that was under way was the one thing that kept it from being idle.
         if (depth === 0 && options.settings.exitWhenIdle) this.wake()
       },
@@ -592,6 +589,7 @@ class Running implements ExecutionHost {
       },
       (message) => this.#onLifeline(message),
     )
+    this.#numbers = this.#lifeline.numbers
   }
 
   async start(): Promise<void> {
@@ -629,8 +627,8 @@ class Running implements ExecutionHost {
       !this.#runEnded &&
       !this.#claimsWait &&
       !this.#bounds.claimsOver &&
-      this.#lifeline.read('connected') === 1 &&
-      this.#lifeline.read('fenced') === 0 &&
+      this.#numbers.read('connected') === 1 &&
+      this.#numbers.read('fenced') === 0 &&
       this.#wants() > 0
     )
   }
@@ -666,7 +664,7 @@ class Running implements ExecutionHost {
       while (this.#wanted && this.#mayClaim()) {
         this.#wanted = false
         const want = this.#wants()
-        this.#lifeline.write('claimTurn', this.#claimTurn)
+        this.#numbers.write('claimTurn', this.#claimTurn)
         try {
           const outcome = await this.#claim(want)
           pauseMs = 100
@@ -691,7 +689,7 @@ class Running implements ExecutionHost {
     } finally {
       // In the turn in which it finds that it may not go on, not in one after: who frees a slot in between would be heard by nobody.
       this.#claiming = false
-      this.#lifeline.write('claimTurn', 0)
+      this.#numbers.write('claimTurn', 0)
     }
   }
 
@@ -709,8 +707,8 @@ class Running implements ExecutionHost {
 
   #endRound(answer: Claimed): void {
     if (answer.running) this.#lifeline.send({ type: 'watch', when: 'soon' })
-    this.#lifeline.add('claimRounds', 1)
-    this.#lifeline.add('claimed', answer.jobs.length)
+    this.#numbers.add('claimRounds', 1)
+    this.#numbers.add('claimed', answer.jobs.length)
     const idle =
       !answer.alone &&
       !answer.drain &&
@@ -741,7 +739,7 @@ class Running implements ExecutionHost {
     const sentMs = monotonicMs()
     const provedMs = elapsedAtLeastMs()
     this.#lastClaimMs = Infinity
-    this.#lifeline.add('claiming', 1)
+    this.#numbers.add('claiming', 1)
     try {
       const marks = this.#marks.next(sentMs)
       const answer = await claim(this.#pickUp, {
@@ -772,7 +770,7 @@ class Running implements ExecutionHost {
       return answer.outcome
     } finally {
       this.#lastClaimMs = monotonicMs()
-      this.#lifeline.add('claiming', -1)
+      this.#numbers.add('claiming', -1)
     }
   }
 
@@ -826,7 +824,7 @@ class Running implements ExecutionHost {
       return
     }
     enter('draining', reason)
-    this.#lifeline.write('draining', 1)
+    this.#numbers.write('draining', 1)
     this.#lifeline.send({ type: 'renew' })
     void Promise.all([...this.executions.values()].map((execution) => execution.left())).then(() =>
       this.#o.runIsOver({ reason }),
@@ -870,7 +868,7 @@ class Running implements ExecutionHost {
     const { bus, definitions } = this.#o
     const execution = new Execution(job, definitions.get(job.type) as AnyJobDefinition, this, {
       knownSinceMs: claimedMs,
-      awakeMs: this.#lifeline.read('awakeMs'),
+      awakeMs: this.#numbers.read('awakeMs'),
     })
     this.executions.set(job.token, execution)
     this.#countHandlers()
@@ -952,7 +950,7 @@ class Running implements ExecutionHost {
     const { size } = this.executions
     if (size === this.#counted) return
     this.#counted = size
-    this.#lifeline.write('handlers', size)
+    this.#numbers.write('handlers', size)
   }
 
   #announce(execution: Execution, ending: Ending, answer: string, tookMs: number): void {
@@ -960,7 +958,7 @@ class Running implements ExecutionHost {
     const { job } = execution
     const durationMs = Math.round(tookMs)
     const facts = { jobId: job.id, type: job.type, attempt: job.attempt, durationMs }
-    this.#lifeline.add(settledAs(answer, ending.outcome), 1)
+    this.#numbers.add(settledAs(answer, ending.outcome), 1)
     if (answer === 'lease_lost') {
       bus.emit('lease.lost', {
         jobIds: [job.id],
@@ -1002,7 +1000,7 @@ class Running implements ExecutionHost {
   /** Aborts the attempt, and all others, once the lease can't be trusted. Called before every act of a handler. */
   checkFence(execution: Execution): void {
     if (execution.aborted === 'lease_lost' || this.#trusted()) return
-    if (this.#lifeline.read('outage') === 1) {
+    if (this.#numbers.read('outage') === 1) {
       if (!this.#goesOn(execution.definition)) execution.abort('lease_lost', 'the database is down')
       return
     }
@@ -1011,13 +1009,13 @@ class Running implements ExecutionHost {
 
   #trusted(): boolean {
     return (
-      this.#lifeline.read('fenced') === 0 &&
-      elapsedMs() < this.#lifeline.read('proofSentMs') + this.#o.settings.leaseMs - this.#marginMs
+      this.#numbers.read('fenced') === 0 &&
+      elapsedMs() < this.#numbers.read('proofSentMs') + this.#o.settings.leaseMs - this.#marginMs
     )
   }
 
   awakeMs(): number {
-    return this.#lifeline.read('awakeMs')
+    return this.#numbers.read('awakeMs')
   }
 
   costReported(runId: string): void {
@@ -1034,7 +1032,7 @@ class Running implements ExecutionHost {
 
   /** Of the shutdown that is under way. */
   get phase(): string | null {
-    return SHUTDOWN_PHASES[this.#lifeline.read('shutdownPhase') - 1] ?? null
+    return this.#numbers.phase
   }
 
   #abortAll(code: AbortReason, message: string): void {
@@ -1051,13 +1049,13 @@ class Running implements ExecutionHost {
   #tick(): void {
     if (this.#ticker !== null) clearTimeout(this.#ticker)
     const nowMs = elapsedMs()
-    this.#lifeline.write('mainBeatMs', nowMs)
+    this.#numbers.write('mainBeatMs', nowMs)
     const [oldest] = this.#ahead.values()
     if (oldest !== undefined && monotonicMs() - oldest.claimedMs > AHEAD_MS_MAX) {
       this.#meanMs = Infinity
       this.#giveBackAhead()
     }
-    const awakeMs = this.#lifeline.read('awakeMs')
+    const awakeMs = this.#numbers.read('awakeMs')
     for (const execution of this.executions.values()) {
       this.checkFence(execution)
       const { timeoutMs } = execution.job.options
@@ -1351,8 +1349,9 @@ class Running implements ExecutionHost {
     const cut = new AbortController()
     const shutdown: Shutdown = {
       record: new ShutdownRecord(facts, {
-        begins: (phase) =>
-          this.#lifeline.write('shutdownPhase', SHUTDOWN_PHASES.indexOf(phase) + 1),
+        begins: (phase) => {
+          this.#numbers.phase = phase
+        },
         ended: (phase, durationMs) => this.#o.bus.emit('worker.phase', { phase, durationMs }),
       }),
       cut,
@@ -1377,7 +1376,7 @@ class Running implements ExecutionHost {
     const { bus, enter, settings, sessions } = this.#o
     const graceMs = options.graceMs ?? settings.shutdownGraceMs
     this.#draining = true
-    this.#lifeline.write('draining', 1)
+    this.#numbers.write('draining', 1)
     this.#charge = options.charge ?? 'interrupted'
     const shutdown = this.#newShutdown(options)
     this.#shutdown = shutdown
