@@ -6,7 +6,6 @@
  * makes them faster.
  */
 import { INPUT_BYTES_MAX } from '../config.ts'
-import { sleep } from '../clock.ts'
 import { type Database, type Executor, openDatabase, useExecutor } from '../db/connect.ts'
 import { isTerminal, TERMINAL_STATUSES } from '../domain/states.ts'
 import { formatTarget } from '../domain/target.ts'
@@ -20,7 +19,6 @@ import {
   StateRefusedError,
   UsageError,
   ValueUnstorableError,
-  WaitTimeoutError,
 } from '../errors.ts'
 import * as inspect from '../sql/inspect.ts'
 import * as protocol from '../sql/protocol.ts'
@@ -45,6 +43,7 @@ import { EnqueueGatherer } from './enqueue-gatherer.ts'
 import type { NewJobOptions } from './new-job-options.ts'
 import { DatabaseRuns, type Runs } from './runs.ts'
 import { type Archive, passRetention } from './retention.ts'
+import { waitFor } from './wait-for.ts'
 
 export interface ClientOptions {
   /** `postgres://…`; several hosts, separated by commas, for failover. */
@@ -142,7 +141,10 @@ export interface Client extends AsyncDisposable {
     dryRun?: boolean
     force?: boolean
   }): Promise<{ job: string; status: string }[]>
-  /** Resolves with the result when the job completes. @throws {JobEndedError} @throws {WaitTimeoutError} */
+  /**
+   * Resolves with the result when the job completes. Waits through an outage of the database; any other failure ends it.
+   * @throws {JobEndedError} @throws {WaitTimeoutError} @throws {StateRefusedError} when the client is closed meanwhile.
+   */
   wait<Definition extends AnyJobDefinition = JobDefinition>(
     jobId: string,
     options?: WaitOptions & { job?: Definition },
@@ -223,6 +225,7 @@ class DatabaseClient implements Client {
   readonly #schema: string | undefined
   readonly #feed: EventFeed
   readonly #gatherer: EnqueueGatherer | null
+  readonly #closed = new AbortController()
   readonly runs: Runs
 
   constructor(db: Database, namespace: string, schema: string | undefined, gathers: boolean) {
@@ -230,7 +233,7 @@ class DatabaseClient implements Client {
     this.namespace = namespace
     this.#schema = schema
     this.#feed = new EventFeed(db, namespace)
-    this.runs = new DatabaseRuns(db, namespace, this.#feed)
+    this.runs = new DatabaseRuns(db, namespace, this.#feed, this.#closed.signal)
     this.#gatherer = gathers ? new EnqueueGatherer(db, namespace) : null
   }
 
@@ -394,36 +397,28 @@ class DatabaseClient implements Client {
     options: WaitOptions & { job?: Definition } = {},
   ): Promise<ResultOf<Definition>> {
     const id = checkedId(jobId)
-    const deadline = options.timeoutMs === undefined ? Infinity : Date.now() + options.timeoutMs
-    const ended = new AbortController()
-    const unsubscribe = this.#feed.onAny(
-      TERMINAL_STATUSES.map((status) => `job.${status}` as const),
-      (event) => {
-        if (event.jobIds.includes(id)) ended.abort()
-      },
-    )
-    try {
-      // The feed tells at once; the reading underneath needs neither it nor luck, so it may be slow.
-      for (let pauseMs = 50; ; pauseMs = Math.min(2_000, pauseMs * 2)) {
-        options.signal?.throwIfAborted()
+    return waitFor({
+      what: `job ${id}`,
+      look: async () => {
         const [job] = await inspect.getJobs<JobDocument>(this.#db, this.namespace, [id], false)
         if (job === undefined) throw unknownJob(jobId, this.namespace)
-        if (job.status === 'completed') return job.result as ResultOf<Definition>
+        if (job.status === 'completed') return { end: job.result as ResultOf<Definition> }
         if (isTerminal(job.status))
           throw new JobEndedError(whySentence(job as unknown as WhyFacts), {
             hint: `${NO_RETURN} ${id}`,
           })
-        if (Date.now() >= deadline) {
-          throw new WaitTimeoutError(
-            `job ${id} is ${job.state} after ${options.timeoutMs} ms. It goes on.`,
-          )
-        }
-        const left = deadline - Date.now()
-        await sleep(Math.min(pauseMs, left), anySignal(ended.signal, options.signal))
-      }
-    } finally {
-      unsubscribe()
-    }
+        return { state: job.state }
+      },
+      onHint: (hurry) =>
+        this.#feed.onAny(
+          TERMINAL_STATUSES.map((status) => `job.${status}` as const),
+          ({ jobIds }) => {
+            if (jobIds.includes(id)) hurry()
+          },
+        ),
+      timeoutMs: options.timeoutMs,
+      signals: [this.#closed.signal, options.signal],
+    })
   }
 
   async stats(): Promise<StatsDocument> {
@@ -510,6 +505,7 @@ class DatabaseClient implements Client {
   }
 
   async close(): Promise<void> {
+    this.#closed.abort(new StateRefusedError('the client was closed while it waited.'))
     await this.#feed.close()
     await this.#db.close()
   }
@@ -674,7 +670,3 @@ const NEW_JOB_DEFAULTS: Readonly<Record<string, unknown>> = Object.freeze({
   maxLost: 3,
   onWorkerLost: 'retry',
 })
-
-function anySignal(...signals: (AbortSignal | undefined)[]): AbortSignal {
-  return AbortSignal.any(signals.filter((signal) => signal !== undefined))
-}

@@ -325,6 +325,11 @@ export function classifyFailure(error: unknown): 'unknown' | 'value' | 'other' {
   return cause instanceof Error && NETWORK_MESSAGE.test(cause.message) ? 'unknown' : 'other'
 }
 
+/** Whether the database was away, and the same call may be answered yet: not on a pool or client that was ended. */
+export function mayAnswerAgain(error: unknown): boolean {
+  return classifyFailure(error) === 'unknown' && !ENDED_MESSAGE.test((error as Error).message)
+}
+
 /** Whether the server answers and has no room: connections, memory, disk. */
 export function lacksResources(error: unknown): boolean {
   return codeOf(error)?.startsWith('53') === true
@@ -381,6 +386,9 @@ const NETWORK_CODES = new Set([
 ])
 const NETWORK_MESSAGE =
   /timeout|timed out|connection terminated|connection ended|not queryable|cannot use a pool after/i
+
+/** What the driver says of a pool or client that will never answer. */
+const ENDED_MESSAGE = /not queryable|cannot use a pool after/i
 
 /** Turns what a driver threw into one of our errors, with the operation's name. */
 export function explainFailure(error: unknown, operation: string): Error {

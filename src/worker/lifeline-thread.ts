@@ -27,7 +27,7 @@
 import { randomUUID } from 'node:crypto'
 import { parentPort, workerData } from 'node:worker_threads'
 import type pg from 'pg'
-import { atMost, elapsedMs, monotonicMs } from '../clock.ts'
+import { atMost, elapsedMs, jittered, monotonicMs, Pauses, within } from '../clock.ts'
 import { fenceMarginMs } from '../config.ts'
 import {
   CONNECT_DEFAULTS,
@@ -218,14 +218,15 @@ function healthFacts(): HealthFacts {
 }
 
 async function run(): Promise<void> {
-  let retryMs = 50
+  // At most a sixth of the lease, so that a worker tries several times before it has to fence itself.
+  const pauses = new Pauses({ minMs: 100, maxMs: Math.min(settings.leaseMs / 6, 2_000) })
   while (!life.stopping) {
     try {
       if (reserved === null) await connect()
       if (phase === 'over' && reincarnate) await settleDebt()
       if (phase === 'none') await registerIncarnation()
       if (phase === 'live' && (renewNow || elapsedMs() >= renewalDueMs())) await renewLease()
-      retryMs = 50
+      pauses.reset()
       resting = true
       await pauseUntil(phase === 'live' ? renewalDueMs() : elapsedMs() + settings.renewMs)
       resting = false
@@ -234,11 +235,9 @@ async function run(): Promise<void> {
       if (refused) say({ type: 'refused', error: refusal(error) })
       if (refused && !everRegistered) return
       noteFailure(error)
-      // At most a sixth of the lease, so that a worker tries several times before it has to fence itself.
-      retryMs = Math.min(retryMs * 2, settings.leaseMs / 6, 2_000)
       // What was well before, somebody may repair: a copy that is not confirmed, a right that was taken.
-      const pauseMs = refused ? settings.renewMs : retryMs
-      await pauseUntil(elapsedMs() + pauseMs * (0.75 + Math.random() / 2))
+      const pauseMs = refused ? jittered(settings.renewMs) : pauses.next()
+      await pauseUntil(elapsedMs() + pauseMs)
     }
   }
 }
@@ -659,13 +658,6 @@ async function end(message: Extract<ToLifeline, { type: 'end' }>): Promise<void>
   const client = reserved?.client
   reserved = null
   await client?.end().catch(() => undefined)
-}
-
-function within<T>(work: Promise<T>, limitMs: number): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no answer within ${limitMs} ms`)), limitMs)
-    work.then(resolve, reject).finally(() => clearTimeout(timer))
-  })
 }
 
 port.on('message', (message: ToLifeline) => {

@@ -13,7 +13,7 @@
  * An outcome stays known for ten minutes after it was acknowledged, or until 10,000 more were, in memory, so that it can be delivered
  * again when a renewal shows that a failover has forgotten it.
  */
-import { atMost, elapsedMs, sleep } from '../clock.ts'
+import { atMost, elapsedMs, Pauses, sleep } from '../clock.ts'
 import { classifyFailure, type Database } from '../db/connect.ts'
 import { type Settlement, settle } from '../sql/protocol.ts'
 import type { Line, Spool } from './spool.ts'
@@ -189,7 +189,7 @@ export class Outbox {
   async #flush(): Promise<void> {
     // A turn of the event loop gathers what settles together.
     await new Promise((resolve) => setImmediate(resolve))
-    let pauseMs = 100
+    const pauses = new Pauses({ minMs: 100, maxMs: 5_000 })
     while (this.#waiting.length > 0 && !this.#closed) {
       const batch = this.#waiting.splice(0, BATCH_MAX)
       this.#inFlight = batch
@@ -209,15 +209,14 @@ export class Outbox {
       this.#tellFlushed(batch)
       if (failure === null) {
         if (this.#failing) this.#setFailing(false)
-        pauseMs = 100
+        pauses.reset()
       } else {
         this.#pause = new AbortController()
         if (this.#closed) this.#pause.abort()
-        const pause = sleep(pauseMs * (0.75 + Math.random() / 2), this.#pause.signal)
+        const pause = sleep(pauses.next(), this.#pause.signal)
         await this.#buffer(failure.message)
         this.#tried()
         await pause
-        pauseMs = Math.min(pauseMs * 2, 5_000)
       }
     }
     this.#flushing = null

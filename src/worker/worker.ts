@@ -14,7 +14,15 @@ import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { AnyJobDefinition } from '../client/define-job.ts'
 import type { Archive } from '../client/retention.ts'
-import { atMost, elapsedAtLeastMs, elapsedMs, monotonicMs, sleep } from '../clock.ts'
+import {
+  atMost,
+  elapsedAtLeastMs,
+  elapsedMs,
+  jittered,
+  monotonicMs,
+  Pauses,
+  sleep,
+} from '../clock.ts'
 import { fenceMarginMs, isBounded, resolveSettings, type WorkerSettings } from '../config.ts'
 import {
   classifyFailure,
@@ -656,7 +664,7 @@ class Running implements ExecutionHost {
   }
 
   async #claimLoop(): Promise<void> {
-    let pauseMs = 100
+    const pauses = new Pauses({ minMs: 100, maxMs: this.#o.settings.leaseMs / 6 })
     // A turn of the event loop lets all that ends together free its slots first.
     if (this.executions.size > 0 || this.#starting)
       await new Promise((resolve) => setImmediate(resolve))
@@ -667,7 +675,7 @@ class Running implements ExecutionHost {
         this.#numbers.write('claimTurn', this.#claimTurn)
         try {
           const outcome = await this.#claim(want)
-          pauseMs = 100
+          pauses.reset()
           this.#claimMost = Math.min(CLAIM_BATCH_MAX, 2 * this.#claimMost)
           if (outcome === 'lease_lost') {
             this.#lifeline.send({ type: 'renew' })
@@ -675,15 +683,15 @@ class Running implements ExecutionHost {
           }
         } catch (error) {
           if (!wentUnanswered(error)) this.#claimTurn += 1
+          let pauseMs = pauses.next()
           if (classifyFailure(error) !== 'unknown' || lacksResources(error)) {
             this.#o.bus.emit('worker.degraded', { reason: (error as Error).message })
             const smaller = isTooLarge(error) && want > 1
             if (smaller) this.#claimMost = Math.floor(want / 2)
-            pauseMs = smaller ? 100 : 5_000
+            pauseMs = jittered(smaller ? 100 : 5_000)
           }
           this.#wanted = true
-          await sleep(pauseMs * (0.75 + Math.random() / 2), this.#hurry.signal)
-          pauseMs = Math.min(pauseMs * 2, this.#o.settings.leaseMs / 6)
+          await sleep(pauseMs, this.#hurry.signal)
         }
       }
     } finally {
