@@ -7,11 +7,11 @@
  */
 import { INPUT_BYTES_MAX } from '../config.ts'
 import { type Database, type Executor, openDatabase, useExecutor } from '../db/connect.ts'
+import { isId } from '../domain/id.ts'
 import { isTerminal, TERMINAL_STATUSES } from '../domain/states.ts'
 import { formatTarget } from '../domain/target.ts'
 import { type WhyFacts, whySentence } from '../domain/why.ts'
 import {
-  IdAmbiguousError,
   InputTooLargeError,
   JobEndedError,
   JobTerminalError,
@@ -22,27 +22,24 @@ import {
 } from '../errors.ts'
 import * as inspect from '../sql/inspect.ts'
 import * as protocol from '../sql/protocol.ts'
-import { retentionOf, setRetention } from '../sql/retention.ts'
-import { listSupervisors } from '../sql/supervisors.ts'
 import type { AnyJobDefinition, JobDefinition } from './define-job.ts'
 import { parseWith, type StandardSchema } from './standard-schema.ts'
 import { type ClientAlerts, openAlerts } from './alerts.ts'
-import type {
-  JobDocument,
-  MachineDetailDocument,
-  MachineDocument,
-  Page,
-  RetentionDocument,
-  ShutdownsDocument,
-  StatsDocument,
-  SupervisorDocument,
-  WorkerDocument,
-} from './documents.ts'
+import type { JobDocument, Page, StatsDocument } from './documents.ts'
 import { type EventListener, type EventName, EventFeed } from './event-feed.ts'
 import { EnqueueGatherer } from './enqueue-gatherer.ts'
 import type { NewJobOptions } from './new-job-options.ts'
-import { DatabaseRuns, type Runs } from './runs.ts'
-import { type Archive, passRetention } from './retention.ts'
+import { type Called, checkedEnding, checkedId, notFound, onlyOne } from './only-one.ts'
+import {
+  type ClientMachines,
+  type ClientSupervisors,
+  type ClientWorkers,
+  openMachines,
+  openSupervisors,
+  openWorkers,
+} from './registry.ts'
+import { type ClientRetention, openRetention } from './retention-settings.ts'
+import { openRuns, type Runs } from './runs.ts'
 import { waitFor } from './wait-for.ts'
 
 export interface ClientOptions {
@@ -89,15 +86,6 @@ export interface WaitOptions {
   /** Rejects with {@link WaitTimeoutError} after so many milliseconds; the job goes on. Default none. */
   readonly timeoutMs?: number
   readonly signal?: AbortSignal
-}
-
-export interface RetentionChanges {
-  /** How long a job is kept after its end, in milliseconds, at least an hour. Default 14 days. */
-  readonly keepMs?: number | null
-  /** How many ended jobs are kept, the newest. Default no limit. */
-  readonly keepCount?: number | null
-  /** Whether jobs must pass through an archive hook. A worker that has one sets this. */
-  readonly archive?: boolean
 }
 
 export interface Client extends AsyncDisposable {
@@ -152,41 +140,13 @@ export interface Client extends AsyncDisposable {
   stats(): Promise<StatsDocument>
   /** Types that some live worker runs. */
   knownTypes(): Promise<string[]>
-  readonly workers: {
-    list(options?: { endedWithinMs?: number }): Promise<WorkerDocument[]>
-    get(id: string): Promise<WorkerDocument>
-    drain(id: string): Promise<string>
-    resume(id: string): Promise<string>
-    /** Fences it first, then hands back its jobs. */
-    evict(id: string): Promise<{ job: string; status: string }[]>
-    /** How workers ended, by machine and version. Default those of the last seven days. */
-    shutdowns(options?: { withinMs?: number }): Promise<ShutdownsDocument[]>
-  }
+  readonly workers: ClientWorkers
   readonly runs: Runs
-  /** Those that are there, and those that ended within the time (default an hour). */
-  readonly supervisors: {
-    list(options?: { endedWithinMs?: number }): Promise<SupervisorDocument[]>
-  }
-  readonly machines: {
-    list(): Promise<MachineDocument[]>
-    /** With the crashes of its workers. @throws {NotFoundError} @throws {IdAmbiguousError} */
-    get(id: string): Promise<MachineDetailDocument>
-    /** Its workers take no new jobs, nor do those that start there later, until `resume`. */
-    drain(id: string): Promise<void>
-    resume(id: string): Promise<void>
-  }
+  readonly supervisors: ClientSupervisors
+  readonly machines: ClientMachines
   readonly alerts: ClientAlerts
   /** How long ended jobs are kept, a setting of the namespace: see docs/retention.md. */
-  readonly retention: {
-    get(): Promise<RetentionDocument>
-    /** What is not given stays as it is; null means no limit. @throws {UsageError} */
-    set(changes: RetentionChanges): Promise<RetentionDocument>
-    /**
-     * Drops now, whenever the next pass is due, what need not be kept, and resolves to the number of jobs. Rejects with what the hook
-     * threw. @throws {StateRefusedError} when jobs must be archived and no hook is given.
-     */
-    run(options?: { archive?: Archive; signal?: AbortSignal }): Promise<number>
-  }
+  readonly retention: ClientRetention
   /** One sweep now, by whoever asks. */
   sweep(): Promise<protocol.Swept>
   /** Calls `listener` for every such event from now on; returns what ends that. A listener that throws hurts nobody. */
@@ -226,15 +186,25 @@ class DatabaseClient implements Client {
   readonly #feed: EventFeed
   readonly #gatherer: EnqueueGatherer | null
   readonly #closed = new AbortController()
+  readonly workers: ClientWorkers
   readonly runs: Runs
+  readonly supervisors: ClientSupervisors
+  readonly machines: ClientMachines
+  readonly alerts: ClientAlerts
+  readonly retention: ClientRetention
 
   constructor(db: Database, namespace: string, schema: string | undefined, gathers: boolean) {
     this.#db = db
     this.namespace = namespace
     this.#schema = schema
     this.#feed = new EventFeed(db, namespace)
-    this.runs = new DatabaseRuns(db, namespace, this.#feed, this.#closed.signal)
     this.#gatherer = gathers ? new EnqueueGatherer(db, namespace) : null
+    this.workers = openWorkers(db, namespace)
+    this.runs = openRuns(db, namespace, { feed: this.#feed, closed: this.#closed.signal })
+    this.supervisors = openSupervisors(db, namespace)
+    this.machines = openMachines(db, namespace)
+    this.alerts = openAlerts(db, namespace)
+    this.retention = openRetention(db, namespace)
   }
 
   async enqueue<Definition extends AnyJobDefinition>(
@@ -310,21 +280,13 @@ class DatabaseClient implements Client {
   }
 
   async resolveJobId(idOrEnding: string): Promise<string> {
-    const text = idOrEnding.replace(/^…/, '').toLowerCase()
-    if (UUID.test(text)) return text
-    if (!/^[0-9a-f-]{4,36}$/.test(text)) {
-      throw new UsageError(
-        `"${idOrEnding}" is not a job id, nor an ending of one (4 or more of its characters).`,
-      )
-    }
-    const found = await inspect.findJobs(this.#db, this.namespace, text)
-    if (found.length > 1) {
-      throw new IdAmbiguousError(`more than one job id ends in ${text}: ${found.join(', ')}`, {
-        hint: 'Give more of its end.',
-      })
-    }
-    if (found[0] === undefined) throw unknownJob(`…${text}`, this.namespace)
-    return found[0]
+    if (isId(idOrEnding)) return idOrEnding.toLowerCase()
+    const ending = checkedEnding('job', idOrEnding)
+    const found = await inspect.findJobs(this.#db, this.namespace, ending)
+    return onlyOne(
+      found.map((id) => ({ id })),
+      jobCalled(`…${ending}`, this.namespace),
+    ).id
   }
 
   logs(
@@ -429,68 +391,6 @@ class DatabaseClient implements Client {
     return inspect.knownTypes(this.#db, this.namespace)
   }
 
-  readonly workers: Client['workers'] = {
-    list: (options = {}) =>
-      inspect.listWorkers(this.#db, this.namespace, options.endedWithinMs ?? 3_600_000),
-    get: (id) => this.#worker(id),
-    drain: async (id) => this.#drain(await this.#worker(id), true),
-    resume: async (id) => this.#drain(await this.#worker(id), false),
-    evict: async (id) => {
-      const worker = await this.#worker(id)
-      const { evicted, released } = await protocol.evictWorkers(this.#db, this.namespace, [
-        worker.incarnation,
-      ])
-      if (evicted.length === 0) {
-        throw new StateRefusedError(`worker ${worker.id} has ended already: ${worker.reason}.`)
-      }
-      return released
-    },
-    shutdowns: (options = {}) =>
-      inspect.shutdowns(this.#db, this.namespace, options.withinMs ?? 604_800_000),
-  }
-
-  readonly machines: Client['machines'] = {
-    list: () => inspect.listMachines(this.#db, this.namespace),
-    get: (id) => this.#machine(id),
-    drain: async (id) => this.#drainMachine(await this.#machine(id), true),
-    resume: async (id) => this.#drainMachine(await this.#machine(id), false),
-  }
-
-  readonly supervisors: Client['supervisors'] = {
-    list: (options = {}) =>
-      listSupervisors(this.#db, this.namespace, options.endedWithinMs ?? 3_600_000),
-  }
-
-  get alerts(): ClientAlerts {
-    return (this.#alerts ??= openAlerts(this.#db, this.namespace))
-  }
-
-  #alerts: ClientAlerts | null = null
-
-  readonly retention: Client['retention'] = {
-    get: () => retentionOf(this.#db, this.namespace),
-    set: async (changes) => setRetention(this.#db, this.namespace, checkedRetention(changes)),
-    run: async ({ archive, signal } = {}) => {
-      const { begun, dropped, failure } = await passRetention(this.#db, {
-        namespace: this.namespace,
-        archive: archive ?? null,
-        now: true,
-        retryMs: 60_000,
-        stop: signal ?? new AbortController().signal,
-      })
-      if (begun.needsArchive) {
-        throw new StateRefusedError(
-          `jobs of namespace ${this.namespace} are to be archived before they are dropped, and no hook was given.`,
-          {
-            hint: 'A worker with the hook drops them. To give that up: leasehold retention --no-archive',
-          },
-        )
-      }
-      if (failure !== null) throw failure.error
-      return dropped
-    },
-  }
-
   sweep(): Promise<protocol.Swept> {
     return protocol.sweep(this.#db, {
       namespace: this.namespace,
@@ -525,79 +425,19 @@ class DatabaseClient implements Client {
       hint: `${NO_RETURN} ${jobId}`,
     })
   }
-
-  async #worker(id: string): Promise<WorkerDocument> {
-    const found = await inspect.findWorkers<WorkerDocument>(this.#db, this.namespace, id)
-    if (found.length > 1 && found[0]?.id !== id && found[0]?.incarnation !== id) {
-      throw new IdAmbiguousError(
-        `more than one worker matches ${id}: ${found.map((w) => w.id).join(', ')}`,
-      )
-    }
-    if (found[0] === undefined) {
-      throw new NotFoundError(`no worker ${id} in namespace ${this.namespace}.`, {
-        hint: 'See: leasehold workers list',
-      })
-    }
-    return found[0]
-  }
-
-  async #machine(id: string): Promise<MachineDetailDocument> {
-    const found = await inspect.findMachines<MachineDetailDocument>(this.#db, this.namespace, id)
-    const exact = found.find((machine) => machine.id === id)
-    if (exact === undefined && found.length > 1) {
-      throw new IdAmbiguousError(
-        `more than one machine matches ${id}: ${found.map((machine) => machine.id).join(', ')}`,
-      )
-    }
-    const machine = exact ?? found[0]
-    if (machine === undefined) {
-      throw new NotFoundError(`no machine ${id} in namespace ${this.namespace}.`, {
-        hint: 'See: leasehold machines list',
-      })
-    }
-    return machine
-  }
-
-  async #drainMachine({ id }: MachineDocument, drain: boolean): Promise<void> {
-    await protocol.drainMachine(this.#db, this.namespace, id, drain)
-  }
-
-  async #drain(worker: WorkerDocument, drain: boolean): Promise<string> {
-    const [answer] = await protocol.drainWorkers(
-      this.#db,
-      this.namespace,
-      [worker.incarnation],
-      drain,
-    )
-    if (answer === 'offline')
-      throw new StateRefusedError(`worker ${worker.id} is offline: ${worker.reason}.`)
-    return answer ?? 'offline'
-  }
-}
-
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
-
-function checkedId(jobId: string): string {
-  if (!UUID.test(jobId.toLowerCase())) throw new UsageError(`"${jobId}" is not an id.`)
-  return jobId.toLowerCase()
-}
-
-/** Numbers of their own kind; their ranges are the database's. */
-function checkedRetention(changes: RetentionChanges): RetentionChanges {
-  for (const [name, value] of Object.entries(changes)) {
-    const fits = name === 'archive' ? typeof value === 'boolean' : Number.isSafeInteger(value ?? 0)
-    if (!fits)
-      throw new UsageError(
-        `\`${name}\` is ${name === 'archive' ? 'true or false' : 'a whole number or null'}, got ${String(value)}.`,
-      )
-  }
-  return changes
 }
 
 function unknownJob(jobId: string, namespace: string): NotFoundError {
-  return new NotFoundError(`no job ${jobId} in namespace ${namespace}.`, {
+  return notFound(jobCalled(jobId, namespace))
+}
+
+function jobCalled(text: string, namespace: string): Called {
+  return {
+    what: 'job',
+    text,
+    namespace,
     hint: 'It may be in another namespace (--namespace), or have been dropped: ended jobs are kept for a while (leasehold retention).',
-  })
+  }
 }
 
 function withWhy(job: JobDocument): JobDocument {

@@ -6,17 +6,13 @@
  * The database decides when a run ends; `wait` asks it to look, so a run also ends where no worker is left that would.
  */
 import type { Database } from '../db/connect.ts'
-import {
-  IdAmbiguousError,
-  NotFoundError,
-  RunTerminalError,
-  UsageError,
-  ValueUnstorableError,
-} from '../errors.ts'
+import { RunTerminalError, UsageError, ValueUnstorableError } from '../errors.ts'
+import { bare } from '../domain/id.ts'
 import type { RunStatus } from '../domain/states.ts'
 import * as sql from '../sql/runs.ts'
 import type { Page, RunDocument } from './documents.ts'
 import type { EventFeed } from './event-feed.ts'
+import { onlyOne } from './only-one.ts'
 import { waitFor } from './wait-for.ts'
 
 export interface NewRunOptions {
@@ -73,9 +69,15 @@ export interface Runs {
   wait(run: string, options?: { timeoutMs?: number; signal?: AbortSignal }): Promise<RunDocument>
 }
 
-const ENDING_MIN = 4
+export function openRuns(
+  db: Database,
+  namespace: string,
+  { feed, closed }: { feed: EventFeed; closed: AbortSignal },
+): Runs {
+  return new DatabaseRuns(db, namespace, feed, closed)
+}
 
-export class DatabaseRuns implements Runs {
+class DatabaseRuns implements Runs {
   readonly #db: Database
   readonly #namespace: string
   readonly #feed: EventFeed
@@ -116,21 +118,13 @@ export class DatabaseRuns implements Runs {
   }
 
   async get(run: string): Promise<RunDocument> {
-    const text = run.replace(/^…/, '')
-    const found = await sql.findRuns<RunDocument>(this.#db, this.#namespace, text)
-    const matching = text.length < ENDING_MIN ? found.filter(({ name }) => name === text) : found
-    if (matching.length > 1) {
-      throw new IdAmbiguousError(
-        `more than one run is called or ends in ${text}: ${matching.map(({ id }) => id).join(', ')}`,
-        { hint: 'Give the id, or more of its end.' },
-      )
-    }
-    if (matching[0] === undefined) {
-      throw new NotFoundError(`no run ${run} in namespace ${this.#namespace}.`, {
-        hint: 'See: leasehold runs list',
-      })
-    }
-    return matching[0]
+    const text = bare(run)
+    return onlyOne(await sql.findRuns<RunDocument>(this.#db, this.#namespace, text), {
+      what: 'run',
+      text: run,
+      namespace: this.#namespace,
+      hint: 'See: leasehold runs list',
+    })
   }
 
   async update(run: string, changes: { stage?: string; filled?: true }): Promise<RunDocument> {
