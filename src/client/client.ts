@@ -10,7 +10,7 @@ import { type Database, type Executor, openDatabase, useExecutor } from '../db/c
 import { isId } from '../domain/id.ts'
 import { isTerminal, TERMINAL_STATUSES } from '../domain/states.ts'
 import { formatTarget } from '../domain/target.ts'
-import { type WhyFacts, whySentence } from '../domain/why.ts'
+import { whySentence } from '../domain/why.ts'
 import {
   InputTooLargeError,
   JobEndedError,
@@ -41,6 +41,7 @@ import {
 import { type ClientRetention, openRetention } from './retention-settings.ts'
 import { openRuns, type Runs } from './runs.ts'
 import { waitFor } from './wait-for.ts'
+import { type JobFacts, withWhy } from './with-why.ts'
 
 export interface ClientOptions {
   /** `postgres://…`; several hosts, separated by commas, for failover. */
@@ -254,7 +255,7 @@ class DatabaseClient implements Client {
   }
 
   async get(jobId: string): Promise<JobDocument> {
-    const [job] = await inspect.getJobs<JobDocument>(
+    const [job] = await inspect.getJobs<JobFacts>(
       this.#db,
       this.namespace,
       [checkedId(jobId)],
@@ -266,7 +267,7 @@ class DatabaseClient implements Client {
 
   async list(options: JobListOptions = {}): Promise<Page<JobDocument>> {
     const limit = Math.min(500, Math.max(1, options.limit ?? 50))
-    const found = await inspect.listJobs<JobDocument>(this.#db, this.namespace, {
+    const found = await inspect.listJobs<JobFacts>(this.#db, this.namespace, {
       states: options.states,
       type: options.type,
       queue: options.queue,
@@ -362,11 +363,11 @@ class DatabaseClient implements Client {
     return waitFor({
       what: `job ${id}`,
       look: async () => {
-        const [job] = await inspect.getJobs<JobDocument>(this.#db, this.namespace, [id], false)
+        const [job] = await inspect.getJobs<JobFacts>(this.#db, this.namespace, [id], false)
         if (job === undefined) throw unknownJob(jobId, this.namespace)
         if (job.status === 'completed') return { end: job.result as ResultOf<Definition> }
         if (isTerminal(job.status))
-          throw new JobEndedError(whySentence(job as unknown as WhyFacts), {
+          throw new JobEndedError(whySentence(job), {
             hint: `${NO_RETURN} ${id}`,
           })
         return { state: job.state }
@@ -438,10 +439,6 @@ function jobCalled(text: string, namespace: string): Called {
     namespace,
     hint: 'It may be in another namespace (--namespace), or have been dropped: ended jobs are kept for a while (leasehold retention).',
   }
-}
-
-function withWhy(job: JobDocument): JobDocument {
-  return { ...job, why: whySentence(job as unknown as WhyFacts) }
 }
 
 /** What a definition and a call say about a job, as JSON for the database; the call wins. */
