@@ -750,10 +750,12 @@ function evict_workers(p_namespace text, p_workers uuid[], p_reason jsonb DEFAUL
 function fail(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
 function fenced(p_jobs uuid[], p_tokens uuid[], p_write text) returns TABLE(n bigint, job_id uuid, attempt integer, cancelling boolean) volatile;
 function fill_grace_ms() returns integer immutable;
+function find_alerts(p_namespace text, p_ending text) returns jsonb stable security definer; -- admin, client
 function find_jobs(p_namespace text, p_ending text) returns uuid[] stable security definer; -- admin, client
 function find_machines(p_namespace text, p_text text) returns jsonb stable security definer; -- admin, client
 function find_processes(p_namespace text, p_boot text, p_pid_namespace text, p_pids integer[], p_started text[]) returns jsonb stable security definer; -- admin
 function find_runs(p_namespace text, p_text text) returns jsonb stable security definer; -- admin, client
+function find_webhooks(p_namespace text, p_text text) returns jsonb stable security definer; -- admin
 function find_workers(p_namespace text, p_text text) returns jsonb stable security definer; -- admin, client
 function finish_run(p_run uuid, p_status run_status, p_keeps_rest boolean, p_reason jsonb) returns void volatile;
 function fits_target(w worker_truth, p_target text) returns boolean stable;

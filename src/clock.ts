@@ -32,26 +32,73 @@ export function monotonicMs(): number {
   return Number(process.hrtime.bigint()) / 1e6
 }
 
-/** Resolves after `ms`, or as soon as `signal` aborts; never rejects. */
-export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+/** Resolves after `ms`, or as soon as one of `signals` aborts; never rejects. */
+export function sleep(ms: number, ...signals: readonly (AbortSignal | undefined)[]): Promise<void> {
   return new Promise((resolve) => {
-    if (signal?.aborted === true) {
+    if (signals.some((signal) => signal?.aborted === true)) {
       resolve()
       return
     }
     const done = (): void => {
       clearTimeout(timer)
-      signal?.removeEventListener('abort', done)
+      for (const signal of signals) signal?.removeEventListener('abort', done)
       resolve()
     }
     const timer = setTimeout(done, ms)
-    signal?.addEventListener('abort', done, { once: true })
+    for (const signal of signals) signal?.addEventListener('abort', done, { once: true })
   })
 }
 
-/** Resolves when `work` does, or after `limitMs`; what is still under way then goes on. */
+/** Resolves when `work` does, or after `limitMs`; what is still under way then goes on. Rejects as `work` does until then. */
 export async function atMost(work: Promise<unknown>, limitMs: number): Promise<void> {
   const limit = new AbortController()
-  await Promise.race([work, sleep(limitMs, limit.signal)])
-  limit.abort()
+  try {
+    await Promise.race([work, sleep(limitMs, limit.signal)])
+  } finally {
+    limit.abort()
+  }
+}
+
+/** Settles as `work` does, or rejects after `limitMs`; what is still under way then goes on. */
+export async function within<T>(work: Promise<T>, limitMs: number): Promise<T> {
+  const limit = new AbortController()
+  try {
+    const answer = await Promise.race([
+      work.then((value) => ({ value })),
+      sleep(limitMs, limit.signal).then(() => null),
+    ])
+    if (answer === null) throw new Error(`no answer within ${limitMs} ms`)
+    return answer.value
+  } finally {
+    limit.abort()
+  }
+}
+
+/** A quarter more or less, at random, so that those who failed together do not come back together. */
+export function jittered(ms: number): number {
+  return ms * (0.75 + Math.random() / 2)
+}
+
+/** Pauses between tries: each twice the one before, from `minMs` on, jittered, and none longer than `maxMs`. */
+export class Pauses {
+  readonly #minMs: number
+  readonly #maxMs: number
+  #nextMs: number
+
+  constructor({ minMs, maxMs }: { minMs: number; maxMs: number }) {
+    this.#minMs = Math.min(minMs, maxMs)
+    this.#maxMs = maxMs
+    this.#nextMs = this.#minMs
+  }
+
+  next(): number {
+    const pauseMs = this.#nextMs
+    this.#nextMs = Math.min(2 * pauseMs, this.#maxMs)
+    return Math.min(jittered(pauseMs), this.#maxMs)
+  }
+
+  /** From the shortest again. */
+  reset(): void {
+    this.#nextMs = this.#minMs
+  }
 }

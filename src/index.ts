@@ -18,12 +18,13 @@ export type {
   ClientOptions,
   JobListOptions,
   LogLineDocument,
-  RetentionChanges,
   WaitOptions,
 } from './client/client.ts'
 export type { ClientAlerts } from './client/alerts.ts'
 export type { AlertRuleSettings } from './sql/alerts.ts'
 export type { Archive, ArchiveContext } from './client/retention.ts'
+export type { ClientRetention, RetentionChanges } from './client/retention-settings.ts'
+export type { ClientMachines, ClientSupervisors, ClientWorkers } from './client/registry.ts'
 export { EVENT_NAMES } from './client/event-feed.ts'
 export type { ClientEvent, EventListener, EventName } from './client/event-feed.ts'
 export type * from './client/documents.ts'

@@ -2,19 +2,9 @@
 import type { JobDocument } from '../client/documents.ts'
 import { idEnding } from './terminal/format.ts'
 
-/** What the database says of a job beyond the public document. */
-export interface JobFacts extends JobDocument {
-  readonly now?: string
-  readonly leaseLeftMs?: number | null
-  readonly recoveryNotBefore?: string | null
-  readonly workerEndedAt?: string | null
-  readonly workersForType?: { readonly online: number; readonly draining: number } | null
-}
-
 /** The database's clock when it answered. */
 export function databaseNow(job: JobDocument | undefined): Date {
-  const { now } = (job ?? {}) as Partial<JobFacts>
-  return now === undefined ? new Date() : new Date(now)
+  return job === undefined ? new Date() : new Date(job.now)
 }
 
 /** `null` when the job needs nobody. */
@@ -23,9 +13,7 @@ export function remedy(job: JobDocument): string | null {
   switch (job.state) {
     case 'pending':
     case 'retrying': {
-      const { workersForType } = job as JobFacts
-      if (workersForType === undefined || workersForType === null) return null
-      if (workersForType.online > 0) return null
+      if (job.workersForType === null || job.workersForType.online > 0) return null
       // Another machine can't be started from here.
       if (job.target !== null && !job.target.startsWith('label:')) return null
       const target = job.target === null ? '' : ` --target ${job.target.slice('label:'.length)}`

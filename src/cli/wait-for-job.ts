@@ -6,9 +6,8 @@
  */
 import type { Client } from '../client/client.ts'
 import type { JobDocument } from '../client/documents.ts'
-import { sleep } from '../clock.ts'
+import { waitFor } from '../client/wait-for.ts'
 import { isTerminal } from '../domain/states.ts'
-import { DatabaseUnreachableError } from '../errors.ts'
 import { untilInterrupted } from './interrupt.ts'
 import type { Output } from './output.ts'
 import { databaseNow } from './remedy.ts'
@@ -17,9 +16,7 @@ import { createLiveRegion, type LiveRegion } from './terminal/live.ts'
 import { createWaitView } from './terminal/wait-view.ts'
 
 /** Fast at first, because many jobs take a moment; then as often as a person reads. */
-const LOOK_EVERY_MS = 100
-const LOOK_SLOWLY_MS = 500
-const SLOWLY_AFTER_MS = 3_000
+const LOOK_EVERY = { minMs: 100, maxMs: 500 }
 /** Longer than a restart or a failover takes. */
 const AWAY_MS_MAX = 600_000
 
@@ -45,34 +42,37 @@ async function watch(
   { output, region, interrupted }: { output: Output; region: LiveRegion; interrupted: AbortSignal },
 ): Promise<JobDocument | null> {
   const view = createWaitView(output.noteTerminal)
-  const startedMs = performance.now()
-  let readMs = startedMs
   let job: JobDocument | null = null
   let live: string | null = null
   let away = false
-  while (!interrupted.aborted) {
-    try {
-      job = await client.get(jobId)
-      const next = view.next(job, databaseNow(job))
-      if (away && !output.noteTerminal.isTerminal) region.commit('connection is back')
-      away = false
-      readMs = performance.now()
-      live = next.live
-      for (const line of next.history) region.commit(line)
-      region.update(live === null ? [] : [live])
-      if (isTerminal(job.status)) return job
-    } catch (error) {
-      const ageMs = performance.now() - readMs
-      if (!(error instanceof DatabaseUnreachableError) || ageMs > AWAY_MS_MAX) throw error
-      if (!away && !output.noteTerminal.isTerminal) region.commit('connection lost; waiting for it')
-      away = true
-      const lost = `connection lost, what you see is ${formatDuration(ageMs)} old`
-      region.update(live === null ? [lost] : [live, lost])
-    }
-    const slowly = performance.now() - startedMs > SLOWLY_AFTER_MS
-    await sleep(slowly ? LOOK_SLOWLY_MS : LOOK_EVERY_MS, interrupted)
+  try {
+    return await waitFor({
+      what: `job ${jobId}`,
+      pauses: LOOK_EVERY,
+      signals: [interrupted],
+      look: async () => {
+        job = await client.get(jobId)
+        const next = view.next(job, databaseNow(job))
+        if (away && !output.noteTerminal.isTerminal) region.commit('connection is back')
+        away = false
+        live = next.live
+        for (const line of next.history) region.commit(line)
+        region.update(live === null ? [] : [live])
+        return isTerminal(job.status) ? { end: job } : { state: job.state }
+      },
+      away: (awayMs, error) => {
+        if (awayMs > AWAY_MS_MAX) throw error
+        if (!away && !output.noteTerminal.isTerminal)
+          region.commit('connection lost; waiting for it')
+        away = true
+        const lost = `connection lost, what you see is ${formatDuration(awayMs)} old`
+        region.update(live === null ? [lost] : [live, lost])
+      },
+    })
+  } catch (error) {
+    if (!interrupted.aborted) throw error
+    return job
   }
-  return job
 }
 
 function finish(job: JobDocument | null, jobId: string, output: Output): void {

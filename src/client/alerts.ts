@@ -2,25 +2,29 @@
  * Alerts from the client's side: what is open, who acknowledged it, thresholds, and webhooks. Alerts are raised, resolved and sent by
  * workers as they sweep; nothing here does that.
  */
-import { NotFoundError, StateRefusedError, UsageError } from '../errors.ts'
 import type { Database } from '../db/connect.ts'
+import { type NotFoundError, StateRefusedError, UsageError } from '../errors.ts'
 import * as sql from '../sql/alerts.ts'
 import type { AlertDocument, AlertRuleDocument, WebhookDocument } from './documents.ts'
+import { type Called, checkedEnding, notFound, onlyOne } from './only-one.ts'
 
 const LIST_MAX = 500
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
 export interface ClientAlerts {
   /** Newest first: those that are not over; with `all` also those that were resolved within 30 days. At most 500 of each. */
   list(options?: { all?: boolean }): Promise<AlertDocument[]>
+  /** By its id or a unique ending of that (4 or more characters), over or not. @throws {NotFoundError} @throws {IdAmbiguousError} */
+  get(alert: string): Promise<AlertDocument>
   /** Says that somebody looks at it; who was first is kept. @throws {NotFoundError} @throws {StateRefusedError} when it is over. */
-  acknowledge(alertId: string, options?: { by?: string }): Promise<void>
+  acknowledge(alert: string, options?: { by?: string }): Promise<void>
   /** The rules, with their thresholds in this namespace. */
   rules(): Promise<AlertRuleDocument[]>
   /** Changes what is given and leaves the rest. @throws {UsageError} for an unknown rule or value. */
   set(rule: string, settings: sql.AlertRuleSettings): Promise<AlertRuleDocument>
   readonly webhooks: {
     list(): Promise<WebhookDocument[]>
+    /** By its id, a unique ending of that (4 or more characters), or its URL. @throws {NotFoundError} @throws {IdAmbiguousError} */
+    get(webhook: string): Promise<WebhookDocument>
     /**
      * Resolves with the secret that deliveries are signed with, which can't be read again. The same URL again gets a new secret.
      * `allowPrivate`: the receiver may be in a private network, and may be named by `http:`.
@@ -30,50 +34,66 @@ export interface ClientAlerts {
       options?: { rules?: readonly string[]; allowPrivate?: boolean },
     ): Promise<WebhookDocument & { secret: string }>
     /** @throws {NotFoundError} */
-    remove(webhookId: string): Promise<void>
+    remove(webhook: string): Promise<void>
   }
 }
 
 export function openAlerts(db: Database, namespace: string): ClientAlerts {
+  const get = async (alert: string): Promise<AlertDocument> => {
+    const ending = checkedEnding('alert', alert)
+    const found = await sql.findAlerts<AlertDocument>(db, namespace, ending)
+    return onlyOne(found, alertCalled(alert, namespace))
+  }
   return {
     list: ({ all = false } = {}) => sql.listAlerts(db, namespace, all, LIST_MAX),
-    async acknowledge(alertId, { by } = {}) {
-      const [answer] = await sql.acknowledgeAlerts(db, namespace, [checkedId(alertId)], by ?? null)
+    get,
+    async acknowledge(alert, { by } = {}) {
+      const { id } = await get(alert)
+      const [answer] = await sql.acknowledgeAlerts(db, namespace, [id], by ?? null)
       if (answer === 'acknowledged') return
       if (answer === 'resolved')
-        throw new StateRefusedError(`alert ${alertId} is over and needs nobody any more.`)
-      throw new NotFoundError(`no alert ${alertId} in namespace ${namespace}.`, {
-        hint: 'See: leasehold alerts list --all',
-      })
+        throw new StateRefusedError(`alert ${id} is over and needs nobody any more.`)
+      throw notFound(alertCalled(alert, namespace))
     },
     rules: () => sql.alertRules(db, namespace),
     set: (rule, settings) => sql.setAlertRule(db, namespace, rule, settings),
-    webhooks: {
-      list: () => sql.listWebhooks(db, namespace),
-      async add(url, { rules, allowPrivate = false } = {}) {
-        return sql.addWebhook(db, namespace, {
-          url: checkedUrl(url, allowPrivate),
-          rules: rules ?? null,
-          allowPrivate,
-        })
-      },
-      async remove(webhookId) {
-        if (!(await sql.removeWebhook(db, namespace, checkedId(webhookId))))
-          throw unknownWebhook(webhookId, namespace)
-      },
+    webhooks: openWebhooks(db, namespace),
+  }
+}
+
+function openWebhooks(db: Database, namespace: string): ClientAlerts['webhooks'] {
+  const get = async (webhook: string): Promise<WebhookDocument> => {
+    const text = webhook.includes('://') ? webhook : checkedEnding('webhook', webhook)
+    const found = await sql.findWebhooks<WebhookDocument>(db, namespace, text)
+    return onlyOne(found, webhookCalled(webhook, namespace))
+  }
+  return {
+    list: () => sql.listWebhooks(db, namespace),
+    get,
+    async add(url, { rules, allowPrivate = false } = {}) {
+      return sql.addWebhook(db, namespace, {
+        url: checkedUrl(url, allowPrivate),
+        rules: rules ?? null,
+        allowPrivate,
+      })
+    },
+    async remove(webhook) {
+      const { id } = await get(webhook)
+      if (!(await sql.removeWebhook(db, namespace, id))) throw unknownWebhook(webhook, namespace)
     },
   }
 }
 
-export function unknownWebhook(webhookId: string, namespace: string): NotFoundError {
-  return new NotFoundError(`no webhook ${webhookId} in namespace ${namespace}.`, {
-    hint: 'See: leasehold alerts webhooks list',
-  })
+export function unknownWebhook(webhook: string, namespace: string): NotFoundError {
+  return notFound(webhookCalled(webhook, namespace))
 }
 
-function checkedId(id: string): string {
-  if (!UUID.test(id.toLowerCase())) throw new UsageError(`"${id}" is not an id.`)
-  return id.toLowerCase()
+function webhookCalled(text: string, namespace: string): Called {
+  return { what: 'webhook', text, namespace, hint: 'See: leasehold alerts webhooks list' }
+}
+
+function alertCalled(text: string, namespace: string): Called {
+  return { what: 'alert', text, namespace, hint: 'See: leasehold alerts list --all' }
 }
 
 function checkedUrl(text: string, allowPrivate: boolean): string {

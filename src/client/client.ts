@@ -6,13 +6,12 @@
  * makes them faster.
  */
 import { INPUT_BYTES_MAX } from '../config.ts'
-import { sleep } from '../clock.ts'
 import { type Database, type Executor, openDatabase, useExecutor } from '../db/connect.ts'
+import { isId } from '../domain/id.ts'
 import { isTerminal, TERMINAL_STATUSES } from '../domain/states.ts'
 import { formatTarget } from '../domain/target.ts'
-import { type WhyFacts, whySentence } from '../domain/why.ts'
+import { whySentence } from '../domain/why.ts'
 import {
-  IdAmbiguousError,
   InputTooLargeError,
   JobEndedError,
   JobTerminalError,
@@ -20,32 +19,30 @@ import {
   StateRefusedError,
   UsageError,
   ValueUnstorableError,
-  WaitTimeoutError,
 } from '../errors.ts'
 import * as inspect from '../sql/inspect.ts'
 import * as protocol from '../sql/protocol.ts'
-import { retentionOf, setRetention } from '../sql/retention.ts'
-import { listSupervisors } from '../sql/supervisors.ts'
 import type { AnyJobDefinition, JobDefinition } from './define-job.ts'
 import { parseWith, type StandardSchema } from './standard-schema.ts'
 import { type ClientAlerts, openAlerts } from './alerts.ts'
-import type {
-  JobDocument,
-  MachineDetailDocument,
-  MachineDocument,
-  Page,
-  RetentionDocument,
-  ShutdownsDocument,
-  StatsDocument,
-  SupervisorDocument,
-  WorkerDocument,
-} from './documents.ts'
+import type { JobDocument, Page, StatsDocument } from './documents.ts'
 import { type EventListener, type EventName, EventFeed } from './event-feed.ts'
 import { EnqueueGatherer } from './enqueue-gatherer.ts'
 import type { NewJobOptions } from './new-job-options.ts'
-import { DatabaseRuns, type Runs } from './runs.ts'
+import { type Called, checkedEnding, checkedId, notFound, onlyOne } from './only-one.ts'
+import {
+  type ClientMachines,
+  type ClientSupervisors,
+  type ClientWorkers,
+  openMachines,
+  openSupervisors,
+  openWorkers,
+} from './registry.ts'
+import { type ClientRetention, openRetention } from './retention-settings.ts'
+import { openRuns, type Runs } from './runs.ts'
 import { storableJson } from './storable-json.ts'
-import { type Archive, passRetention } from './retention.ts'
+import { waitFor } from './wait-for.ts'
+import { type JobFacts, withWhy } from './with-why.ts'
 
 export interface ClientOptions {
   /** `postgres://…`; several hosts, separated by commas, for failover. */
@@ -93,15 +90,6 @@ export interface WaitOptions {
   readonly signal?: AbortSignal
 }
 
-export interface RetentionChanges {
-  /** How long a job is kept after its end, in milliseconds, at least an hour. Default 14 days. */
-  readonly keepMs?: number | null
-  /** How many ended jobs are kept, the newest. Default no limit. */
-  readonly keepCount?: number | null
-  /** Whether jobs must pass through an archive hook. A worker that has one sets this. */
-  readonly archive?: boolean
-}
-
 export interface Client extends AsyncDisposable {
   readonly namespace: string
   /** Stores one job and resolves to its id. @throws {InputInvalidError} @throws {InputTooLargeError} */
@@ -143,7 +131,10 @@ export interface Client extends AsyncDisposable {
     dryRun?: boolean
     force?: boolean
   }): Promise<{ job: string; status: string }[]>
-  /** Resolves with the result when the job completes. @throws {JobEndedError} @throws {WaitTimeoutError} */
+  /**
+   * Resolves with the result when the job completes. Waits through an outage of the database; any other failure ends it.
+   * @throws {JobEndedError} @throws {WaitTimeoutError} @throws {StateRefusedError} when the client is closed meanwhile.
+   */
   wait<Definition extends AnyJobDefinition = JobDefinition>(
     jobId: string,
     options?: WaitOptions & { job?: Definition },
@@ -151,41 +142,13 @@ export interface Client extends AsyncDisposable {
   stats(): Promise<StatsDocument>
   /** Types that some live worker runs. */
   knownTypes(): Promise<string[]>
-  readonly workers: {
-    list(options?: { endedWithinMs?: number }): Promise<WorkerDocument[]>
-    get(id: string): Promise<WorkerDocument>
-    drain(id: string): Promise<string>
-    resume(id: string): Promise<string>
-    /** Fences it first, then hands back its jobs. */
-    evict(id: string): Promise<{ job: string; status: string }[]>
-    /** How workers ended, by machine and version. Default those of the last seven days. */
-    shutdowns(options?: { withinMs?: number }): Promise<ShutdownsDocument[]>
-  }
+  readonly workers: ClientWorkers
   readonly runs: Runs
-  /** Those that are there, and those that ended within the time (default an hour). */
-  readonly supervisors: {
-    list(options?: { endedWithinMs?: number }): Promise<SupervisorDocument[]>
-  }
-  readonly machines: {
-    list(): Promise<MachineDocument[]>
-    /** With the crashes of its workers. @throws {NotFoundError} @throws {IdAmbiguousError} */
-    get(id: string): Promise<MachineDetailDocument>
-    /** Its workers take no new jobs, nor do those that start there later, until `resume`. */
-    drain(id: string): Promise<void>
-    resume(id: string): Promise<void>
-  }
+  readonly supervisors: ClientSupervisors
+  readonly machines: ClientMachines
   readonly alerts: ClientAlerts
   /** How long ended jobs are kept, a setting of the namespace: see docs/retention.md. */
-  readonly retention: {
-    get(): Promise<RetentionDocument>
-    /** What is not given stays as it is; null means no limit. @throws {UsageError} */
-    set(changes: RetentionChanges): Promise<RetentionDocument>
-    /**
-     * Drops now, whenever the next pass is due, what need not be kept, and resolves to the number of jobs. Rejects with what the hook
-     * threw. @throws {StateRefusedError} when jobs must be archived and no hook is given.
-     */
-    run(options?: { archive?: Archive; signal?: AbortSignal }): Promise<number>
-  }
+  readonly retention: ClientRetention
   /** One sweep now, by whoever asks. */
   sweep(): Promise<protocol.Swept>
   /** Calls `listener` for every such event from now on; returns what ends that. A listener that throws hurts nobody. */
@@ -224,15 +187,26 @@ class DatabaseClient implements Client {
   readonly #schema: string | undefined
   readonly #feed: EventFeed
   readonly #gatherer: EnqueueGatherer | null
+  readonly #closed = new AbortController()
+  readonly workers: ClientWorkers
   readonly runs: Runs
+  readonly supervisors: ClientSupervisors
+  readonly machines: ClientMachines
+  readonly alerts: ClientAlerts
+  readonly retention: ClientRetention
 
   constructor(db: Database, namespace: string, schema: string | undefined, gathers: boolean) {
     this.#db = db
     this.namespace = namespace
     this.#schema = schema
     this.#feed = new EventFeed(db, namespace)
-    this.runs = new DatabaseRuns(db, namespace, this.#feed)
     this.#gatherer = gathers ? new EnqueueGatherer(db, namespace) : null
+    this.workers = openWorkers(db, namespace)
+    this.runs = openRuns(db, namespace, { feed: this.#feed, closed: this.#closed.signal })
+    this.supervisors = openSupervisors(db, namespace)
+    this.machines = openMachines(db, namespace)
+    this.alerts = openAlerts(db, namespace)
+    this.retention = openRetention(db, namespace)
   }
 
   async enqueue<Definition extends AnyJobDefinition>(
@@ -282,7 +256,7 @@ class DatabaseClient implements Client {
   }
 
   async get(jobId: string): Promise<JobDocument> {
-    const [job] = await inspect.getJobs<JobDocument>(
+    const [job] = await inspect.getJobs<JobFacts>(
       this.#db,
       this.namespace,
       [checkedId(jobId)],
@@ -294,7 +268,7 @@ class DatabaseClient implements Client {
 
   async list(options: JobListOptions = {}): Promise<Page<JobDocument>> {
     const limit = Math.min(500, Math.max(1, options.limit ?? 50))
-    const found = await inspect.listJobs<JobDocument>(this.#db, this.namespace, {
+    const found = await inspect.listJobs<JobFacts>(this.#db, this.namespace, {
       states: options.states,
       type: options.type,
       queue: options.queue,
@@ -308,21 +282,13 @@ class DatabaseClient implements Client {
   }
 
   async resolveJobId(idOrEnding: string): Promise<string> {
-    const text = idOrEnding.replace(/^…/, '').toLowerCase()
-    if (UUID.test(text)) return text
-    if (!/^[0-9a-f-]{4,36}$/.test(text)) {
-      throw new UsageError(
-        `"${idOrEnding}" is not a job id, nor an ending of one (4 or more of its characters).`,
-      )
-    }
-    const found = await inspect.findJobs(this.#db, this.namespace, text)
-    if (found.length > 1) {
-      throw new IdAmbiguousError(`more than one job id ends in ${text}: ${found.join(', ')}`, {
-        hint: 'Give more of its end.',
-      })
-    }
-    if (found[0] === undefined) throw unknownJob(`…${text}`, this.namespace)
-    return found[0]
+    if (isId(idOrEnding)) return idOrEnding.toLowerCase()
+    const ending = checkedEnding('job', idOrEnding)
+    const found = await inspect.findJobs(this.#db, this.namespace, ending)
+    return onlyOne(
+      found.map((id) => ({ id })),
+      jobCalled(`…${ending}`, this.namespace),
+    ).id
   }
 
   logs(
@@ -395,36 +361,28 @@ class DatabaseClient implements Client {
     options: WaitOptions & { job?: Definition } = {},
   ): Promise<ResultOf<Definition>> {
     const id = checkedId(jobId)
-    const deadline = options.timeoutMs === undefined ? Infinity : Date.now() + options.timeoutMs
-    const ended = new AbortController()
-    const unsubscribe = this.#feed.onAny(
-      TERMINAL_STATUSES.map((status) => `job.${status}` as const),
-      (event) => {
-        if (event.jobIds.includes(id)) ended.abort()
-      },
-    )
-    try {
-      // The feed tells at once; the reading underneath needs neither it nor luck, so it may be slow.
-      for (let pauseMs = 50; ; pauseMs = Math.min(2_000, pauseMs * 2)) {
-        options.signal?.throwIfAborted()
-        const [job] = await inspect.getJobs<JobDocument>(this.#db, this.namespace, [id], false)
+    return waitFor({
+      what: `job ${id}`,
+      look: async () => {
+        const [job] = await inspect.getJobs<JobFacts>(this.#db, this.namespace, [id], false)
         if (job === undefined) throw unknownJob(jobId, this.namespace)
-        if (job.status === 'completed') return job.result as ResultOf<Definition>
+        if (job.status === 'completed') return { end: job.result as ResultOf<Definition> }
         if (isTerminal(job.status))
-          throw new JobEndedError(whySentence(job as unknown as WhyFacts), {
+          throw new JobEndedError(whySentence(job), {
             hint: `${NO_RETURN} ${id}`,
           })
-        if (Date.now() >= deadline) {
-          throw new WaitTimeoutError(
-            `job ${id} is ${job.state} after ${options.timeoutMs} ms. It goes on.`,
-          )
-        }
-        const left = deadline - Date.now()
-        await sleep(Math.min(pauseMs, left), anySignal(ended.signal, options.signal))
-      }
-    } finally {
-      unsubscribe()
-    }
+        return { state: job.state }
+      },
+      onHint: (hurry) =>
+        this.#feed.onAny(
+          TERMINAL_STATUSES.map((status) => `job.${status}` as const),
+          ({ jobIds }) => {
+            if (jobIds.includes(id)) hurry()
+          },
+        ),
+      timeoutMs: options.timeoutMs,
+      signals: [this.#closed.signal, options.signal],
+    })
   }
 
   async stats(): Promise<StatsDocument> {
@@ -433,68 +391,6 @@ class DatabaseClient implements Client {
 
   knownTypes(): Promise<string[]> {
     return inspect.knownTypes(this.#db, this.namespace)
-  }
-
-  readonly workers: Client['workers'] = {
-    list: (options = {}) =>
-      inspect.listWorkers(this.#db, this.namespace, options.endedWithinMs ?? 3_600_000),
-    get: (id) => this.#worker(id),
-    drain: async (id) => this.#drain(await this.#worker(id), true),
-    resume: async (id) => this.#drain(await this.#worker(id), false),
-    evict: async (id) => {
-      const worker = await this.#worker(id)
-      const { evicted, released } = await protocol.evictWorkers(this.#db, this.namespace, [
-        worker.incarnation,
-      ])
-      if (evicted.length === 0) {
-        throw new StateRefusedError(`worker ${worker.id} has ended already: ${worker.reason}.`)
-      }
-      return released
-    },
-    shutdowns: (options = {}) =>
-      inspect.shutdowns(this.#db, this.namespace, options.withinMs ?? 604_800_000),
-  }
-
-  readonly machines: Client['machines'] = {
-    list: () => inspect.listMachines(this.#db, this.namespace),
-    get: (id) => this.#machine(id),
-    drain: async (id) => this.#drainMachine(await this.#machine(id), true),
-    resume: async (id) => this.#drainMachine(await this.#machine(id), false),
-  }
-
-  readonly supervisors: Client['supervisors'] = {
-    list: (options = {}) =>
-      listSupervisors(this.#db, this.namespace, options.endedWithinMs ?? 3_600_000),
-  }
-
-  get alerts(): ClientAlerts {
-    return (this.#alerts ??= openAlerts(this.#db, this.namespace))
-  }
-
-  #alerts: ClientAlerts | null = null
-
-  readonly retention: Client['retention'] = {
-    get: () => retentionOf(this.#db, this.namespace),
-    set: async (changes) => setRetention(this.#db, this.namespace, checkedRetention(changes)),
-    run: async ({ archive, signal } = {}) => {
-      const { begun, dropped, failure } = await passRetention(this.#db, {
-        namespace: this.namespace,
-        archive: archive ?? null,
-        now: true,
-        retryMs: 60_000,
-        stop: signal ?? new AbortController().signal,
-      })
-      if (begun.needsArchive) {
-        throw new StateRefusedError(
-          `jobs of namespace ${this.namespace} are to be archived before they are dropped, and no hook was given.`,
-          {
-            hint: 'A worker with the hook drops them. To give that up: leasehold retention --no-archive',
-          },
-        )
-      }
-      if (failure !== null) throw failure.error
-      return dropped
-    },
   }
 
   sweep(): Promise<protocol.Swept> {
@@ -511,6 +407,7 @@ class DatabaseClient implements Client {
   }
 
   async close(): Promise<void> {
+    this.#closed.abort(new StateRefusedError('the client was closed while it waited.'))
     await this.#feed.close()
     await this.#db.close()
   }
@@ -530,83 +427,19 @@ class DatabaseClient implements Client {
       hint: `${NO_RETURN} ${jobId}`,
     })
   }
-
-  async #worker(id: string): Promise<WorkerDocument> {
-    const found = await inspect.findWorkers<WorkerDocument>(this.#db, this.namespace, id)
-    if (found.length > 1 && found[0]?.id !== id && found[0]?.incarnation !== id) {
-      throw new IdAmbiguousError(
-        `more than one worker matches ${id}: ${found.map((w) => w.id).join(', ')}`,
-      )
-    }
-    if (found[0] === undefined) {
-      throw new NotFoundError(`no worker ${id} in namespace ${this.namespace}.`, {
-        hint: 'See: leasehold workers list',
-      })
-    }
-    return found[0]
-  }
-
-  async #machine(id: string): Promise<MachineDetailDocument> {
-    const found = await inspect.findMachines<MachineDetailDocument>(this.#db, this.namespace, id)
-    const exact = found.find((machine) => machine.id === id)
-    if (exact === undefined && found.length > 1) {
-      throw new IdAmbiguousError(
-        `more than one machine matches ${id}: ${found.map((machine) => machine.id).join(', ')}`,
-      )
-    }
-    const machine = exact ?? found[0]
-    if (machine === undefined) {
-      throw new NotFoundError(`no machine ${id} in namespace ${this.namespace}.`, {
-        hint: 'See: leasehold machines list',
-      })
-    }
-    return machine
-  }
-
-  async #drainMachine({ id }: MachineDocument, drain: boolean): Promise<void> {
-    await protocol.drainMachine(this.#db, this.namespace, id, drain)
-  }
-
-  async #drain(worker: WorkerDocument, drain: boolean): Promise<string> {
-    const [answer] = await protocol.drainWorkers(
-      this.#db,
-      this.namespace,
-      [worker.incarnation],
-      drain,
-    )
-    if (answer === 'offline')
-      throw new StateRefusedError(`worker ${worker.id} is offline: ${worker.reason}.`)
-    return answer ?? 'offline'
-  }
-}
-
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
-
-function checkedId(jobId: string): string {
-  if (!UUID.test(jobId.toLowerCase())) throw new UsageError(`"${jobId}" is not an id.`)
-  return jobId.toLowerCase()
-}
-
-/** Numbers of their own kind; their ranges are the database's. */
-function checkedRetention(changes: RetentionChanges): RetentionChanges {
-  for (const [name, value] of Object.entries(changes)) {
-    const fits = name === 'archive' ? typeof value === 'boolean' : Number.isSafeInteger(value ?? 0)
-    if (!fits)
-      throw new UsageError(
-        `\`${name}\` is ${name === 'archive' ? 'true or false' : 'a whole number or null'}, got ${String(value)}.`,
-      )
-  }
-  return changes
 }
 
 function unknownJob(jobId: string, namespace: string): NotFoundError {
-  return new NotFoundError(`no job ${jobId} in namespace ${namespace}.`, {
-    hint: 'It may be in another namespace (--namespace), or have been dropped: ended jobs are kept for a while (leasehold retention).',
-  })
+  return notFound(jobCalled(jobId, namespace))
 }
 
-function withWhy(job: JobDocument): JobDocument {
-  return { ...job, why: whySentence(job as unknown as WhyFacts) }
+function jobCalled(text: string, namespace: string): Called {
+  return {
+    what: 'job',
+    text,
+    namespace,
+    hint: 'It may be in another namespace (--namespace), or have been dropped: ended jobs are kept for a while (leasehold retention).',
+  }
 }
 
 /** What a definition and a call say about a job, as JSON for the database; the call wins. */
@@ -671,7 +504,3 @@ const NEW_JOB_DEFAULTS: Readonly<Record<string, unknown>> = Object.freeze({
   maxLost: 3,
   onWorkerLost: 'retry',
 })
-
-function anySignal(...signals: (AbortSignal | undefined)[]): AbortSignal {
-  return AbortSignal.any(signals.filter((signal) => signal !== undefined))
-}

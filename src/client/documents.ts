@@ -62,7 +62,8 @@ export interface AttemptDocument {
 
 /** Something that happened to a job. */
 export interface JobEventDocument {
-  id: string
+  /** Grows with time; null for what is not recorded as an event, but read from the attempts. */
+  id: number | null
   at: string
   kind: string
   attempt: number | null
@@ -98,6 +99,12 @@ export interface JobDocument {
   machineId: string | null
   heartbeatAt: string | null
   leaseExpiresAt: string | null
+  /** What is left of the lease on the database's clock, in milliseconds; negative once lapsed; null unless it is stored as running. */
+  leaseLeftMs: number | null
+  /** For a lost job: before this it is not given to another worker, as the database was away. */
+  recoveryNotBefore: string | null
+  /** For a job that is stored as running: when its worker ended. */
+  workerEndedAt: string | null
   cancelRequestedAt: string | null
   createdAt: string
   runAt: string | null
@@ -106,6 +113,28 @@ export interface JobDocument {
   progress: ProgressDocument | null
   checkpoint: unknown
   endReason: EndReasonDocument | null
+  /** How the newest attempt ended; null before the first, and while one is under way. */
+  previousEnd: {
+    endedAs: AttemptEnd | null
+    endReason: Partial<EndReasonDocument> | null
+    endedAt: string | null
+  } | null
+  /** For a job that waits its turn: the running jobs with its `concurrencyKey`, by id. */
+  waitsBehind: string[] | null
+  /** For a job that waits and has a target: what is known of that. */
+  aim: {
+    online: boolean
+    lastSeenAt: string | null
+    ifOffline: 'wait' | 'fail' | 'any'
+    /** Until when the job has to have begun. */
+    deadline: string | null
+  } | null
+  /** For a waiting job: what its run ended as, when that cancels the job. */
+  runEnded: RunStatus | null
+  /** For a waiting job: how many workers could take it, and when one was last seen. */
+  workersForType: { online: number; draining: number; lastSeenAt: string | null } | null
+  /** The database's clock when it answered: what ages and remaining times are counted from. */
+  now: string
   /** The sentence of `jobs why`. */
   why: string
   events?: JobEventDocument[]
@@ -144,6 +173,8 @@ export interface RunDocument {
   finishedAt: string | null
   /** `code`: all_ended, target_reached, target_missed, too_many_failed, nothing_completed, budget_spent or by_hand. */
   endReason: { code: string; message: string } | null
+  /** The database's clock when it answered. */
+  now: string
 }
 
 /** A worker: one OS process, one incarnation. */

@@ -11,7 +11,6 @@
  */
 import { elapsedMs, sleep } from '../clock.ts'
 import type { Database } from '../db/connect.ts'
-import { type WhyFacts, whySentence } from '../domain/why.ts'
 import {
   beginRetention,
   dropEvents,
@@ -21,6 +20,7 @@ import {
   type RetentionBegun,
 } from '../sql/retention.ts'
 import type { JobDocument } from './documents.ts'
+import { type JobFacts, withWhy } from './with-why.ts'
 
 export interface ArchiveContext {
   readonly namespace: string
@@ -95,16 +95,13 @@ async function dropAllJobs(
   let after: string | null = null
   do {
     const startedMs = elapsedMs()
-    const step: Awaited<ReturnType<typeof jobsToDrop<JobDocument>>> = await jobsToDrop(
-      db,
-      namespace,
-      { below, after, whole: archive !== null },
-    )
+    const step: Awaited<ReturnType<typeof jobsToDrop<JobFacts>>> = await jobsToDrop(db, namespace, {
+      below,
+      after,
+      whole: archive !== null,
+    })
     if (archive !== null && step.documents.length > 0) {
-      const documents = step.documents.map((job) => ({
-        ...job,
-        why: whySentence(job as unknown as WhyFacts),
-      }))
+      const documents = step.documents.map(withWhy)
       const error = await callArchive(archive, documents, { namespace, stop })
       if (stop.aborted) return null
       if (error !== null) return { jobs: documents.length, error }

@@ -5,20 +5,16 @@
  *
  * The database decides when a run ends; `wait` asks it to look, so a run also ends where no worker is left that would.
  */
-import { sleep } from '../clock.ts'
 import type { Database } from '../db/connect.ts'
-import {
-  IdAmbiguousError,
-  NotFoundError,
-  RunTerminalError,
-  UsageError,
-  WaitTimeoutError,
-} from '../errors.ts'
+import { RunTerminalError, UsageError } from '../errors.ts'
+import { bare } from '../domain/id.ts'
 import type { RunStatus } from '../domain/states.ts'
 import * as sql from '../sql/runs.ts'
 import type { Page, RunDocument } from './documents.ts'
 import type { EventFeed } from './event-feed.ts'
+import { onlyOne } from './only-one.ts'
 import { storableJson } from './storable-json.ts'
+import { waitFor } from './wait-for.ts'
 
 export interface NewRunOptions {
   readonly name: string
@@ -67,21 +63,32 @@ export interface Runs {
   fail(run: string, options?: EndRunOptions): Promise<RunDocument>
   /** The same, as `archived`. */
   archive(run: string, options?: EndRunOptions): Promise<RunDocument>
-  /** Resolves once it has ended, whatever as. @throws {WaitTimeoutError} */
+  /**
+   * Resolves once it has ended, whatever as. Waits through an outage of the database; any other failure ends it.
+   * @throws {WaitTimeoutError} @throws {StateRefusedError} when the client is closed meanwhile.
+   */
   wait(run: string, options?: { timeoutMs?: number; signal?: AbortSignal }): Promise<RunDocument>
 }
 
-const ENDING_MIN = 4
+export function openRuns(
+  db: Database,
+  namespace: string,
+  { feed, closed }: { feed: EventFeed; closed: AbortSignal },
+): Runs {
+  return new DatabaseRuns(db, namespace, feed, closed)
+}
 
-export class DatabaseRuns implements Runs {
+class DatabaseRuns implements Runs {
   readonly #db: Database
   readonly #namespace: string
   readonly #feed: EventFeed
+  readonly #closed: AbortSignal
 
-  constructor(db: Database, namespace: string, feed: EventFeed) {
+  constructor(db: Database, namespace: string, feed: EventFeed, closed: AbortSignal) {
     this.#db = db
     this.#namespace = namespace
     this.#feed = feed
+    this.#closed = closed
   }
 
   async create({ name, criteria = {}, ...options }: NewRunOptions): Promise<RunDocument> {
@@ -110,21 +117,13 @@ export class DatabaseRuns implements Runs {
   }
 
   async get(run: string): Promise<RunDocument> {
-    const text = run.replace(/^…/, '')
-    const found = await sql.findRuns<RunDocument>(this.#db, this.#namespace, text)
-    const matching = text.length < ENDING_MIN ? found.filter(({ name }) => name === text) : found
-    if (matching.length > 1) {
-      throw new IdAmbiguousError(
-        `more than one run is called or ends in ${text}: ${matching.map(({ id }) => id).join(', ')}`,
-        { hint: 'Give the id, or more of its end.' },
-      )
-    }
-    if (matching[0] === undefined) {
-      throw new NotFoundError(`no run ${run} in namespace ${this.#namespace}.`, {
-        hint: 'See: leasehold runs list',
-      })
-    }
-    return matching[0]
+    const text = bare(run)
+    return onlyOne(await sql.findRuns<RunDocument>(this.#db, this.#namespace, text), {
+      what: 'run',
+      text: run,
+      namespace: this.#namespace,
+      hint: 'See: leasehold runs list',
+    })
   }
 
   async update(run: string, changes: { stage?: string; filled?: true }): Promise<RunDocument> {
@@ -150,33 +149,21 @@ export class DatabaseRuns implements Runs {
     run: string,
     options: { timeoutMs?: number; signal?: AbortSignal } = {},
   ): Promise<RunDocument> {
-    const { id } = await this.get(run)
-    const deadlineMs = Date.now() + (options.timeoutMs ?? Infinity)
-    const told = new AbortController()
-    const unsubscribe = this.#feed.onAny(
-      ['run.completed', 'run.error', 'run.archived'],
-      ({ data }) => {
-        if (data?.['runId'] === id) told.abort()
-      },
-    )
-    try {
-      // The feed tells at once; the reading underneath needs neither it nor luck, so it may be slow.
-      for (let pauseMs = 50; ; pauseMs = Math.min(2_000, pauseMs * 2)) {
-        options.signal?.throwIfAborted()
+    let id: string | null = null
+    return waitFor({
+      what: `run ${run}`,
+      look: async () => {
+        id ??= (await this.get(run)).id
         const [status] = await sql.judgeRuns(this.#db, this.#namespace, [id])
-        if (status !== 'active') return await this.get(id)
-        const leftMs = deadlineMs - Date.now()
-        if (leftMs <= 0) {
-          throw new WaitTimeoutError(
-            `run ${id} is active after ${options.timeoutMs} ms. It goes on.`,
-          )
-        }
-        const signals = options.signal === undefined ? [] : [options.signal]
-        await sleep(Math.min(pauseMs, leftMs), AbortSignal.any([told.signal, ...signals]))
-      }
-    } finally {
-      unsubscribe()
-    }
+        return status === 'active' ? { state: status } : { end: await this.get(id) }
+      },
+      onHint: (hurry) =>
+        this.#feed.onAny(['run.completed', 'run.error', 'run.archived'], ({ data }) => {
+          if (data?.['runId'] === id) hurry()
+        }),
+      timeoutMs: options.timeoutMs,
+      signals: [this.#closed, options.signal],
+    })
   }
 
   async #end(run: string, status: RunStatus, options: EndRunOptions): Promise<RunDocument> {

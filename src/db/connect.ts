@@ -474,6 +474,11 @@ export function classifyFailure(error: unknown): FailureKind {
   return failureOf(cause)?.kind ?? 'other'
 }
 
+/** Whether the database was away, and the same call may be answered yet: not on a pool or client that was ended. */
+export function mayAnswerAgain(error: unknown): boolean {
+  return classifyFailure(error) === 'unknown' && !ENDED_MESSAGE.test((error as Error).message)
+}
+
 /** Whether the server answers and has no room: connections, memory, disk. */
 export function lacksResources(error: unknown): boolean {
   return codeOf(error)?.startsWith('53') === true
@@ -517,6 +522,9 @@ function codeOf(error: unknown): string | null {
   const code = (causeOf(error) as { code?: unknown } | null)?.code
   return typeof code === 'string' ? code : null
 }
+
+/** What the driver says of a pool or client that will never answer. */
+const ENDED_MESSAGE = /not queryable|cannot use a pool after/i
 
 /** Turns what a driver threw into one of our errors, with the operation's name. */
 export function explainFailure(error: unknown, operation: string): Error {

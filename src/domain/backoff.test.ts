@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { BACKOFF_DEFAULTS, backoffMs, spreadMs } from './backoff.ts'
+import { BACKOFF_DEFAULTS, backoffMs } from './backoff.ts'
 
 const backoff = fc.record({
   baseMs: fc.integer({ min: 1, max: 60_000 }),
@@ -41,24 +41,4 @@ test('with the factor 2 or more, no failure waits less than the one before it', 
 test('jobs that failed together come back spread out', () => {
   const delays = Array.from({ length: 200 }, (_, n) => backoffMs(BACKOFF_DEFAULTS, 3, `job-${n}`))
   expect(new Set(delays).size).toBeGreaterThan(100)
-})
-
-test('a pause that is spread stays near itself, and is never longer than the longest', () => {
-  const random = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true })
-  fc.assert(
-    fc.property(
-      fc.integer({ min: 1, max: 10_000 }),
-      fc.double({ min: 1, max: 2 }),
-      random,
-      (pauseMs, room, at) => {
-        const pause = spreadMs({ pauseMs, maxMs: pauseMs * room }, at)
-        expect(pause).toBeGreaterThanOrEqual(0.75 * pauseMs)
-        expect(pause).toBeLessThanOrEqual(Math.min(1.25, room) * pauseMs)
-      },
-    ),
-  )
-  const spread = Array.from({ length: 11 }, (_, n) =>
-    spreadMs({ pauseMs: 100, maxMs: 200 }, n / 10),
-  )
-  expect([Math.min(...spread), Math.max(...spread)]).toEqual([75, 125])
 })

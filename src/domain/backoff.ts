@@ -21,14 +21,6 @@ export function backoffMs(backoff: Backoff, failures: number, seed: string): num
   return Math.round(full * (0.5 + fraction(`${seed}:${failures}`) / 2))
 }
 
-/** A pause spread over a quarter to either side of `pauseMs` by `random`, in [0, 1), and for all that never longer than `maxMs`. */
-export function spreadMs(
-  { pauseMs, maxMs }: { pauseMs: number; maxMs: number },
-  random: number,
-): number {
-  return Math.min(maxMs, pauseMs * (0.75 + random / 2))
-}
-
 /** A number in [0, 1) that depends on every character (FNV-1a, 32 bit). */
 function fraction(text: string): number {
   let hash = 0x811c9dc5

@@ -1,5 +1,6 @@
 /** The sentence of `jobs why`: what a job waits for, or why it ended. Made from the same document that everything shows. */
 import { formatDuration } from './duration.ts'
+import { withoutId } from './id.ts'
 import { parseTarget } from './target.ts'
 
 /** What the sentence is made from: the job document as the database builds it. */
@@ -45,7 +46,7 @@ export interface WhyFacts {
 }
 
 export function whySentence(job: WhyFacts): string {
-  const worker = job.workerId === null ? 'its worker' : shortWorker(job.workerId)
+  const worker = job.workerId === null ? 'its worker' : withoutId(job.workerId)
   switch (job.state) {
     case 'running':
       return `Running on ${worker} since ${clockTime(job.startedAt)}; its lease holds for ${formatDuration(job.leaseLeftMs ?? 0)} more.`
@@ -138,7 +139,7 @@ function aimedSentence(job: WhyFacts, aim: NonNullable<WhyFacts['aim']>): string
 function targetWords(text: string): string {
   const target = parseTarget(text)
   if ('machine' in target) return `machine ${target.machine}`
-  if ('worker' in target) return `worker ${shortWorker(target.worker)}`
+  if ('worker' in target) return `worker ${withoutId(target.worker)}`
   return `a worker with the label ${target.label}`
 }
 
@@ -170,11 +171,6 @@ function reason(job: WhyFacts): string {
 
 function between(from: string | null, to: string | null): number {
   return from === null || to === null ? 0 : Date.parse(to) - Date.parse(from)
-}
-
-/** `render-b-2210` of `render-b-2210-e41f6b77-…`: what people know a worker by. */
-function shortWorker(id: string): string {
-  return id.replace(/-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/, '')
 }
 
 function clockTime(at: string | null): string {

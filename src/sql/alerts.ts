@@ -28,6 +28,10 @@ export function listAlerts<T>(
   return call(db, 'list_alerts', [namespace, all, limit])
 }
 
+export function findAlerts<T>(db: Database, namespace: string, ending: string): Promise<T[]> {
+  return call(db, 'find_alerts', [namespace, ending])
+}
+
 /** acknowledged, resolved or not_found, in order. */
 export function acknowledgeAlerts(
   db: Database,
@@ -62,6 +66,10 @@ export function setAlertRule<T>(
 
 export function listWebhooks<T>(db: Database, namespace: string): Promise<T[]> {
   return call(db, 'list_webhooks', [namespace])
+}
+
+export function findWebhooks<T>(db: Database, namespace: string, text: string): Promise<T[]> {
+  return call(db, 'find_webhooks', [namespace, text])
 }
 
 export function addWebhook<T>(

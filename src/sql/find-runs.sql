@@ -1,4 +1,4 @@
--- The runs that people mean: by id, by a unique ending of it, or by name; at most three, the newest first.
+-- The runs that people mean: by id, by the end of it (4 or more characters), or by name; at most three, the newest first.
 create or replace function find_runs(p_namespace text, p_text text) returns jsonb
 language sql stable security definer set search_path from current
 as $$
@@ -10,7 +10,7 @@ as $$
         when p_text ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then array[p_text::uuid]
         else array(
           select id from run
-          where namespace = p_namespace and (right(id::text, length(p_text)) = lower(p_text) or name = p_text)
+          where namespace = p_namespace and (name = p_text or length(p_text) >= 4 and right(id::text, length(p_text)) = lower(p_text))
           order by id desc
           limit 3
         )

@@ -4,7 +4,7 @@ do $$
 declare
   r text;
   f regprocedure;
-  v_client text[] := '{create_run,update_run,end_run,judge_runs,list_runs,find_runs,enqueue,cancel,retry,get_jobs,list_jobs,find_jobs,job_logs,list_workers,find_workers,list_machines,stats,read_events,events_end,known_types,channel,installed_release,list_supervisors,find_machines,list_alerts,alert_rules,database_copied,shutdowns,events_dropped,retention_of}';
+  v_client text[] := '{create_run,update_run,end_run,judge_runs,list_runs,find_runs,enqueue,cancel,retry,get_jobs,list_jobs,find_jobs,job_logs,list_workers,find_workers,list_machines,stats,read_events,events_end,known_types,channel,installed_release,list_supervisors,find_machines,list_alerts,find_alerts,alert_rules,database_copied,shutdowns,events_dropped,retention_of}';
   v_worker text[] := '{register,database_facts,judge_runs,cost,claim,renew,settle,complete,fail,release,interrupt,acknowledge_cancel,checkpoint,progress,log,enqueue_child,sweep,report_death,end_worker,enqueue,get_jobs,read_events,events_end,channel,installed_release,supervise,keep_supervising,stop_supervising,backlog_age,database_copied,take_deliveries,settle_delivery,events_dropped,begin_retention,jobs_to_drop,drop_jobs,drop_events,end_retention}';
 begin
   execute format('revoke all on all functions in schema %I from public', current_schema());

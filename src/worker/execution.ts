@@ -30,7 +30,7 @@ import {
   UsageError,
   ValueUnstorableError,
 } from '../errors.ts'
-import { atMost, sleep } from '../clock.ts'
+import { atMost, Pauses, sleep } from '../clock.ts'
 import { classifyFailure, type Database } from '../db/connect.ts'
 import {
   type ClaimedJob,
@@ -296,12 +296,13 @@ export class Execution {
   }
 
   async #untilKnown(write: () => Promise<FencedAnswer>): Promise<FencedAnswer> {
-    for (let pauseMs = 100; ; pauseMs = Math.min(2_000, pauseMs * 2)) {
+    const pauses = new Pauses({ minMs: 100, maxMs: 2_000 })
+    for (;;) {
       try {
         return await write()
       } catch (error) {
         if (classifyFailure(error) !== 'unknown') throw error
-        await sleep(pauseMs, this.signal)
+        await sleep(pauses.next(), this.signal)
         this.host.checkFence(this)
         this.signal.throwIfAborted()
       }

@@ -10,7 +10,7 @@ const well: HealthFacts = {
   registered: true,
   draining: false,
   drained: false,
-  shutdownPhase: 0,
+  shutdownPhase: null,
   connected: true,
   doubt: null,
   stuck: null,

@@ -8,8 +8,8 @@
  *     /metrics  the text format of Prometheus.
  */
 import type { StuckPart } from '../sql/protocol.ts'
-import { SETTLED_SLOTS, type SettledSlot } from './lifeline-messages.ts'
-import { SHUTDOWN_PHASES } from './shutdown-report.ts'
+import { SETTLED_SLOTS, type SettledSlot } from './shared-numbers.ts'
+import { SHUTDOWN_PHASES, type ShutdownPhase } from './shutdown-report.ts'
 
 export interface HealthFacts {
   readonly workerId: string
@@ -20,8 +20,8 @@ export interface HealthFacts {
   readonly draining: boolean
   /** An operator has drained it. */
   readonly drained: boolean
-  /** Place in SHUTDOWN_PHASES, from 1; 0: no shutdown. */
-  readonly shutdownPhase: number
+  /** null: no shutdown. */
+  readonly shutdownPhase: ShutdownPhase | null
   readonly connected: boolean
   /** What was last heard of the database, when that was not an accepted write. */
   readonly doubt: string | null
@@ -79,7 +79,7 @@ function verdict(word: string, reasons: readonly string[], facts: HealthFacts): 
     workerId: facts.workerId,
     running: facts.running,
     capacity: facts.capacity,
-    shutdownPhase: phaseOf(facts),
+    shutdownPhase: facts.shutdownPhase,
     sinceRenewalMs: facts.sinceRenewalMs,
   }
   return {
@@ -111,10 +111,6 @@ function unreadyBecause(facts: HealthFacts): string[] {
   if (!facts.connected) reasons.push('no connection to the database')
   else if (facts.doubt !== null) reasons.push(`the database did not accept a write: ${facts.doubt}`)
   return reasons
-}
-
-function phaseOf({ shutdownPhase }: HealthFacts): string | null {
-  return SHUTDOWN_PHASES[shutdownPhase - 1] ?? null
 }
 
 function metrics(facts: HealthFacts): string {
@@ -186,7 +182,7 @@ function metrics(facts: HealthFacts): string {
     'gauge',
     'shutdown_phase',
     'The phase that a shutdown is in.',
-    SHUTDOWN_PHASES.map((phase) => [labelled({ phase }), phaseOf(facts) === phase ? 1 : 0]),
+    SHUTDOWN_PHASES.map((phase) => [labelled({ phase }), facts.shutdownPhase === phase ? 1 : 0]),
   )
   return `${text.join('\n')}\n`
 }

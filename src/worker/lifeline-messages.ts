@@ -24,84 +24,9 @@ export interface LifelineData {
   readonly mayEndProcess: boolean
   /** Whether this process may not outlive its parent, which supervises it. */
   readonly endsWithParent: boolean
+  /** Of SharedNumbers. */
   readonly shared: SharedArrayBuffer
 }
-
-export type SharedSlot =
-  | 'proofSentMs'
-  | 'mainBeatMs'
-  | 'handlers'
-  | 'fenced'
-  | 'spoolDepth'
-  | 'draining'
-  | 'awakeMs'
-  | 'outage'
-  | 'claiming'
-  | 'connected'
-  | 'claimTurn'
-  | 'ended'
-  | 'spoolSinceMs'
-  | 'claimRounds'
-  | 'claimed'
-  | 'shutdownPhase'
-  | SettledSlot
-  | 'slots'
-
-/** Attempts whose outcome the database has answered, by what it said. */
-export type SettledSlot = (typeof SETTLED_SLOTS)[number]
-export const SETTLED_SLOTS = [
-  'completed',
-  'failed',
-  'retrying',
-  'cancelled',
-  'interrupted',
-  'released',
-  'late',
-] as const
-
-/**
- * Numbers that both threads read and write without asking each other, so that neither can hold the other up. All times are
- * `elapsedMs` readings, rounded.
- */
-export const SHARED: Readonly<Record<SharedSlot, number>> = Object.freeze({
-  /** When the last accepted renewal or claim was sent: the lease is counted from here. */
-  proofSentMs: 0,
-  /** Last sign of life of the main thread's event loop. */
-  mainBeatMs: 1,
-  /** Handlers that have not settled. While there is one, the process may not outlive the lease. */
-  handlers: 2,
-  /** 1 once this incarnation has fenced itself. */
-  fenced: 3,
-  spoolDepth: 4,
-  draining: 5,
-  /** Time during which this process was not frozen, in milliseconds. */
-  awakeMs: 6,
-  /** 1 while the database is positively down and handlers may go on past the fence. */
-  outage: 7,
-  /** Claims in flight: an incarnation with one is not idle. */
-  claiming: 8,
-  /** 1 when the reserved connection is up: without it nothing is claimed. */
-  connected: 9,
-  /** Sign of life of the claim loop: another number after each answer while it is under way, 0 while it rests. */
-  claimTurn: 10,
-  /** 1 when the worker's row was ended, or could not be: what a main thread waits for that lets no handler go on. */
-  ended: 11,
-  /** Since when the oldest outcome in the spool has waited, 0 while there is none. */
-  spoolSinceMs: 12,
-  /** Claims that were answered, and the jobs that they brought. */
-  claimRounds: 13,
-  claimed: 14,
-  /** Place in SHUTDOWN_PHASES, from 1; 0: no shutdown. */
-  shutdownPhase: 15,
-  completed: 16,
-  failed: 17,
-  retrying: 18,
-  cancelled: 19,
-  interrupted: 20,
-  released: 21,
-  late: 22,
-  slots: 23,
-})
 
 export type ToLifeline =
   | { readonly type: 'renew' }

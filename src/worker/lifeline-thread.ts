@@ -27,7 +27,7 @@
 import { randomUUID } from 'node:crypto'
 import { parentPort, workerData } from 'node:worker_threads'
 import type pg from 'pg'
-import { atMost, elapsedMs, monotonicMs } from '../clock.ts'
+import { atMost, elapsedMs, jittered, monotonicMs, Pauses, within } from '../clock.ts'
 import { fenceMarginMs } from '../config.ts'
 import {
   CONNECT_DEFAULTS,
@@ -41,7 +41,6 @@ import {
   provesDown,
   useExecutor,
 } from '../db/connect.ts'
-import { spreadMs } from '../domain/backoff.ts'
 import { LeaseholdError, StartError } from '../errors.ts'
 import {
   databaseFacts,
@@ -59,15 +58,9 @@ import { Witness, WITNESS_EVERY_MS } from '../sweep/witness.ts'
 import { answerHealth, type HealthFacts } from './health.ts'
 import { serveHealth } from './health-server.ts'
 import { ownIdentity } from './identity.ts'
-import {
-  type FromLifeline,
-  type LifelineData,
-  SETTLED_SLOTS,
-  SHARED,
-  type ToLifeline,
-} from './lifeline-messages.ts'
+import type { FromLifeline, LifelineData, ToLifeline } from './lifeline-messages.ts'
 import { Outage } from './outage.ts'
-import { SHUTDOWN_PHASES } from './shutdown-report.ts'
+import { SETTLED_SLOTS, SharedNumbers } from './shared-numbers.ts'
 
 const TICK_MS = 100
 const OUTAGE_FORESEEN_MS = 1_000
@@ -78,17 +71,13 @@ const STUCK_AFTER = 1.75
 const HARD_EXIT_SLACK_MS = 1_000
 
 const data = workerData as LifelineData
-const shared = new BigInt64Array(data.shared)
+const shared = new SharedNumbers(data.shared)
 const port = parentPort
 if (port === null) throw new Error('lifeline-thread is started by Lifeline, as a worker thread')
 
 const { settings, namespace } = data
 const marginMs = fenceMarginMs(settings.leaseMs)
 const say = (message: FromLifeline): void => port.postMessage(message)
-const read = (slot: number): number => Number(Atomics.load(shared, slot))
-const write = (slot: number, value: number): void => {
-  Atomics.store(shared, slot, BigInt(Math.round(value)))
-}
 
 interface Reserved {
   readonly client: pg.Client
@@ -169,9 +158,9 @@ const sweeper = new Sweeper(
 /** Jobs that the last renewal said the database holds for this worker, known here or not. */
 let heldByDatabase = 0
 const busy = (): boolean =>
-  read(SHARED.handlers) > 0 ||
-  read(SHARED.claiming) > 0 ||
-  read(SHARED.spoolDepth) > 0 ||
+  shared.read('handlers') > 0 ||
+  shared.read('claiming') > 0 ||
+  shared.read('spoolDepth') > 0 ||
   heldByDatabase > 0
 
 /**
@@ -180,7 +169,7 @@ const busy = (): boolean =>
  */
 function renewalDueMs(): number {
   if (busy()) return Math.max(renewalSentMs, busySinceMs) + settings.renewMs
-  return read(SHARED.proofSentMs) + Math.round(settings.idleBeatMs * 1.5)
+  return shared.read('proofSentMs') + Math.round(settings.idleBeatMs * 1.5)
 }
 
 async function begin(): Promise<void> {
@@ -201,16 +190,16 @@ async function begin(): Promise<void> {
 
 function healthFacts(): HealthFacts {
   const nowMs = elapsedMs()
-  const proofSentMs = read(SHARED.proofSentMs)
+  const proofSentMs = shared.read('proofSentMs')
   return {
     workerId,
     machineId: data.identity.machineId,
     namespace,
     version: data.identity.version,
     registered: phase === 'live' && !rowEnded,
-    draining: read(SHARED.draining) === 1,
+    draining: shared.read('draining') === 1,
     drained,
-    shutdownPhase: read(SHARED.shutdownPhase),
+    shutdownPhase: shared.phase,
     connected: reserved !== null,
     doubt,
     stuck: stuckSaid,
@@ -222,28 +211,29 @@ function healthFacts(): HealthFacts {
     renewals,
     renewalsFailed,
     loopLagMs,
-    running: read(SHARED.handlers),
+    running: shared.read('handlers'),
     capacity: settings.concurrency,
-    claimRounds: read(SHARED.claimRounds),
-    claimed: read(SHARED.claimed),
+    claimRounds: shared.read('claimRounds'),
+    claimed: shared.read('claimed'),
     settled: Object.fromEntries(
-      SETTLED_SLOTS.map((outcome) => [outcome, read(SHARED[outcome])]),
+      SETTLED_SLOTS.map((outcome) => [outcome, shared.read(outcome)]),
     ) as HealthFacts['settled'],
-    spoolDepth: read(SHARED.spoolDepth),
+    spoolDepth: shared.read('spoolDepth'),
     spoolAgeMs: spoolAgeMs(),
     upMs: nowMs - startedMs,
   }
 }
 
 async function run(): Promise<void> {
-  let retryMs = 50
+  // At most a sixth of the lease, so that a worker tries several times before it has to fence itself.
+  const pauses = new Pauses({ minMs: 100, maxMs: Math.min(settings.leaseMs / 6, 2_000) })
   while (!life.stopping) {
     try {
       if (reserved === null) await connect()
       if (phase === 'over' && reincarnate && !awaitsRedelivery) await settleDebt()
       if (phase === 'none') await registerIncarnation()
       if (phase === 'live' && (renewNow || elapsedMs() >= renewalDueMs())) await renewLease()
-      retryMs = 50
+      pauses.reset()
       resting = true
       await pauseUntil(phase === 'live' ? renewalDueMs() : elapsedMs() + settings.renewMs)
       resting = false
@@ -254,14 +244,10 @@ async function run(): Promise<void> {
       noteFailure(error)
       // What was sent on it is still under way for the driver, and all that follows would wait behind that for ever.
       if (reserved !== null && !isReported(error)) hangUp(reserved.client)
-      // At most a sixth of the lease, so that a worker tries several times before it has to fence itself.
-      const maxMs = settings.leaseMs / 6
-      retryMs = Math.min(retryMs * 2, maxMs, 2_000)
-      // What was well before, somebody may repair: a copy that is not confirmed, a right that was taken.
-      const pause = refused
-        ? { pauseMs: settings.renewMs, maxMs: Infinity }
-        : { pauseMs: retryMs, maxMs }
-      await pauseUntil(elapsedMs() + spreadMs(pause, Math.random()))
+      // What was well before, somebody may repair: a copy that is not confirmed, a right that was taken. Else at most a sixth of the
+      // lease, so that a worker tries several times before it has to fence itself.
+      const pauseMs = refused ? jittered(settings.renewMs) : pauses.next()
+      await pauseUntil(elapsedMs() + pauseMs)
     }
   }
 }
@@ -287,7 +273,7 @@ async function connect(): Promise<void> {
   const direct = isDirect(client)
   reserved = { client, db, direct }
   knownDirect = direct
-  write(SHARED.connected, 1)
+  shared.write('connected', 1)
   const listening = settings.listen && direct
   say({ type: 'connection', up: true, listening, error: null })
   renewNow = phase === 'live'
@@ -301,7 +287,7 @@ function hangUp(client: pg.Client): void {
 function dropConnection(client: pg.Client): void {
   if (reserved?.client !== client) return
   reserved = null
-  write(SHARED.connected, 0)
+  shared.write('connected', 0)
   forgetSilence()
   const error = 'the reserved connection was lost'
   doubt = error
@@ -328,8 +314,8 @@ async function registerIncarnation(): Promise<void> {
   })
   everRegistered = true
   workerId = answer.id
-  write(SHARED.fenced, 0)
-  write(SHARED.proofSentMs, sentMs)
+  shared.write('fenced', 0)
+  shared.write('proofSentMs', sentMs)
   doubt = null
   drained = false
   phase = 'live'
@@ -360,9 +346,9 @@ async function renewLease(): Promise<void> {
     incarnation,
     sendNumber,
     idleBeatMs: busy() ? null : settings.idleBeatMs,
-    draining: read(SHARED.draining) === 1,
+    draining: shared.read('draining') === 1,
     loopLagMs: Math.round(loopLagMs),
-    spoolDepth: read(SHARED.spoolDepth),
+    spoolDepth: shared.read('spoolDepth'),
     direct: reserved.direct,
     stuck: part,
     spoolAgeMs: spoolAgeMs(),
@@ -380,7 +366,7 @@ async function renewLease(): Promise<void> {
   doubt = null
   drained = answer.drain
   outageIsOver()
-  write(SHARED.proofSentMs, Math.max(read(SHARED.proofSentMs), sentMs))
+  shared.write('proofSentMs', Math.max(shared.read('proofSentMs'), sentMs))
   heldByDatabase = answer.held.length
   if (answer.running) sweeper.watch()
   say({ type: 'renewed', sentMonotonicMs, answer })
@@ -390,8 +376,8 @@ async function renewLease(): Promise<void> {
 
 /** How long the oldest outcome that the database has not taken has been waiting. */
 function spoolAgeMs(): number {
-  const sinceMs = read(SHARED.spoolSinceMs)
-  if (read(SHARED.spoolDepth) === 0 || sinceMs === 0) return 0
+  const sinceMs = shared.read('spoolSinceMs')
+  if (shared.read('spoolDepth') === 0 || sinceMs === 0) return 0
   return Math.max(0, Math.round(elapsedMs() - sinceMs))
 }
 
@@ -438,7 +424,7 @@ function over(
   phase = 'over'
   fencedAtMs = elapsedMs()
   owesEnd = owed === null ? null : { incarnation, ...owed }
-  write(SHARED.fenced, 1)
+  shared.write('fenced', 1)
   outageIsOver()
   witness.leave()
   sweeper.leave()
@@ -463,7 +449,7 @@ function noteFailure(error: unknown): void {
   renewalsFailed += 1
   if (provesDown(error)) outage.refused(elapsedMs())
   else outage.unclear()
-  const trustedForMs = read(SHARED.proofSentMs) + settings.leaseMs - marginMs - elapsedMs()
+  const trustedForMs = shared.read('proofSentMs') + settings.leaseMs - marginMs - elapsedMs()
   say({
     type: 'renewal_failed',
     error: (error as Error).message,
@@ -492,7 +478,7 @@ function tick(): void {
   if (rowEnded) return
   // A process that was frozen did not run: that time counts against nobody.
   const ranMs = Math.min(nowMs - lastTickMs, 5 * TICK_MS)
-  write(SHARED.awakeMs, read(SHARED.awakeMs) + ranMs)
+  shared.write('awakeMs', shared.read('awakeMs') + ranMs)
   const thawed = nowMs - lastTickMs > 10 * TICK_MS
   lastTickMs = nowMs
   if (thawed) renewNow = phase === 'live'
@@ -502,13 +488,13 @@ function tick(): void {
   fence(nowMs)
   if (!busy()) busySinceMs = nowMs
   // A handler that keeps the event loop busy from its first line on keeps the main thread from saying so.
-  if (read(SHARED.handlers) > 0) sweeper.watch()
+  if (shared.read('handlers') > 0) sweeper.watch()
   // A pause that began when this worker was idle is too long once it holds a job.
   if (thawed || (resting && phase === 'live' && nowMs >= renewalDueMs())) wake()
 }
 
 function measureLoop(nowMs: number): void {
-  loopLagMs = Math.max(0, nowMs - read(SHARED.mainBeatMs) - 2 * TICK_MS)
+  loopLagMs = Math.max(0, nowMs - shared.read('mainBeatMs') - 2 * TICK_MS)
   if (loopLagMs < LOOP_BLOCKED_MS) {
     if (loopReportedMs > 0) say({ type: 'event_loop_blocked', forMs: Math.round(loopReportedMs) })
     loopReportedMs = 0
@@ -520,19 +506,19 @@ function measureLoop(nowMs: number): void {
 /** A main thread that a handler keeps busy owes no sign of life, and neither do its claims meanwhile. */
 function watchMain(ranMs: number): void {
   // A worker that stops because it is stuck does not get well by claiming nothing any more.
-  if (stuck === 'claims' && read(SHARED.draining) === 1) return
-  const turn = read(SHARED.claimTurn)
+  if (stuck === 'claims' && shared.read('draining') === 1) return
+  const turn = shared.read('claimTurn')
   const blocked = loopLagMs >= LOOP_BLOCKED_MS
   const well = phase === 'live' && reserved !== null
   const owed: Record<StuckPart, boolean> = {
-    claims: well && !blocked && turn !== 0 && turn === claimTurn && read(SHARED.draining) === 0,
-    event_loop: well && blocked && read(SHARED.handlers) === 0,
+    claims: well && !blocked && turn !== 0 && turn === claimTurn && shared.read('draining') === 0,
+    event_loop: well && blocked && shared.read('handlers') === 0,
   }
   claimTurn = turn
-  const rounds = read(SHARED.claimRounds)
+  const rounds = shared.read('claimRounds')
   const due =
-    well && !blocked && turn === 0 && rounds === claimRounds && read(SHARED.draining) === 0
-  unaskedMs = due && read(SHARED.handlers) < settings.concurrency ? unaskedMs + ranMs : 0
+    well && !blocked && turn === 0 && rounds === claimRounds && shared.read('draining') === 0
+  unaskedMs = due && shared.read('handlers') < settings.concurrency ? unaskedMs + ranMs : 0
   claimRounds = rounds
   silentMs.claims = owed.claims ? silentMs.claims + ranMs : 0
   silentMs.event_loop = owed.event_loop ? silentMs.event_loop + ranMs : 0
@@ -551,7 +537,7 @@ function watchParent(nowMs: number): void {
   if (!data.endsWithParent || process.ppid === data.identity.parentPid) return
   if (orphanedAtMs === null) {
     orphanedAtMs = nowMs
-    write(SHARED.draining, 1)
+    shared.write('draining', 1)
     renewNow = phase === 'live'
     wake()
   } else if (nowMs - orphanedAtMs >= settings.hardExitMs) {
@@ -571,7 +557,7 @@ function watchShutdown(nowMs: number): void {
 
 async function cutShort(charge: EndCharge, reason: string, signal: string | null): Promise<void> {
   if (rowEnded || phase !== 'live' || reserved === null) return
-  const hungIn = SHUTDOWN_PHASES[read(SHARED.shutdownPhase) - 1] ?? null
+  const hungIn = shared.phase
   const message = `${reason}; its shutdown hung${hungIn === null ? '' : ` while ${hungIn}`}`
   const shutdown = { outcome: 'timed_out', signal, hungIn }
   const ended = endWorker(reserved.db, incarnation, charge, { code: 'shutdown', message, shutdown })
@@ -586,9 +572,9 @@ function forgetSilence(): void {
 }
 
 function fence(nowMs: number): void {
-  const handlers = read(SHARED.handlers)
+  const handlers = shared.read('handlers')
   if (handlers === 0) return
-  const sentMs = read(SHARED.proofSentMs)
+  const sentMs = shared.read('proofSentMs')
   const fenceAtMs = sentMs + settings.leaseMs - marginMs
   // The main thread looks at the fence too, so it has to know of an outage before that comes.
   const goesOn =
@@ -616,7 +602,7 @@ function mayGoOn(nowMs: number, fenceAtMs: number): boolean {
     outageIsOver()
     return false
   }
-  write(SHARED.outage, 1)
+  shared.write('outage', 1)
   if (nowMs >= fenceAtMs && !outageSaid) {
     outageSaid = true
     say({ type: 'outage' })
@@ -628,7 +614,7 @@ function mayGoOn(nowMs: number, fenceAtMs: number): boolean {
 function outageIsOver(): void {
   outage.over()
   outageSaid = false
-  write(SHARED.outage, 0)
+  shared.write('outage', 0)
 }
 
 /** Layer 2. Costs the database nothing until a neighbour is gone. */
@@ -693,21 +679,13 @@ async function end(message: Extract<ToLifeline, { type: 'end' }>): Promise<void>
   rowEnded = true
   // The file goes last: had the row not ended, a witness would still notice that this process is gone.
   if (failure === null) witness.leave()
-  write(SHARED.ended, 1)
-  Atomics.notify(shared, SHARED.ended)
+  shared.announce('ended')
   // Whoever is told ends this thread; a pass that is under way should not be left to the server.
   await atMost(sweeper.close(), 1_000)
   say({ type: 'ended', released, error: failure })
   const client = reserved?.client
   reserved = null
   await client?.end().catch(() => undefined)
-}
-
-function within<T>(work: Promise<T>, limitMs: number): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no answer within ${limitMs} ms`)), limitMs)
-    work.then(resolve, reject).finally(() => clearTimeout(timer))
-  })
 }
 
 port.on('message', (message: ToLifeline) => {

@@ -2,32 +2,25 @@
 import { Worker as Thread } from 'node:worker_threads'
 import { elapsedMs } from '../clock.ts'
 import type { EndCharge } from '../sql/protocol.ts'
-import {
-  type FromLifeline,
-  type LifelineData,
-  SHARED,
-  type SharedSlot,
-  type ToLifeline,
-} from './lifeline-messages.ts'
+import type { FromLifeline, LifelineData, ToLifeline } from './lifeline-messages.ts'
+import { SharedNumbers } from './shared-numbers.ts'
 
 /** What the lifeline may take beyond its own limit to say that it has failed. */
 const END_SLACK_MS = 200
 
 export class Lifeline {
+  readonly numbers: SharedNumbers = new SharedNumbers()
   readonly #thread: Thread
-  readonly #shared: BigInt64Array
   readonly #exited: Promise<void>
   #onMessage: (message: FromLifeline) => void
 
   constructor(data: Omit<LifelineData, 'shared'>, onMessage: (message: FromLifeline) => void) {
-    const shared = new SharedArrayBuffer(SHARED.slots * BigInt64Array.BYTES_PER_ELEMENT)
-    this.#shared = new BigInt64Array(shared)
     this.#onMessage = onMessage
-    this.write('mainBeatMs', elapsedMs())
+    this.numbers.write('mainBeatMs', elapsedMs())
     const file = import.meta.url.endsWith('.ts') ? './lifeline-thread.ts' : './lifeline-thread.js'
     this.#thread = new Thread(new URL(file, import.meta.url), {
       name: 'leasehold-lifeline',
-      workerData: { ...data, shared } satisfies LifelineData,
+      workerData: { ...data, shared: this.numbers.memory } satisfies LifelineData,
     })
     this.#thread.on('message', (message: FromLifeline) => this.#onMessage(message))
     this.#exited = new Promise((resolve) => this.#thread.once('exit', () => resolve()))
@@ -37,21 +30,9 @@ export class Lifeline {
     })
   }
 
-  read(slot: SharedSlot): number {
-    return Number(Atomics.load(this.#shared, SHARED[slot]))
-  }
-
-  write(slot: SharedSlot, value: number): void {
-    Atomics.store(this.#shared, SHARED[slot], BigInt(Math.round(value)))
-  }
-
-  add(slot: SharedSlot, change: number): void {
-    Atomics.add(this.#shared, SHARED[slot], BigInt(change))
-  }
-
   /** A claim that was accepted proves life too, counted from when it was sent. */
   proved(sentMs: number): void {
-    if (sentMs > this.read('proofSentMs')) this.write('proofSentMs', sentMs)
+    if (sentMs > this.numbers.read('proofSentMs')) this.numbers.write('proofSentMs', sentMs)
   }
 
   send(message: ToLifeline): void {
@@ -81,7 +62,7 @@ export class Lifeline {
     })
     this.send({ type: 'end', charge, reason, limitMs })
     if (thenExit !== undefined) {
-      Atomics.wait(this.#shared, SHARED.ended, 0n, limitMs + END_SLACK_MS)
+      this.numbers.standStillFor('ended', limitMs + END_SLACK_MS)
       thenExit()
     }
     const answer = await ended

@@ -15,7 +15,7 @@
  * does not tell its life and a renewal shows the attempt still open.
  */
 import { whyUnstorable } from '../client/storable-json.ts'
-import { atMost, elapsedMs, sleep } from '../clock.ts'
+import { atMost, elapsedMs, Pauses, sleep } from '../clock.ts'
 import { VALUE_BYTES_MAX } from '../config.ts'
 import { sendByHalves } from '../db/by-halves.ts'
 import { classifyFailure, type Database } from '../db/connect.ts'
@@ -209,7 +209,7 @@ export class Outbox {
   async #flush(): Promise<void> {
     // A turn of the event loop gathers what settles together.
     await new Promise((resolve) => setImmediate(resolve))
-    let pauseMs = 100
+    const pauses = new Pauses({ minMs: 100, maxMs: 5_000 })
     while (this.#waiting.length > 0 && !this.#closed) {
       const batch = this.#waiting.splice(0, BATCH_MAX)
       this.#inFlight = batch
@@ -229,15 +229,14 @@ export class Outbox {
       this.#tellFlushed(batch)
       if (failure === null) {
         if (this.#failing) this.#setFailing(false)
-        pauseMs = 100
+        pauses.reset()
       } else {
         this.#pause = new AbortController()
         if (this.#closed) this.#pause.abort()
-        const pause = sleep(pauseMs * (0.75 + Math.random() / 2), this.#pause.signal)
+        const pause = sleep(pauses.next(), this.#pause.signal)
         await this.#buffer(failure.message)
         this.#tried()
         await pause
-        pauseMs = Math.min(pauseMs * 2, 5_000)
       }
     }
     this.#flushing = null

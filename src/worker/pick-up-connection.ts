@@ -12,6 +12,7 @@
  * opens itself. A connection that died in silence is found out by the claim's own limit.
  */
 import type pg from 'pg'
+import { Pauses } from '../clock.ts'
 import {
   CONNECT_DEFAULTS,
   type ConnectOptions,
@@ -36,8 +37,7 @@ export interface PickUpEvents {
   lost(): void
 }
 
-const REOPEN_MS_MIN = 100
-const REOPEN_MS_MAX = 5_000
+const REOPEN = { minMs: 100, maxMs: 5_000 }
 
 export class PickUpConnection implements Database {
   readonly schema: string
@@ -46,10 +46,10 @@ export class PickUpConnection implements Database {
   readonly #options: ConnectOptions
   readonly #namespace: string
   readonly #events: PickUpEvents
+  readonly #pauses = new Pauses(REOPEN)
   #client: pg.Client | null = null
   #connecting: Promise<pg.Client> | null = null
   #reopen: NodeJS.Timeout | null = null
-  #reopenMs = REOPEN_MS_MIN
   #listening = false
   #closed = false
 
@@ -111,7 +111,7 @@ export class PickUpConnection implements Database {
     }
     this.#client = client
     this.#listening = this.listen
-    this.#reopenMs = REOPEN_MS_MIN
+    this.#pauses.reset()
     return client
   }
 
@@ -135,14 +135,10 @@ export class PickUpConnection implements Database {
   /** Where nothing is heard nothing need be open. */
   #reopenLater(): void {
     if (!this.listen || this.#closed || this.#reopen !== null) return
-    this.#reopen = setTimeout(
-      () => {
-        this.#reopen = null
-        if (this.#client !== null || this.#closed) return
-        this.#open().catch(() => this.#reopenLater())
-      },
-      this.#reopenMs * (0.75 + Math.random() / 2),
-    )
-    this.#reopenMs = Math.min(2 * this.#reopenMs, REOPEN_MS_MAX)
+    this.#reopen = setTimeout(() => {
+      this.#reopen = null
+      if (this.#client !== null || this.#closed) return
+      this.#open().catch(() => this.#reopenLater())
+    }, this.#pauses.next())
   }
 }

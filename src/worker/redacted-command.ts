@@ -5,6 +5,7 @@
  * and secret parameters in URLs, and words that look like keys: of a known form, or long and without sense. A secret that looks like a
  * word, behind a name that does not say so, is not recognised: pass secrets in the environment.
  */
+import { isId } from '../domain/id.ts'
 
 const HIDDEN = '…'
 const LENGTH_MAX = 500
@@ -15,7 +16,6 @@ const SECRET_NAME =
 /** Forms that keys of well-known services and JSON web tokens have. */
 const KNOWN_TOKEN =
   /\b(eyJ[\w-]{8,}\.[\w-]+(\.[\w-]*)?|(sk|pk|rk|whsec|ghp|gho|ghs|ghu|glpat|npm|xox[abprs]|hf|shpat)[-_][\w-]{8,}|github_pat_\w+|A(KIA|SIA)[A-Z0-9]{12,}|AIza[\w-]{20,})/g
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 export function redactedCommand(words: readonly string[]): string {
   let hideNext = false
@@ -65,7 +65,7 @@ function looksRandom(word: string): boolean {
     /^[\w+=~-]+$/.test(word) &&
     /[0-9]/.test(word) &&
     /[a-z]/i.test(word) &&
-    !UUID.test(word) &&
+    !isId(word) &&
     (word.match(/[0-9]+|[a-z]+|[A-Z]+/g)?.length ?? 0) >= word.length / 4
   )
 }

@@ -25,6 +25,7 @@ import { rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import { CONNECT_DEFAULTS, type ConnectOptions, parseDatabaseUrl } from '../db/connect.ts'
+import { isId } from '../domain/id.ts'
 import type { Outcome, ProcessIdentity, Settlement } from '../sql/protocol.ts'
 import { hasCode, syncDirectory } from '../system.ts'
 import { isGone, ownIdentity } from './identity.ts'
@@ -377,15 +378,14 @@ function decodeLine(line: string): Settlement | null {
   const given = JSON.parse(json) as Settlement
   // A CRC tells damage from what was written, not by whom: what the database could never take must not be sent for ever.
   const valid =
-    UUID.test(given.jobId) &&
-    UUID.test(given.token) &&
+    isId(given.jobId) &&
+    isId(given.token) &&
     OUTCOMES.includes(given.outcome) &&
     (given.value === null || typeof given.value === 'string') &&
     (given.delayMs === null || Number.isSafeInteger(given.delayMs))
   return valid ? given : null
 }
 
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 const OUTCOMES: readonly Outcome[] = [
   'completed',
   'failed',

@@ -12,7 +12,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
-import { elapsedMs, sleep } from '../clock.ts'
+import { elapsedMs, Pauses, sleep } from '../clock.ts'
 import type { Database } from '../db/connect.ts'
 import { formatDuration } from '../domain/duration.ts'
 import { StateRefusedError } from '../errors.ts'
@@ -134,14 +134,15 @@ export class SupervisorPlace {
 
   /** Whether the place is certainly held now; asks for as long as it takes to know, or until `stopped` aborts. */
   async held(stopped: AbortSignal, onUnanswered: (error: Error) => void): Promise<boolean> {
-    for (let retryMs = 250; !stopped.aborted; retryMs = Math.min(RETRY_MS_MAX, retryMs * 2)) {
+    const pauses = new Pauses({ minMs: 250, maxMs: RETRY_MS_MAX })
+    while (!stopped.aborted) {
       if (this.#lost) return false
       if (elapsedMs() - this.#provedMs < TRUST_MS) return true
       try {
         await this.beat()
       } catch (error) {
         onUnanswered(error as Error)
-        await sleep(retryMs, stopped)
+        await sleep(pauses.next(), stopped)
       }
     }
     return false

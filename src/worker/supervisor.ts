@@ -17,7 +17,7 @@
  * 2 to 4 notice anyway.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { atMost, elapsedMs, sleep } from '../clock.ts'
+import { atMost, elapsedMs, Pauses, sleep } from '../clock.ts'
 import { type Database, openDatabase } from '../db/connect.ts'
 import { reportDeath } from '../sql/protocol.ts'
 import { backlogAge } from '../sql/supervisors.ts'
@@ -431,6 +431,7 @@ export class Supervisor {
     exitCode: number | null,
     signal: string | null,
   ): Promise<void> {
+    const pauses = new Pauses({ minMs: 100, maxMs: 2_000 })
     for (let tries = 0; tries < REPORT_TRIES && child.incarnations.size > 0; tries += 1) {
       try {
         const { ended, recovered } = await reportDeath(this.#db, {
@@ -464,7 +465,7 @@ export class Supervisor {
         return
       } catch (error) {
         this.#emit({ kind: 'report.failed', error: (error as Error).message })
-        await sleep(Math.min(2_000, 100 * 2 ** tries))
+        await sleep(pauses.next())
         if (this.#stopped.signal.aborted && tries >= 3) return
       }
     }

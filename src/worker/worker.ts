@@ -14,7 +14,15 @@ import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { AnyJobDefinition } from '../client/define-job.ts'
 import type { Archive } from '../client/retention.ts'
-import { atMost, elapsedAtLeastMs, elapsedMs, monotonicMs, sleep } from '../clock.ts'
+import {
+  atMost,
+  elapsedAtLeastMs,
+  elapsedMs,
+  jittered,
+  monotonicMs,
+  Pauses,
+  sleep,
+} from '../clock.ts'
 import { fenceMarginMs, isBounded, resolveSettings, type WorkerSettings } from '../config.ts'
 import {
   classifyFailure,
@@ -49,19 +57,15 @@ import { ownMachineId } from './identity.ts'
 import { LaneMarks } from './lane-marks.ts'
 import { Lifecycle, type StateChange, type WorkerState } from './lifecycle.ts'
 import { Lifeline } from './lifeline.ts'
-import type { FromLifeline, SettledSlot } from './lifeline-messages.ts'
+import type { FromLifeline } from './lifeline-messages.ts'
 import { Outbox } from './outbox.ts'
 import { redactedCommand } from './redacted-command.ts'
 import { PickUpConnection } from './pick-up-connection.ts'
 import { RunJudge } from './run-judge.ts'
 import { WorkerSessions } from './sessions.ts'
 import { type HookOptions, ShutdownHooks } from './shutdown-hooks.ts'
-import {
-  type HookPhase,
-  SHUTDOWN_PHASES,
-  ShutdownRecord,
-  type ShutdownReport,
-} from './shutdown-report.ts'
+import type { SettledSlot, SharedNumbers } from './shared-numbers.ts'
+import { type HookPhase, ShutdownRecord, type ShutdownReport } from './shutdown-report.ts'
 import { steppingFor, type StepLimits } from './shutdown-step.ts'
 import { Spool, spoolDirectory } from './spool.ts'
 import {
@@ -461,6 +465,7 @@ class Running implements ExecutionHost {
   readonly #o: RunningOptions
   readonly #outbox: Outbox
   readonly #lifeline: Lifeline
+  readonly #numbers: SharedNumbers
   readonly #pickUp: PickUpConnection
   readonly #judge: RunJudge
   readonly #retention: Retention
@@ -576,8 +581,8 @@ class Running implements ExecutionHost {
       takenOver: (pid, count, unreadable) =>
         options.bus.emit('spool.taken_over', { pid, count, unreadable }),
       depthChanged: (depth, sinceMs) => {
-        this.#lifeline.write('spoolDepth', depth)
-        this.#lifeline.write('spoolSinceMs', sinceMs ?? 0)
+        this.#numbers.write('spoolDepth', depth)
+        this.#numbers.write('spoolSinceMs', sinceMs ?? 0)
         // An outcome that was under way was the one thing that kept it from being idle.
         if (depth === 0 && options.settings.exitWhenIdle) this.wake()
       },
@@ -622,6 +627,7 @@ class Running implements ExecutionHost {
       },
       (message) => this.#onLifeline(message),
     )
+    this.#numbers = this.#lifeline.numbers
   }
 
   async start(): Promise<void> {
@@ -659,8 +665,8 @@ class Running implements ExecutionHost {
       !this.#runEnded &&
       !this.#claimsWait &&
       !this.#bounds.claimsOver &&
-      this.#lifeline.read('connected') === 1 &&
-      this.#lifeline.read('fenced') === 0 &&
+      this.#numbers.read('connected') === 1 &&
+      this.#numbers.read('fenced') === 0 &&
       this.#wants() > 0
     )
   }
@@ -688,7 +694,7 @@ class Running implements ExecutionHost {
   }
 
   async #claimLoop(): Promise<void> {
-    let pauseMs = 100
+    const pauses = new Pauses({ minMs: 100, maxMs: this.#o.settings.leaseMs / 6 })
     // A turn of the event loop lets all that ends together free its slots first.
     if (this.executions.size > 0 || this.#starting)
       await new Promise((resolve) => setImmediate(resolve))
@@ -696,10 +702,10 @@ class Running implements ExecutionHost {
       while (this.#wanted && this.#mayClaim()) {
         this.#wanted = false
         const want = this.#wants()
-        this.#lifeline.write('claimTurn', this.#claimTurn)
+        this.#numbers.write('claimTurn', this.#claimTurn)
         try {
           const outcome = await this.#claim(want)
-          pauseMs = 100
+          pauses.reset()
           this.#claimMost = Math.min(CLAIM_BATCH_MAX, 2 * this.#claimMost)
           if (outcome === 'lease_lost') {
             this.#lifeline.send({ type: 'renew' })
@@ -707,21 +713,21 @@ class Running implements ExecutionHost {
           }
         } catch (error) {
           if (!wentUnanswered(error)) this.#claimTurn += 1
+          let pauseMs = pauses.next()
           if (classifyFailure(error) !== 'unknown' || lacksResources(error)) {
             this.#o.bus.emit('worker.degraded', { reason: (error as Error).message })
             const smaller = isTooLarge(error) && want > 1
             if (smaller) this.#claimMost = Math.floor(want / 2)
-            pauseMs = smaller ? 100 : 5_000
+            pauseMs = jittered(smaller ? 100 : 5_000)
           }
           this.#wanted = true
-          await sleep(pauseMs * (0.75 + Math.random() / 2), this.#hurry.signal)
-          pauseMs = Math.min(pauseMs * 2, this.#o.settings.leaseMs / 6)
+          await sleep(pauseMs, this.#hurry.signal)
         }
       }
     } finally {
       // In the turn in which it finds that it may not go on, not in one after: who frees a slot in between would be heard by nobody.
       this.#claiming = false
-      this.#lifeline.write('claimTurn', 0)
+      this.#numbers.write('claimTurn', 0)
     }
   }
 
@@ -739,8 +745,8 @@ class Running implements ExecutionHost {
 
   #endRound(answer: Claimed): void {
     if (answer.running) this.#lifeline.send({ type: 'watch', when: 'soon' })
-    this.#lifeline.add('claimRounds', 1)
-    this.#lifeline.add('claimed', answer.jobs.length)
+    this.#numbers.add('claimRounds', 1)
+    this.#numbers.add('claimed', answer.jobs.length)
     const idle =
       !answer.alone &&
       !answer.drain &&
@@ -771,7 +777,7 @@ class Running implements ExecutionHost {
     const sentMs = monotonicMs()
     const provedMs = elapsedAtLeastMs()
     this.#lastClaimMs = Infinity
-    this.#lifeline.add('claiming', 1)
+    this.#numbers.add('claiming', 1)
     try {
       const marks = this.#marks.next(sentMs)
       const answer = await claim(this.#pickUp, {
@@ -802,7 +808,7 @@ class Running implements ExecutionHost {
       return answer.outcome
     } finally {
       this.#lastClaimMs = monotonicMs()
-      this.#lifeline.add('claiming', -1)
+      this.#numbers.add('claiming', -1)
     }
   }
 
@@ -856,7 +862,7 @@ class Running implements ExecutionHost {
       return
     }
     enter('draining', reason)
-    this.#lifeline.write('draining', 1)
+    this.#numbers.write('draining', 1)
     this.#lifeline.send({ type: 'renew' })
     void Promise.all([...this.executions.values()].map((execution) => execution.left())).then(() =>
       this.#o.runIsOver({ reason }),
@@ -900,7 +906,7 @@ class Running implements ExecutionHost {
     const { bus, definitions } = this.#o
     const execution = new Execution(job, definitions.get(job.type) as AnyJobDefinition, this, {
       knownSinceMs: claimedMs,
-      awakeMs: this.#lifeline.read('awakeMs'),
+      awakeMs: this.#numbers.read('awakeMs'),
     })
     this.executions.set(job.token, execution)
     this.#countHandlers()
@@ -982,7 +988,7 @@ class Running implements ExecutionHost {
     const { size } = this.executions
     if (size === this.#counted) return
     this.#counted = size
-    this.#lifeline.write('handlers', size)
+    this.#numbers.write('handlers', size)
   }
 
   #announce(execution: Execution, ending: Ending, answer: string, tookMs: number): void {
@@ -990,7 +996,7 @@ class Running implements ExecutionHost {
     const { job } = execution
     const durationMs = Math.round(tookMs)
     const facts = { jobId: job.id, type: job.type, attempt: job.attempt, durationMs }
-    this.#lifeline.add(settledAs(answer, ending.outcome), 1)
+    this.#numbers.add(settledAs(answer, ending.outcome), 1)
     if (answer === 'lease_lost') {
       bus.emit('lease.lost', {
         jobIds: [job.id],
@@ -1032,7 +1038,7 @@ class Running implements ExecutionHost {
   /** Aborts the attempt, and all others, once the lease can't be trusted. Called before every act of a handler. */
   checkFence(execution: Execution): void {
     if (execution.aborted === 'lease_lost' || this.#trusted()) return
-    if (this.#lifeline.read('outage') === 1) {
+    if (this.#numbers.read('outage') === 1) {
       if (!this.#goesOn(execution.definition)) execution.abort('lease_lost', 'the database is down')
       return
     }
@@ -1041,13 +1047,13 @@ class Running implements ExecutionHost {
 
   #trusted(): boolean {
     return (
-      this.#lifeline.read('fenced') === 0 &&
-      elapsedMs() < this.#lifeline.read('proofSentMs') + this.#o.settings.leaseMs - this.#marginMs
+      this.#numbers.read('fenced') === 0 &&
+      elapsedMs() < this.#numbers.read('proofSentMs') + this.#o.settings.leaseMs - this.#marginMs
     )
   }
 
   awakeMs(): number {
-    return this.#lifeline.read('awakeMs')
+    return this.#numbers.read('awakeMs')
   }
 
   costReported(runId: string): void {
@@ -1064,7 +1070,7 @@ class Running implements ExecutionHost {
 
   /** Of the shutdown that is under way. */
   get phase(): string | null {
-    return SHUTDOWN_PHASES[this.#lifeline.read('shutdownPhase') - 1] ?? null
+    return this.#numbers.phase
   }
 
   #abortAll(code: AbortReason, message: string): void {
@@ -1081,13 +1087,13 @@ class Running implements ExecutionHost {
   #tick(): void {
     if (this.#ticker !== null) clearTimeout(this.#ticker)
     const nowMs = elapsedMs()
-    this.#lifeline.write('mainBeatMs', nowMs)
+    this.#numbers.write('mainBeatMs', nowMs)
     const [oldest] = this.#ahead.values()
     if (oldest !== undefined && monotonicMs() - oldest.claimedMs > AHEAD_MS_MAX) {
       this.#meanMs = Infinity
       this.#giveBackAhead()
     }
-    const awakeMs = this.#lifeline.read('awakeMs')
+    const awakeMs = this.#numbers.read('awakeMs')
     for (const execution of this.executions.values()) {
       this.checkFence(execution)
       const { timeoutMs } = execution.job.options
@@ -1394,8 +1400,9 @@ class Running implements ExecutionHost {
     const cut = new AbortController()
     const shutdown: Shutdown = {
       record: new ShutdownRecord(facts, {
-        begins: (phase) =>
-          this.#lifeline.write('shutdownPhase', SHUTDOWN_PHASES.indexOf(phase) + 1),
+        begins: (phase) => {
+          this.#numbers.phase = phase
+        },
         ended: (phase, durationMs) => this.#o.bus.emit('worker.phase', { phase, durationMs }),
       }),
       cut,
@@ -1420,7 +1427,7 @@ class Running implements ExecutionHost {
     const { bus, enter, settings, sessions } = this.#o
     const graceMs = options.graceMs ?? settings.shutdownGraceMs
     this.#draining = true
-    this.#lifeline.write('draining', 1)
+    this.#numbers.write('draining', 1)
     this.#charge = options.charge ?? 'interrupted'
     const shutdown = this.#newShutdown(options)
     this.#shutdown = shutdown

@@ -147,6 +147,8 @@ const SCOPED: Readonly<Record<string, { call: Call; answer: unknown }>> = {
     call: (p, f, ns) => p.run('acknowledge_alerts', ns, [f.alert], 'me'),
     answer: ['not_found'],
   },
+  find_alerts: { call: (p, f, ns) => p.run('find_alerts', ns, f.alert), answer: [] },
+  find_webhooks: { call: (p, f, ns) => p.run('find_webhooks', ns, f.webhook), answer: [] },
   remove_webhook: { call: (p, f, ns) => p.run('remove_webhook', ns, f.webhook), answer: false },
   test_webhook: { call: (p, f, ns) => p.run('test_webhook', ns, f.webhook), answer: null },
   find_runs: { call: (p, f, ns) => p.run('find_runs', ns, f.run), answer: [] },

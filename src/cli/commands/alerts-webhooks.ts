@@ -1,7 +1,5 @@
 import type { Command } from 'commander'
-import type { Client } from '../../client/client.ts'
 import { unknownWebhook } from '../../client/alerts.ts'
-import { IdAmbiguousError, UsageError } from '../../errors.ts'
 import { documented } from '../help.ts'
 import { lines, listDocument } from '../output.ts'
 import { flagsOf, withSession } from '../session.ts'
@@ -80,7 +78,7 @@ function registerTest(webhooks: Command): void {
     exits: '0 delivered · 1 not delivered · 4 no such webhook',
   }).action((id: string, _flags, command: Command) =>
     withSession(command, async ({ client, output, target }) => {
-      const webhookId = await webhookOf(client, id)
+      const { id: webhookId } = await client.alerts.webhooks.get(id)
       const { openDatabase } = await import('../../db/connect.ts')
       const { settleDelivery, testWebhook } = await import('../../sql/alerts.ts')
       const { sendDelivery } = await import('../../sweep/webhook.ts')
@@ -116,7 +114,7 @@ function registerRemove(webhooks: Command): void {
     exits: '0 done · 4 no such webhook',
   }).action((id: string, _flags, command: Command) =>
     withSession(command, async ({ client, output }) => {
-      const webhookId = await webhookOf(client, id)
+      const { id: webhookId } = await client.alerts.webhooks.get(id)
       await client.alerts.webhooks.remove(webhookId)
       output.result({ id: webhookId, removed: true }, () => ({
         output: lines(`Webhook ${idEnding(webhookId)} is removed.`),
@@ -124,22 +122,4 @@ function registerRemove(webhooks: Command): void {
       }))
     }),
   )
-}
-
-/** The id of the webhook whose id ends so, or whose URL this is. */
-async function webhookOf(client: Client, text: string): Promise<string> {
-  const ending = text.replace(/^…/, '').toLowerCase()
-  if (!/^https?:/.test(ending) && !/^[0-9a-f-]{4,36}$/.test(ending)) {
-    throw new UsageError(
-      `"${text}" is not a webhook's id, nor an ending of one (4 or more of its characters), nor its URL.`,
-    )
-  }
-  const known = await client.alerts.webhooks.list()
-  const found = known.filter(({ id, url }) => id.endsWith(ending) || url === text)
-  if (found.length > 1)
-    throw new IdAmbiguousError(`more than one webhook ends in ${ending}.`, {
-      hint: 'Give more of its end.',
-    })
-  if (found[0] === undefined) throw unknownWebhook(text, client.namespace)
-  return found[0].id
 }

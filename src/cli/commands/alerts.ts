@@ -1,15 +1,13 @@
 import { userInfo } from 'node:os'
 import type { Command } from 'commander'
 import type { Client } from '../../client/client.ts'
-import type { AlertDocument } from '../../client/documents.ts'
-import { IdAmbiguousError, NotFoundError, UsageError } from '../../errors.ts'
+import { UsageError } from '../../errors.ts'
 import { duration, wholeNumber } from '../arguments.ts'
 import { documented } from '../help.ts'
 import { didYouMean } from '../nearest.ts'
 import { listDocument } from '../output.ts'
 import { flagsOf, withSession } from '../session.ts'
 import { renderAlertList, renderRules } from '../terminal/alerts-view.ts'
-import { idEnding } from '../terminal/format.ts'
 import { registerAlertsWebhooks } from './alerts-webhooks.ts'
 
 /** `alerts …`: what somebody should look at, from when on, and who is told. */
@@ -61,39 +59,16 @@ function registerAck(alerts: Command): void {
     .action((ids: string[], _flags, command: Command) =>
       withSession(command, async ({ client, output }) => {
         const { by = userInfo().username } = flagsOf<{ by?: string }>(command)
-        const known = await client.alerts.list({ all: true })
-        const alertIds = ids.map((id) => alertId(id, known, client))
-        for (const id of alertIds) await client.alerts.acknowledge(id, { by })
-        const items = (await client.alerts.list()).filter(({ id }) => alertIds.includes(id))
+        // All are found before one is acknowledged.
+        const found = await Promise.all(ids.map((id) => client.alerts.get(id)))
+        for (const { id } of found) await client.alerts.acknowledge(id, { by })
+        const items = await Promise.all(found.map(({ id }) => client.alerts.get(id)))
         output.result(listDocument(items), (terminal) => ({
           ...renderAlertList(terminal, items),
           note: '',
         }))
       }),
     )
-}
-
-/** The whole id for a unique ending. */
-function alertId(text: string, known: readonly AlertDocument[], client: Client): string {
-  const ending = text.replace(/^…/, '').toLowerCase()
-  if (!/^[0-9a-f-]{4,36}$/.test(ending)) {
-    throw new UsageError(
-      `"${text}" is not an alert's id, nor an ending of one (4 or more of its characters).`,
-    )
-  }
-  const found = known.filter(({ id }) => id.endsWith(ending))
-  if (found.length > 1) {
-    throw new IdAmbiguousError(
-      `more than one alert ends in ${ending}: ${found.map(({ id }) => idEnding(id)).join(', ')}`,
-      { hint: 'Give more of its end.' },
-    )
-  }
-  if (found[0] === undefined) {
-    throw new NotFoundError(`no alert …${ending} in namespace ${client.namespace}.`, {
-      hint: 'See: leasehold alerts list --all',
-    })
-  }
-  return found[0].id
 }
 
 function registerRules(alerts: Command): void {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { RetentionChanges } from '../../client/client.ts'
+import type { RetentionChanges } from '../../client/retention-settings.ts'
 import type { RetentionDocument } from '../../client/documents.ts'
 import { parseDuration } from '../../domain/duration.ts'
 import { UsageError } from '../../errors.ts'

@@ -1,14 +1,16 @@
 import type { Command } from 'commander'
 import type { Client } from '../../client/client.ts'
 import type { RunDocument } from '../../client/documents.ts'
-import { sleep } from '../../clock.ts'
+import { elapsedMs, sleep } from '../../clock.ts'
+import { mayAnswerAgain } from '../../db/connect.ts'
 import { WaitTimeoutError } from '../../errors.ts'
 import { duration, given } from '../arguments.ts'
 import { documented } from '../help.ts'
 import { untilInterrupted } from '../interrupt.ts'
 import type { Output } from '../output.ts'
 import { flagsOf, withSession } from '../session.ts'
-import { createLiveRegion } from '../terminal/live.ts'
+import { formatDuration } from '../terminal/format.ts'
+import { createLiveRegion, type LiveRegion } from '../terminal/live.ts'
 import { renderRunEnded, runProgressLine } from '../terminal/runs-view.ts'
 
 const LOOK_EVERY_MS = 500
@@ -46,14 +48,15 @@ async function follow(
   output: Output,
   timeoutMs: number | undefined,
 ): Promise<RunDocument | null> {
-  const region = createLiveRegion(output.noteTerminal, process.stderr)
+  // With --json nothing but the document is printed.
+  const region: LiveRegion = output.json
+    ? { update: () => undefined, commit: () => undefined, close: () => undefined }
+    : createLiveRegion(output.noteTerminal, process.stderr)
   let ended: RunDocument | null = null
   try {
     await untilInterrupted(async (interrupted) => {
       const over = new AbortController()
-      const shown = show(client, id, AbortSignal.any([interrupted, over.signal]), (run) => {
-        if (!output.json) region.update([runProgressLine(output.noteTerminal, run)])
-      })
+      const shown = show(client, id, { output, region, over: [interrupted, over.signal] })
       try {
         ended = await client.runs.wait(id, given({ timeoutMs, signal: interrupted }))
       } catch (error) {
@@ -70,15 +73,33 @@ async function follow(
   return ended
 }
 
+/** What the run has come to, twice a second, until one of `over` aborts. A database that is away is waited for, as the wait itself does. */
 async function show(
   client: Client,
   id: string,
-  over: AbortSignal,
-  update: (run: RunDocument) => void,
+  { output, region, over }: { output: Output; region: LiveRegion; over: readonly AbortSignal[] },
 ): Promise<void> {
-  while (!over.aborted) {
-    // What can't be read now is shown at the next look; whoever waits is told of a database that is gone.
-    await client.runs.get(id).then(update, () => undefined)
-    await sleep(LOOK_EVERY_MS, over)
+  const { noteTerminal } = output
+  const isOver = (): boolean => over.some((signal) => signal.aborted)
+  let line: string | null = null
+  let readMs = elapsedMs()
+  let away = false
+  while (!isOver()) {
+    try {
+      const run = await client.runs.get(id)
+      if (away && !noteTerminal.isTerminal) region.commit('connection is back')
+      away = false
+      readMs = elapsedMs()
+      line = runProgressLine(noteTerminal, run)
+      region.update([line])
+    } catch (error) {
+      // Whoever waits is told of anything else.
+      if (!mayAnswerAgain(error) || isOver()) return
+      if (!away && !noteTerminal.isTerminal) region.commit('connection lost; waiting for it')
+      away = true
+      const lost = `connection lost, what you see is ${formatDuration(elapsedMs() - readMs)} old`
+      region.update(line === null ? [lost] : [line, lost])
+    }
+    await sleep(LOOK_EVERY_MS, ...over)
   }
 }

@@ -1,8 +1,9 @@
 import type { Command } from 'commander'
 import type { Client } from '../../client/client.ts'
+import type { JobDocument } from '../../client/documents.ts'
 import { documented } from '../help.ts'
 import { lines } from '../output.ts'
-import { databaseNow, type JobFacts } from '../remedy.ts'
+import { databaseNow } from '../remedy.ts'
 import { flagsOf, withSession } from '../session.ts'
 import { formatDuration, plural } from '../terminal/format.ts'
 import type { Rendered, Terminal } from '../terminal/style.ts'
@@ -80,7 +81,7 @@ async function foresee(client: Client): Promise<SweepDocument> {
       limit: 500,
       ...(after === undefined ? {} : { after }),
     })
-    for (const job of page.items as JobFacts[]) {
+    for (const job of page.items) {
       if (isDue(job)) recovered.push(job.id)
       else spared.add(job.workerId)
     }
@@ -101,8 +102,8 @@ async function foresee(client: Client): Promise<SweepDocument> {
 }
 
 /** Its worker has ended or is unknown, or may be judged by now. */
-function isDue(job: JobFacts): boolean {
-  if (job.workerEndedAt != null || job.recoveryNotBefore == null) return true
+function isDue(job: JobDocument): boolean {
+  if (job.workerEndedAt !== null || job.recoveryNotBefore === null) return true
   return Date.parse(job.recoveryNotBefore) < databaseNow(job).getTime()
 }
 

@@ -26,6 +26,7 @@ const active: RunDocument = {
   createdAt: '2026-11-22T10:00:00.000Z',
   finishedAt: null,
   endReason: null,
+  now: '2026-11-22T10:46:31.000Z',
 }
 const failed: RunDocument = {
   ...active,
@@ -40,9 +41,7 @@ const failed: RunDocument = {
   finishedAt: '2026-11-22T10:05:09.000Z',
   endReason: { code: 'too_many_failed', message: '2 of 1000 jobs have failed, and at most 0 may' },
 }
-const withNow = (run: RunDocument): RunDocument =>
-  ({ ...run, now: '2026-11-22T10:46:31.000Z' }) as RunDocument
-const runs = [active, failed].map(withNow)
+const runs = [active, failed]
 
 test.each([80, 120])('runs list at %i', (width) => {
   const { output, note } = renderRunList(at(width), runs, null)
@@ -62,10 +61,10 @@ test('runs show: rules, counts, cost and why it ended', () => {
 })
 
 test('runs wait: one line that changes, and how it ended with what becomes of the rest', () => {
-  expect(runProgressLine(at(100), withNow(active))).toMatchInlineSnapshot(
+  expect(runProgressLine(at(100), active)).toMatchInlineSnapshot(
     `"nightly-eval  ━━━━━━━━━━━╸────────  597/1,000, 20 running, 2 failed, scoring, 71,400 tokens, 17.91 USD, 46 m 31 s"`,
   )
-  expect(renderRunEnded(at(100), withNow(failed))).toMatchInlineSnapshot(`
+  expect(renderRunEnded(at(100), failed)).toMatchInlineSnapshot(`
     {
       "note": "400 jobs of it go on.
     ",

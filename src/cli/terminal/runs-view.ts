@@ -26,8 +26,7 @@ const BAR_WIDTH = 20
 
 /** The database's clock when it answered. */
 function nowOf(run: RunDocument): Date {
-  const { now } = run as RunDocument & { now?: string }
-  return now === undefined ? new Date() : new Date(now)
+  return new Date(run.now)
 }
 
 export function renderRunList(
