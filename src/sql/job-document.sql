@@ -7,7 +7,7 @@ as $$
     'priority', t.priority, 'input', t.input,
     'result', case when a.ended_as = 'completed' and t.status = 'completed' then a.value end,
     'error', case when t.status in ('failed', 'pending', 'held') and a.ended_as = 'failed' then a.value end,
-    'runId', t.run_id, 'parentId', null, 'key', t.options -> 'key', 'concurrencyKey', t.options -> 'concurrencyKey', 'target', t.target
+    'runId', t.run_id, 'parentId', t.options -> 'parentId', 'key', t.options -> 'key', 'concurrencyKey', t.options -> 'concurrencyKey', 'target', t.target
   ) || jsonb_build_object(
     'attempt', t.attempt, 'failures', t.failures, 'lost', t.lost, 'interruptions', t.interruptions,
     'maxAttempts', t.max_attempts, 'maxLost', t.max_lost,

@@ -156,7 +156,8 @@ test('D5: a job enqueues a child while its worker drains', async () => {
   finish()
   await stopping
   const { result } = await client.get(id)
-  expect(await client.get(result as string)).toMatchObject({ type: 'child', status: 'pending' })
+  const child = { type: 'child', status: 'pending', parentId: id }
+  expect(await client.get(result as string)).toMatchObject(child)
   await client.close()
 })
 
