@@ -727,7 +727,7 @@ function crashed(w worker, d worker_detail) returns boolean stable;
 function create_run(p_namespace text, p_name text, p_criteria jsonb DEFAULT '{}'::jsonb, p_options jsonb DEFAULT '{}'::jsonb) returns jsonb volatile security definer; -- admin, client
 function database_copied() returns boolean stable security definer; -- admin, client, worker
 function database_epoch() returns text stable;
-function database_facts() returns json volatile security definer; -- admin, worker
+function database_facts() returns json stable security definer; -- admin, worker
 function database_life() returns text stable;
 function database_system() returns text stable;
 function drain_machine(p_namespace text, p_machine text, p_drain boolean) returns text volatile security definer; -- admin
@@ -810,6 +810,7 @@ function mark_lanes(p_namespace text) returns void volatile;
 function milliseconds(p_ms double precision) returns interval immutable;
 function milliseconds_between(p_from timestamp with time zone, p_to timestamp with time zone) returns bigint immutable;
 function moment_of(p_id uuid) returns timestamp with time zone immutable;
+function next_place() returns bigint volatile;
 function open_claim(p_worker worker) returns integer volatile;
 function place_due(p_lanes bigint[]) returns timestamp with time zone volatile;
 function progress(p_jobs uuid[], p_tokens uuid[], p_done double precision[], p_totals double precision[], p_messages text[]) returns text[] volatile security definer; -- admin, worker

@@ -68,15 +68,13 @@ begin
     from (select distinct type from unnest(p_types) as type) as t;
   end if;
 
-  -- Before a place is drawn: what a claim knows of places rests on it.
-  perform pg_current_xact_id();
   if cardinality(p_types) = 1 then
-    v_places := array[nextval('job_place')];
+    v_places := array[next_place()];
     v_ids := array[job_id_of(v_head, v_places[1])];
   else
     select array_agg(p.place order by p.n), array_agg(job_id_of(v_head, p.place) order by p.n)
     into v_places, v_ids
-    from (select n, nextval('job_place') as place from generate_series(1, cardinality(p_types)) as n) as p;
+    from (select n, next_place() as place from generate_series(1, cardinality(p_types)) as n) as p;
   end if;
 
   v_stored := v_ids;

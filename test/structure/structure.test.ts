@@ -347,6 +347,18 @@ test('migrations make every view before the functions that may take its rows', (
   expect(missing).toEqual([])
 })
 
+test('a place is drawn in next_place alone, which takes a transaction id before', () => {
+  const directory = path.join(ROOT, 'src/sql')
+  const places = readdirSync(directory).filter((name) =>
+    /nextval\s*\(\s*'job_place'/.test(readFileSync(path.join(directory, name), 'utf8')),
+  )
+  expect(places, 'Call next_place(): what claims know of places rests on it.').toEqual([
+    'next-place.sql',
+  ])
+  const text = readFileSync(path.join(directory, 'next-place.sql'), 'utf8')
+  expect(text).toContain("case when pg_current_xact_id() is not null then nextval('job_place') end")
+})
+
 test('what is known to be wrong still is: take off KNOWN what has been repaired', () => {
   expect(Object.keys(KNOWN).filter((what) => !seen.has(what))).toEqual([])
 })
