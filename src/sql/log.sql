@@ -1,5 +1,5 @@
 -- Appends log lines to the attempts that wrote them; p_ages says how many ms ago each was written. Lines of a stale token are
--- dropped. Answers as progress does.
+-- dropped. Answers: stored | lease_lost.
 create or replace function log(
   p_jobs uuid[],
   p_tokens uuid[],
@@ -8,7 +8,7 @@ create or replace function log(
   p_messages text[],
   p_fields text[]
 ) returns text[]
-language plpgsql security definer set search_path from current
+language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off
 as $$
 declare
   v_answers text[];
