@@ -48,6 +48,9 @@ begin
     v_target := p_options ->> 'target';
     v_options := p_options - '{queue,priority,delayMs,at,maxAttempts,maxLost,onWorkerLost,runId,target}'::text[];
     v_at := greatest(v_now, coalesce((p_options ->> 'at')::timestamptz, v_now + milliseconds(coalesce((p_options ->> 'delayMs')::double precision, 0))));
+    if not isfinite(v_at) then
+      raise exception using errcode = 'LH003', message = 'a job is due at some time, got infinity';
+    end if;
   end if;
   if v_max_attempts < 1 or v_max_lost < 1 then
     raise exception using errcode = '23514',
