@@ -131,8 +131,19 @@ type Call = keyof typeof EXPECTED
 
 /** Whose own statements run per job, or per call of a worker. */
 const HOT = [
-  ...['store_jobs', 'claim', 'renew', 'fenced', 'checkpoint', 'progress', 'log', 'cost', 'settle'],
-  ...['sweep', 'take_back', 'mark_lanes', 'judge_runs'],
+  'store_jobs',
+  'claim',
+  'renew',
+  'fenced',
+  'checkpoint',
+  'progress',
+  'log',
+  'cost',
+  'settle',
+  'sweep',
+  'take_back',
+  'mark_lanes',
+  'judge_runs',
 ]
 
 /** Every call once, with so many jobs, or only those that look for no conflict; what each has reached. */

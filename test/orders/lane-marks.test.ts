@@ -204,13 +204,14 @@ async function storm(wide: boolean): Promise<Aftermath> {
       }
       if (from.reach !== 'near') wideSince.set(number, (wideSince.get(number) ?? 0) + 1)
       if (answer.marks !== null) marks.saw(from, answer.marks, { sentMs, nowMs: clockMs() })
+      const fate = dying() ? some(16) : null
       const held = answer.jobs.map(({ id, token }) => ({ job: id, token }))
       if (held.length === 0) {
         await after(5 + some(10))
-      } else if (dying() && some(16) === 0) {
+      } else if (fate === 0) {
         await p.evict([row])
         row = null
-      } else if (dying() && some(16) === 0) {
+      } else if (fate === 1) {
         zombies.push(zombie(row, held))
         row = null
       } else if (busy() && some(10) === 0) {
