@@ -861,6 +861,7 @@ function take_aim(p_namespace text, p_jobs uuid[]) returns void volatile;
 function take_back(p_namespace text, p_workers uuid[], p_limit integer) returns TABLE(job_id uuid, job_status job_status, end_code text) volatile;
 function take_deliveries(p_namespace text, p_worker uuid, p_limit integer DEFAULT 10) returns jsonb volatile security definer; -- admin, worker
 function take_delivery(p_delivery uuid) returns jsonb volatile;
+function taken_back(p_namespace text, p_workers uuid[], p_limit integer DEFAULT NULL::integer) returns json volatile;
 function tally_ended(p_runs uuid[], p_statuses text[], p_by integer DEFAULT 1) returns void volatile;
 function target_online(p_namespace text, p_target text) returns boolean stable;
 function test_webhook(p_namespace text, p_webhook uuid) returns jsonb volatile security definer; -- admin
@@ -876,6 +877,7 @@ function waiting_since(p_lanes bigint[]) returns TABLE(lane bigint, due_at times
 function was_or_were(p_count bigint) returns text immutable;
 function webhook_document(h webhook) returns jsonb stable;
 function whole_reason(p_reason jsonb) returns jsonb immutable;
+function witness_trusted(p_namespace text, p_machine text) returns boolean stable;
 function words_of_ms(p_ms bigint) returns text immutable;
 function worker_document(t worker_truth) returns jsonb stable;
 function workers_counted(p_count bigint) returns text immutable;
