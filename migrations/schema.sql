@@ -836,7 +836,7 @@ function retention_of(p_namespace text) returns jsonb stable security definer; -
 function retry(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin, client
 function run_document(t run_truth) returns jsonb stable;
 function run_id_of(p_at timestamp with time zone) returns uuid volatile;
-function run_is_full(t run_truth) returns boolean stable;
+function run_is_full(t run_truth, p_lead interval DEFAULT '00:00:00'::interval) returns boolean stable;
 function run_verdict(t run_truth) returns jsonb stable;
 function set_alert_rule(p_namespace text, p_rule text, p_settings jsonb) returns jsonb volatile security definer; -- admin
 function set_retention(p_namespace text, p_changes jsonb) returns jsonb volatile security definer; -- admin
