@@ -747,7 +747,7 @@ function events_dropped(p_namespace text) returns text stable security definer; 
 function events_end(p_namespace text) returns text stable security definer; -- admin, client, worker
 function evict_workers(p_namespace text, p_workers uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns json volatile security definer; -- admin
 function fail(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
-function fenced(p_jobs uuid[], p_tokens uuid[], p_write text) returns TABLE(n bigint, job_id uuid, attempt integer, cancelling boolean) volatile;
+function fenced(p_jobs uuid[], p_tokens uuid[], p_write text) returns TABLE(n bigint, job_id uuid, attempt integer, answer text) volatile;
 function fill_grace_ms() returns integer immutable;
 function find_jobs(p_namespace text, p_ending text) returns uuid[] stable security definer; -- admin, client
 function find_machines(p_namespace text, p_text text) returns jsonb stable security definer; -- admin, client

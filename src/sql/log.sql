@@ -1,5 +1,5 @@
 -- Appends log lines to the attempts that wrote them; p_ages says how many ms ago each was written. Lines of a stale token are
--- dropped. Answers: stored | lease_lost.
+-- dropped. Answers as progress does.
 create or replace function log(
   p_jobs uuid[],
   p_tokens uuid[],
@@ -24,7 +24,7 @@ begin
     where f.attempt is not null
     order by f.n
   )
-  select array_agg(case when attempt is null then 'lease_lost' else 'stored' end order by n) into v_answers from fence;
+  select array_agg(answer order by n) into v_answers from fence;
   return coalesce(v_answers, '{}');
 end
 $$;
