@@ -748,7 +748,7 @@ function events_dropped(p_namespace text) returns text stable security definer; 
 function events_end(p_namespace text) returns text stable security definer; -- admin, client, worker
 function evict_workers(p_namespace text, p_workers uuid[], p_reason jsonb DEFAULT '{}'::jsonb) returns json volatile security definer; -- admin
 function fail(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
-function fenced(p_jobs uuid[], p_tokens uuid[], p_write text) returns TABLE(n bigint, job_id uuid, attempt integer, cancelling boolean) volatile;
+function fenced(p_jobs uuid[], p_tokens uuid[], p_write text) returns TABLE(n bigint, job_id uuid, attempt integer, answer text) volatile;
 function fill_grace_ms() returns integer immutable;
 function find_alerts(p_namespace text, p_ending text) returns jsonb stable security definer; -- admin, client
 function find_jobs(p_namespace text, p_ending text) returns uuid[] stable security definer; -- admin, client
@@ -813,6 +813,7 @@ function mark_lanes(p_namespace text) returns void volatile;
 function milliseconds(p_ms double precision) returns interval immutable;
 function milliseconds_between(p_from timestamp with time zone, p_to timestamp with time zone) returns bigint immutable;
 function moment_of(p_id uuid) returns timestamp with time zone immutable;
+function next_place() returns bigint volatile;
 function open_claim(p_worker worker) returns integer volatile;
 function place_due(p_lanes bigint[]) returns timestamp with time zone volatile;
 function progress(p_jobs uuid[], p_tokens uuid[], p_done double precision[], p_totals double precision[], p_messages text[]) returns text[] volatile security definer; -- admin, worker
@@ -838,7 +839,7 @@ function retention_of(p_namespace text) returns jsonb stable security definer; -
 function retry(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin, client
 function run_document(t run_truth) returns jsonb stable;
 function run_id_of(p_at timestamp with time zone) returns uuid volatile;
-function run_is_full(t run_truth) returns boolean stable;
+function run_is_full(t run_truth, p_lead interval DEFAULT '00:00:00'::interval) returns boolean stable;
 function run_verdict(t run_truth) returns jsonb stable;
 function set_alert_rule(p_namespace text, p_rule text, p_settings jsonb) returns jsonb volatile security definer; -- admin
 function set_retention(p_namespace text, p_changes jsonb) returns jsonb volatile security definer; -- admin
@@ -863,6 +864,7 @@ function take_aim(p_namespace text, p_jobs uuid[]) returns void volatile;
 function take_back(p_namespace text, p_workers uuid[], p_limit integer) returns TABLE(job_id uuid, job_status job_status, end_code text) volatile;
 function take_deliveries(p_namespace text, p_worker uuid, p_limit integer DEFAULT 10) returns jsonb volatile security definer; -- admin, worker
 function take_delivery(p_delivery uuid) returns jsonb volatile;
+function taken_back(p_namespace text, p_workers uuid[], p_limit integer DEFAULT NULL::integer) returns json volatile;
 function tally_ended(p_runs uuid[], p_statuses text[], p_by integer DEFAULT 1) returns void volatile;
 function target_online(p_namespace text, p_target text) returns boolean stable;
 function test_webhook(p_namespace text, p_webhook uuid) returns jsonb volatile security definer; -- admin
@@ -878,6 +880,7 @@ function waiting_since(p_lanes bigint[]) returns TABLE(lane bigint, due_at times
 function was_or_were(p_count bigint) returns text immutable;
 function webhook_document(h webhook) returns jsonb stable;
 function whole_reason(p_reason jsonb) returns jsonb immutable;
+function witness_trusted(p_namespace text, p_machine text) returns boolean stable;
 function words_of_ms(p_ms bigint) returns text immutable;
 function worker_document(t worker_truth) returns jsonb stable;
 function workers_counted(p_count bigint) returns text immutable;

@@ -49,7 +49,7 @@ const DEADLOCK = '40P01'
 const migrationsDir = new URL('../../migrations/', import.meta.url)
 const functionsDir = new URL('../sql/', import.meta.url)
 
-/** Views need these; all other functions may need the views. */
+/** Views need these; all other functions may need the views, which stand in the order in which they need each other. */
 const FIRST = ['clock.sql', 'constants.sql', 'judged-after.sql', 'connected.sql']
 const VIEWS = [
   'worker-truth.sql',
@@ -57,6 +57,7 @@ const VIEWS = [
   'job-truth.sql',
   'machine-truth.sql',
   'run-truth.sql',
+  'held-job.sql',
 ]
 const LAST = ['grants.sql']
 
@@ -215,13 +216,14 @@ async function applyRelease(
 /** Views and functions are made anew: neither a view's columns nor a function's result may be replaced by others, and tables change below. */
 async function dropRoutines(client: pg.Client): Promise<void> {
   await client.query(
-    'drop view if exists job_truth, job_stored, worker_truth, machine_truth, run_truth cascade',
-  )
-  await client.query(
     `do $$
      declare
+       v text;
        f regprocedure;
      begin
+       for v in select viewname from pg_views where schemaname = current_schema() loop
+         execute format('drop view if exists %I cascade', v);
+       end loop;
        for f in select oid from pg_proc where pronamespace = quote_ident(current_schema())::regnamespace loop
          execute format('drop routine if exists %s cascade', f);
        end loop;

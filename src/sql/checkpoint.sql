@@ -21,9 +21,7 @@ begin
     order by f.job_id, f.n desc
     on conflict (job_id) do update set attempt = excluded.attempt, value = excluded.value, at = excluded.at
   )
-  select array_agg(case when attempt is null then 'lease_lost' when cancelling then 'cancelling' else 'stored' end order by n)
-  into v_answers
-  from fence;
+  select array_agg(answer order by n) into v_answers from fence;
   return coalesce(v_answers, '{}');
 end
 $$;

@@ -1,5 +1,5 @@
--- A reserved connection was gone and its worker renews again before anybody acted or even noticed: the network between that machine and
--- the database is unsteady, so layer 3 keeps quiet about the machine for one lease.
+-- A reserved connection was gone and its worker is heard again, whether it was ended for that or nobody had even noticed: the network
+-- between that machine and the database is unsteady, so layer 3 keeps quiet about the machine for one lease.
 create or replace function connection_came_back(p_worker worker) returns void
 language sql
 as $$

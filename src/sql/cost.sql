@@ -11,7 +11,7 @@ declare
 begin
   perform guard();
   for f in select * from fenced(p_jobs, p_tokens, 'cost') order by n loop
-    v_answers := v_answers || case when f.attempt is null then 'lease_lost' when f.cancelling then 'cancelling' else 'stored' end;
+    v_answers := v_answers || f.answer;
     continue when f.attempt is null;
     insert into attempt_cost (job_id, attempt, tokens, usd) values (f.job_id, f.attempt, 0, 0) on conflict do nothing;
     -- Locked: the same report may be under way a second time.

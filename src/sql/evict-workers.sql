@@ -5,14 +5,10 @@ language plpgsql security definer set search_path from current
 as $$
 declare
   v_ended uuid[];
-  v_back json;
 begin
   perform guard();
   v_ended := end_workers(p_namespace, p_workers, 'interrupted', null,
     jsonb_build_object('code', 'evicted', 'message', 'an operator evicted it') || p_reason);
-  select coalesce(json_agg(json_strip_nulls(json_build_object('job', t.job_id, 'status', t.job_status, 'code', t.end_code))), '[]')
-  into v_back
-  from take_back(p_namespace, v_ended, null) t;
-  return json_build_object('evicted', v_ended, 'released', v_back);
+  return json_build_object('evicted', v_ended, 'released', taken_back(p_namespace, v_ended));
 end
 $$;

@@ -1,8 +1,9 @@
 -- Locks the jobs, in id order, whose token this is, until the commit, so that nobody can take them in between, and returns
--- for each asked pair the attempt and whether cancel was asked; null where the token is stale. A refused write is recorded.
+-- for each asked pair the attempt, null where the token is stale, and what to answer: stored | cancelling (stored, and cancel was
+-- asked) | lease_lost. A refused write is recorded.
 -- A checkpoint or progress is noted on the job: a loss after it starts the count of losses anew.
 create or replace function fenced(p_jobs uuid[], p_tokens uuid[], p_write text)
-returns table (n bigint, job_id uuid, attempt integer, cancelling boolean)
+returns table (n bigint, job_id uuid, attempt integer, answer text)
 language plpgsql set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
@@ -16,8 +17,9 @@ begin
   else
     perform 1 from job where id = any (p_jobs) order by id for share;
   end if;
-  for n, job_id, attempt, cancelling in
-    select o.n, o.job_id, j.attempt, j.cancel_requested_at is not null
+  for n, job_id, attempt, answer in
+    select o.n, o.job_id, j.attempt,
+           case when j.token is null then 'lease_lost' when j.cancel_requested_at is not null then 'cancelling' else 'stored' end
     from unnest(p_jobs, p_tokens) with ordinality as o (job_id, token, n)
     left join job j on j.id = o.job_id and j.token = o.token
   loop

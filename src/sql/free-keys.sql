@@ -35,28 +35,40 @@ begin
 end
 $$;
 
--- The net under free_keys, for the sweep: a parked job may have been in somebody's hand just when its turn came.
+-- The net under free_keys, for the sweep: a parked job may have been in somebody's hand just when its turn came, or the waiting one whose
+-- end would have freed it was cancelled. Steps from key to key through the index, so that no key with many jobs hides another.
 create or replace function free_idle_keys(p_namespace text) returns void
 language plpgsql
 as $$
 begin
   perform unpark(array(
-    select j.id
-    from (
-      select distinct on (concurrency_key) id, concurrency_key
-      from (
-        select id, concurrency_key, priority, run_at from job
-        where namespace = p_namespace and parked
-        order by concurrency_key, priority desc, run_at, id
-        limit 1000
-      ) as p
-      order by concurrency_key, priority desc, run_at, id
-    ) as n
-    -- Offset 0, twice: each is looked up, as a plan that was made for an empty table would read all jobs for each.
-    cross join lateral (select id from job where id = n.id and parked offset 0 for no key update skip locked) as j
-    where not exists (
-      select from job r where r.namespace = p_namespace and r.concurrency_key = n.concurrency_key and r.holds_key offset 0
+    with recursive parked as (
+      (select concurrency_key as key from job where namespace = p_namespace and job.parked order by concurrency_key limit 1)
+      union all
+      select (
+        select j.concurrency_key from job j
+        where j.namespace = p_namespace and j.parked and j.concurrency_key > parked.key
+        order by j.concurrency_key limit 1
+      )
+      from parked
+      where parked.key is not null
     )
+    select j.id
+    -- Offset 0, each time: looked up for each, as a plan that was made for an empty table would read all jobs for each.
+    from (
+      select p.key from parked p
+      where p.key is not null
+        and not exists (select from job where namespace = p_namespace and concurrency_key = p.key and holds_key offset 0)
+      offset 0
+    ) as idle
+    cross join lateral (
+      select id from job
+      where namespace = p_namespace and concurrency_key = idle.key and job.parked
+      order by priority desc, run_at, id
+      limit 1
+    ) as n
+    cross join lateral (select id from job where id = n.id and job.parked offset 0 for no key update skip locked) as j
+    limit 1000
   ));
 end
 $$;

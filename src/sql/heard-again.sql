@@ -14,8 +14,7 @@ begin
     return;
   end if;
   if p_worker.end_layer = 3 then
-    update machine set connection_false_alarm_at = clock()
-    where namespace = p_worker.namespace and id = p_worker.machine_id;
+    perform connection_came_back(p_worker);
     v_jobs := array(select job_id from attempt where worker = p_worker.incarnation and ended_as = 'lost');
     perform 1 from job where id = any (v_jobs) order by id for no key update;
     update job set lost = greatest(0, lost - 1) where id = any (v_jobs);

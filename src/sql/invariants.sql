@@ -48,6 +48,42 @@ as $$
   left join job_detail d on d.job_id = j.id
   where d.job_id is null or j.standing not in ('pending', 'blocked', 'held') or exists (select from job_end e where e.job_id = j.id)
   union all
+  select 'nothing is blocked: no job waits for another yet, so nothing would unblock it', j.id
+  from job j
+  where j.standing = 'blocked'
+  union all
+  -- With a place too: it may have to go back and wait for its time again.
+  select 'what has not ended is due at some time', j.id
+  from job j
+  where not isfinite(j.run_at)
+  union all
+  select 'what is parked waits, without a place, for a concurrency key', j.id
+  from job j
+  where j.parked and (j.concurrency_key is null or j.standing <> 'pending' or j.token is not null or j.place is not null)
+  union all
+  -- The end that frees a key hands it on, but for a job that is in somebody's hand just then; that one is for the next sweep, which may
+  -- have begun before the end was committed. A waiting job that ends leaves it to the sweep too.
+  select 'what is parked waits for another job of its key, or a sweep is due', j.id
+  from (
+    select namespace, concurrency_key, (array_agg(id))[1] as id from job
+    where concurrency_key is not null
+    group by namespace, concurrency_key
+    having bool_and(parked)
+  ) as j
+  cross join lateral (
+    -- Offset 0: looked up for each of these keys, which are few or none.
+    select greatest(max(a.ended_at), max(e.finished_at), '-infinity') as at
+    from job_detail d
+    left join attempt a on a.job_id = d.job_id
+    left join job_end e on e.job_id = d.job_id
+    where d.namespace = j.namespace and d.options ->> 'concurrencyKey' = j.concurrency_key
+    offset 0
+  ) as freed
+  where exists (
+    select from sweeper s
+    where s.namespace = j.namespace and greatest(s.leader_at, s.compared_at) between freed.at + milliseconds(gap_ms()) and clock()
+  )
+  union all
   select 'what waits stands in a lane that claims know', j.id
   from job j
   where j.standing = 'pending' and not exists (select from lane l where l.id = j.lane)

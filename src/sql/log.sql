@@ -8,7 +8,7 @@ create or replace function log(
   p_messages text[],
   p_fields text[]
 ) returns text[]
-language plpgsql security definer set search_path from current
+language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off
 as $$
 declare
   v_answers text[];
@@ -24,7 +24,7 @@ begin
     where f.attempt is not null
     order by f.n
   )
-  select array_agg(case when attempt is null then 'lease_lost' else 'stored' end order by n) into v_answers from fence;
+  select array_agg(answer order by n) into v_answers from fence;
   return coalesce(v_answers, '{}');
 end
 $$;

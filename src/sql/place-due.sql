@@ -6,10 +6,8 @@ as $$
 declare
   v_count integer;
 begin
-  -- Before a place is drawn: what a claim knows of places rests on it.
-  perform pg_current_xact_id();
   with due as materialized (
-    select d.id, nextval('job_place') as place
+    select d.id, next_place() as place
     from (
       select j.id
       from unnest(p_lanes) as l (id)

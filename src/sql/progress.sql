@@ -24,9 +24,7 @@ begin
     on conflict (job_id) do update
     set attempt = excluded.attempt, done = excluded.done, total = excluded.total, message = excluded.message, at = excluded.at
   )
-  select array_agg(case when attempt is null then 'lease_lost' when cancelling then 'cancelling' else 'stored' end order by n)
-  into v_answers
-  from fence;
+  select array_agg(answer order by n) into v_answers from fence;
   return coalesce(v_answers, '{}');
 end
 $$;

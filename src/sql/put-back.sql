@@ -6,12 +6,10 @@ as $$
 declare
   v_lanes bigint[];
 begin
-  -- Before a place is drawn: what a claim knows of places rests on it.
-  perform pg_current_xact_id();
   with moved as (
     update job
     set lane = case when run_at <= clock() and lost < max_lost - 1 then lane | 1 else lane & ~1::bigint end,
-        place = case when run_at <= clock() and lost < max_lost - 1 then nextval('job_place') end,
+        place = case when run_at <= clock() and lost < max_lost - 1 then next_place() end,
         parked = false
     where id = any (p_jobs) and standing = 'pending' and token is null
     returning lane

@@ -51,10 +51,7 @@ begin
       and d.pid_namespace = p_worker ->> 'pidNamespace'
       and d.pid = (p_worker ->> 'pid')::integer
       and d.process_started <> p_worker ->> 'processStarted'
-      and not exists (
-        select from machine m
-        where m.namespace = p_namespace and m.id = v_machine and m.witness_contradicted_at is not null
-      )
+      and witness_trusted(p_namespace, v_machine)
   );
   if cardinality(v_dead) > 0 then
     perform end_workers(p_namespace, v_dead, 'lost', 2::smallint,

@@ -12,7 +12,6 @@ as $$
 declare
   v_stuck uuid[];
   v_tick tick;
-  v_back json;
 begin
   perform guard();
   perform touch_tick(0);
@@ -35,9 +34,6 @@ begin
   end if;
   perform end_workers(p_namespace, v_stuck, 'lost', 4::smallint,
     jsonb_build_object('code', 'worker_lost', 'message', 'an operator found it silent', 'noticedBy', 'release-stuck'));
-  select coalesce(json_agg(json_strip_nulls(json_build_object('job', t.job_id, 'status', t.job_status, 'code', t.end_code))), '[]')
-  into v_back
-  from take_back(p_namespace, workers_gone(p_namespace, true), null) t;
-  return v_back;
+  return taken_back(p_namespace, workers_gone(p_namespace, true));
 end
 $$;

@@ -14,7 +14,6 @@ language plpgsql security definer set search_path from current
 as $$
 declare
   v_dead uuid[];
-  v_back json;
 begin
   perform guard();
   if p_layer not in (1, 2) then
@@ -29,17 +28,11 @@ begin
       and (p_layer = 1 or (
         d.boot_id = p_reporter ->> 'bootId'
         and d.pid_namespace = p_reporter ->> 'pidNamespace'
-        and not exists (
-          select from machine m
-          where m.namespace = p_namespace and m.id = w.machine_id and m.witness_contradicted_at is not null
-        )
+        and witness_trusted(p_namespace, w.machine_id)
       ))
   );
   v_dead := end_workers(p_namespace, v_dead, 'lost', p_layer,
     jsonb_build_object('code', 'worker_lost', 'message', 'its process ended', 'noticedBy', p_reporter ->> 'id') || p_evidence);
-  select coalesce(json_agg(json_strip_nulls(json_build_object('job', t.job_id, 'status', t.job_status, 'code', t.end_code))), '[]')
-  into v_back
-  from take_back(p_namespace, v_dead, null) t;
-  return json_build_object('ended', v_dead, 'recovered', v_back);
+  return json_build_object('ended', v_dead, 'recovered', taken_back(p_namespace, v_dead));
 end
 $$;

@@ -38,11 +38,11 @@ end
 $$;
 
 -- Whether nobody is expected to put more jobs into a run: it holds as many as its target, whoever fills it has said so, or, where
--- nothing says how many there will be, the last one came longer ago than the grace. An empty run is not full.
-create or replace function run_is_full(t run_truth) returns boolean
+-- nothing says how many there will be, the last one came longer ago than the grace, or will have in p_lead. An empty run is not full.
+create or replace function run_is_full(t run_truth, p_lead interval default '0') returns boolean
 language sql stable
 as $$
-  select t.filled or case when t.target is null then clock() >= t.last_filled_at + milliseconds(t.fill_grace_ms) else t.jobs >= t.target end
+  select t.filled or case when t.target is null then clock() + p_lead >= t.last_filled_at + milliseconds(t.fill_grace_ms) else t.jobs >= t.target end
 $$;
 
 create or replace function too_many_failed(t run_truth) returns jsonb

@@ -48,6 +48,9 @@ begin
     v_target := p_options ->> 'target';
     v_options := p_options - '{queue,priority,delayMs,at,maxAttempts,maxLost,onWorkerLost,runId,target}'::text[];
     v_at := greatest(v_now, coalesce((p_options ->> 'at')::timestamptz, v_now + milliseconds(coalesce((p_options ->> 'delayMs')::double precision, 0))));
+    if not isfinite(v_at) then
+      raise exception using errcode = 'LH003', message = 'a job is due at some time, got infinity';
+    end if;
   end if;
   if v_max_attempts < 1 or v_max_lost < 1 then
     raise exception using errcode = '23514',
@@ -68,15 +71,13 @@ begin
     from (select distinct type from unnest(p_types) as type) as t;
   end if;
 
-  -- Before a place is drawn: what a claim knows of places rests on it.
-  perform pg_current_xact_id();
   if cardinality(p_types) = 1 then
-    v_places := array[nextval('job_place')];
+    v_places := array[next_place()];
     v_ids := array[job_id_of(v_head, v_places[1])];
   else
     select array_agg(p.place order by p.n), array_agg(job_id_of(v_head, p.place) order by p.n)
     into v_places, v_ids
-    from (select n, nextval('job_place') as place from generate_series(1, cardinality(p_types)) as n) as p;
+    from (select n, next_place() as place from generate_series(1, cardinality(p_types)) as n) as p;
   end if;
 
   v_stored := v_ids;

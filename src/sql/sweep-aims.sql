@@ -63,10 +63,8 @@ begin
     select distinct lane_of(namespace, queue, type, priority, run_id) as lane, namespace, queue, type, priority, run_id
     from job_detail where job_id = any (v_any)
   ) as l;
-  -- Before a place is drawn: what a claim knows of places rests on it.
-  perform pg_current_xact_id();
   update job j
-  set lane = lane_of(d.namespace, d.queue, d.type, d.priority, d.run_id), place = case when j.place is not null then nextval('job_place') end
+  set lane = lane_of(d.namespace, d.queue, d.type, d.priority, d.run_id), place = case when j.place is not null then next_place() end
   from job_detail d
   where j.id = any (v_any) and d.job_id = j.id;
   delete from aim where job_id = any (v_due);

@@ -28,8 +28,7 @@ declare
   v_unheard uuid[];
   v_gone uuid[];
   v_ended uuid[] := '{}';
-  v_back json;
-  v_count integer;
+  v_back json := '[]';
   v_next_ms bigint;
   v_compare boolean;
   v_running boolean;
@@ -97,9 +96,7 @@ begin
       update sweeper set compared_at = v_now where namespace = p_namespace;
     end if;
     v_gone := workers_gone(p_namespace, v_compare);
-    select coalesce(json_agg(json_strip_nulls(json_build_object('job', t.job_id, 'status', t.job_status, 'code', t.end_code))), '[]'), count(*)
-    into v_back, v_count
-    from take_back(p_namespace, v_gone, p_limit) t;
+    v_back := taken_back(p_namespace, v_gone, p_limit);
     perform free_idle_keys(p_namespace);
     v_more := sweep_runs(p_namespace);
     v_more := sweep_aims(p_namespace, p_limit, v_compare) or v_more;
@@ -141,8 +138,8 @@ begin
     'running', v_running,
     'ended', v_ended,
     'machines', array(select distinct machine_id from worker where incarnation = any (v_ended)),
-    'recovered', coalesce(v_back, '[]'),
-    'more', coalesce(v_count, 0) >= p_limit or v_more,
+    'recovered', v_back,
+    'more', json_array_length(v_back) >= p_limit or v_more,
     'nextMs', v_next_ms,
     'alerts', v_alerts,
     -- When alerts should be looked at again although nothing runs.

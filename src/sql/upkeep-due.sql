@@ -12,11 +12,7 @@ begin
         and case
           when t.status <> 'active' then not t.keeps_rest or t.left_over = 0
           else run_verdict(row(t.*)::run_truth) is not null
-            or (t.jobs > 0 and t.left_over = 0 and case
-              when t.filled then true
-              when t.target is null then clock() >= t.last_filled_at + milliseconds(t.fill_grace_ms) - interval '1 minute'
-              else t.jobs >= t.target
-            end)
+            or (t.jobs > 0 and t.left_over = 0 and run_is_full(row(t.*)::run_truth, interval '1 minute'))
         end
     )
     or aims_due(p_namespace);

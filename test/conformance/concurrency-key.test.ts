@@ -35,6 +35,22 @@ describe.each(SCHEMAS)('concurrency key (%s schema)', (schema) => {
     expect((await p.claim(await p.register())).jobs).toEqual([])
   })
 
+  test('sweep: a key whose waiting job was cancelled is handed on, however many jobs wait for another', async () => {
+    const p = await openProtocol(schema)
+    const worker = await p.register()
+    await p.enqueue(1_100, { concurrencyKey: 'a' })
+    const ids = await p.enqueue(3, { concurrencyKey: 'z', priority: 1 })
+    const held = heldOf(await p.claim(worker, { want: 1_200 }))
+    const [parked] = await p.db.rows('select count(*)::integer as n from %s.job where parked')
+    expect(parked).toEqual({ n: 1_099 + 2 })
+    // The end of the first one hands the key to the second, and with that only a sweep can hand it on.
+    await p.complete(held.filter(({ job }) => job === ids[0]))
+    expect(await p.cancel([ids[1]!])).toEqual(['cancelled'])
+    expect((await p.claim(worker)).jobs).toEqual([])
+    await p.sweep()
+    expect((await p.claim(worker)).jobs).toMatchObject([{ id: ids[2] }])
+  })
+
   test.each(['complete', 'fail', 'release', 'cancel'] as const)(
     'settle: after %s the next one of the key is due, in order',
     async (how) => {

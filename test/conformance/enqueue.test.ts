@@ -140,4 +140,13 @@ describe.each(SCHEMAS)('enqueue (%s schema)', (schema) => {
     const worker = await p.register()
     expect((await p.claim(worker)).jobs.map((job) => job.id)).toEqual([early, late])
   })
+
+  test('A5: a job for a time that never comes is refused', async () => {
+    const p = await openProtocol(schema)
+    await expect(p.enqueue(1, { at: 'infinity' })).rejects.toMatchObject({ code: 'ERR_USAGE' })
+    await expect(p.enqueue(1, { delayMs: 'Infinity' })).rejects.toMatchObject({
+      code: expect.stringMatching(/^ERR_/),
+    })
+    expect(await p.db.rows('select 1 from %s.job')).toEqual([])
+  })
 })

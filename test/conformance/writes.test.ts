@@ -58,6 +58,8 @@ describe.each(SCHEMAS)('writes of an attempt (%s schema)', (schema) => {
     await p.cancel([ids[1]!])
     expect(await p.checkpoint(held, [1, 2])).toEqual(['stored', 'cancelling'])
     expect(await p.progress(held, [1, 2])).toEqual(['stored', 'cancelling'])
+    expect(await p.log(held, ['a', 'b'])).toEqual(['stored', 'cancelling'])
+    expect(await p.cost(held, [1, 2], [0, 0])).toEqual(['stored', 'cancelling'])
     expect((await p.job(ids[1]!)).checkpoint).toBe(2)
   })
 

@@ -345,6 +345,31 @@ test('each SQL file holds a function or view of its own name', () => {
   expect(wrong).toEqual([])
 })
 
+test('migrations make every view before the functions that may take its rows', () => {
+  const directory = path.join(ROOT, 'src/sql')
+  const migrate = readFileSync(path.join(ROOT, 'src/db/migrate.ts'), 'utf8')
+  const missing = readdirSync(directory)
+    .filter((name) => name.endsWith('.sql'))
+    .filter((name) =>
+      /^create or replace view /m.test(readFileSync(path.join(directory, name), 'utf8')),
+    )
+    .filter((name) => !migrate.includes(`'${name}'`))
+    .map((name) => `src/sql/${name}: put it into VIEWS of src/db/migrate.ts, behind what it reads.`)
+  expect(missing).toEqual([])
+})
+
+test('a place is drawn in next_place alone, which takes a transaction id before', () => {
+  const directory = path.join(ROOT, 'src/sql')
+  const places = readdirSync(directory).filter((name) =>
+    /nextval\s*\(\s*'job_place'/.test(readFileSync(path.join(directory, name), 'utf8')),
+  )
+  expect(places, 'Call next_place(): what claims know of places rests on it.').toEqual([
+    'next-place.sql',
+  ])
+  const text = readFileSync(path.join(directory, 'next-place.sql'), 'utf8')
+  expect(text).toContain("case when pg_current_xact_id() is not null then nextval('job_place') end")
+})
+
 test('what is known to be wrong still is: take off KNOWN what has been repaired', () => {
   expect(Object.keys(KNOWN).filter((what) => !seen.has(what))).toEqual([])
 })
