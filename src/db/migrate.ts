@@ -185,7 +185,7 @@ async function applyRelease(
       await client.query(
         `create table if not exists installed (single boolean primary key default true check (single), functions text not null, program text not null)`,
       )
-      await dropRoutines(client)
+      await dropRoutines(client, release)
       const { rows } = await client.query<{ id: number }>('select id from migration')
       const done = new Set(rows.map((row) => row.id))
       for (const migration of release.migrations) {
@@ -213,17 +213,21 @@ async function applyRelease(
   }
 }
 
-/** Views and functions are made anew: neither a view's columns nor a function's result may be replaced by others, and tables change below. */
-async function dropRoutines(client: pg.Client): Promise<void> {
+/**
+ * Views and functions are made anew: neither a view's columns nor a function's result may be replaced by others, and tables change
+ * below. Views that somebody else has put into the schema stay, unless they build on ours; one that a release no longer has is dropped
+ * by its migration.
+ */
+async function dropRoutines(client: pg.Client, release: Release): Promise<void> {
+  const views = release.functions.flatMap((text) =>
+    [...text.matchAll(/^create or replace view (\w+)/gm)].map((found) => found[1]),
+  )
+  await client.query(`drop view if exists ${views.join(', ')} cascade`)
   await client.query(
     `do $$
      declare
-       v text;
        f regprocedure;
      begin
-       for v in select viewname from pg_views where schemaname = current_schema() loop
-         execute format('drop view if exists %I cascade', v);
-       end loop;
        for f in select oid from pg_proc where pronamespace = quote_ident(current_schema())::regnamespace loop
          execute format('drop routine if exists %s cascade', f);
        end loop;
