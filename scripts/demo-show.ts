@@ -297,7 +297,7 @@ class Story {
     return [
       ...rows,
       '',
-      `  all            ${bar} ${done}/${this.#total}  ${formatDuration(performance.now() - startedMs)}`,
+      `  all            ${bar} ${Math.min(done, this.#total)}/${this.#total}  ${formatDuration(performance.now() - startedMs)}`,
     ]
   }
 
@@ -308,7 +308,7 @@ class Story {
     process.kill(victim.pid, 'SIGKILL')
     this.killed = { ...victim, atMs: Date.now() }
     this.#tell(
-      `  ${paint(terminal, ['red'], `kill -9 ${victim.pid}`)}   ${shortName(victim.worker)} dies with ${victim.jobs.length} jobs`,
+      `  ${paint(terminal, ['red'], `kill -9 ${victim.pid}`)}   ${shortName(victim.worker)} dies with ${victim.jobs.length} ${victim.jobs.length === 1 ? 'job' : 'jobs'}`,
     )
   }
 
@@ -419,6 +419,8 @@ async function conclude(
   const completed = jobs.filter((job) => job.status === 'completed').length
   const interrupted = count('interrupted')
   const lost = count('lost')
+  // What it had, not what a list showed just before: a job may have ended or begun in between.
+  const lostBy = attempts.filter(({ endedAs }) => endedAs === 'lost').map((one) => one.workerId)
 
   const facts: [string, string, boolean][] = [
     ['jobs completed', `${completed} of ${jobs.length}`, completed === jobs.length],
@@ -427,7 +429,7 @@ async function conclude(
       String(attempts.length),
       attempts.length === jobs.length + lost + interrupted + count('released'),
     ],
-    ['lost', `${lost}, by SIGKILL`, story.killed !== null && lost === story.killed.jobs.length],
+    ['lost', `${lost}, by SIGKILL`, lost >= 1 && lostBy.every((by) => by === story.killed?.worker)],
     ['interrupted', `${interrupted}, by SIGTERM`, story.stopped !== null && interrupted >= 1],
     ['failures', String(count('failed')), count('failed') === 0],
     [
