@@ -760,7 +760,7 @@ function find_workers(p_namespace text, p_text text) returns jsonb stable securi
 function finish_run(p_run uuid, p_status run_status, p_keeps_rest boolean, p_reason jsonb) returns void volatile;
 function fits_target(w worker_truth, p_target text) returns boolean stable;
 function fold_run(p_run uuid) returns void volatile;
-function free_idle_keys(p_namespace text) returns void volatile;
+function free_idle_keys(p_namespace text, p_keys_max integer) returns void volatile;
 function free_keys(p_namespace text, p_keys text[]) returns void volatile;
 function gap_ms() returns integer immutable;
 function get_jobs(p_namespace text, p_jobs uuid[], p_whole boolean DEFAULT false) returns jsonb stable security definer; -- admin, client, worker

@@ -37,21 +37,22 @@ $$;
 
 -- The net under free_keys, for the sweep: a parked job may have been in somebody's hand just when its turn came, or the waiting one whose
 -- end would have freed it was cancelled. Steps from key to key through the index, so that no key with many jobs hides another.
-create or replace function free_idle_keys(p_namespace text) returns void
+-- p_keys_max: looks at so many keys, 8 µs each; null: at all.
+create or replace function free_idle_keys(p_namespace text, p_keys_max integer) returns void
 language plpgsql
 as $$
 begin
   perform unpark(array(
     with recursive parked as (
-      (select concurrency_key as key from job where namespace = p_namespace and job.parked order by concurrency_key limit 1)
+      (select concurrency_key as key, 1 as n from job where namespace = p_namespace and job.parked order by concurrency_key limit 1)
       union all
       select (
         select j.concurrency_key from job j
         where j.namespace = p_namespace and j.parked and j.concurrency_key > parked.key
         order by j.concurrency_key limit 1
-      )
+      ), n + 1
       from parked
-      where parked.key is not null
+      where parked.key is not null and (p_keys_max is null or n < p_keys_max)
     )
     select j.id
     -- Offset 0, each time: looked up for each, as a plan that was made for an empty table would read all jobs for each.

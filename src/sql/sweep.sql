@@ -97,7 +97,8 @@ begin
     end if;
     v_gone := workers_gone(p_namespace, v_compare);
     v_back := taken_back(p_namespace, v_gone, p_limit);
-    perform free_idle_keys(p_namespace);
+    -- Twice a second the first keys, once a minute all.
+    perform free_idle_keys(p_namespace, case when v_compare then null else 250 end);
     v_more := sweep_runs(p_namespace);
     v_more := sweep_aims(p_namespace, p_limit, v_compare) or v_more;
     if alerts_due(p_namespace, 5000) or not exists (
