@@ -812,6 +812,7 @@ function milliseconds_between(p_from timestamp with time zone, p_to timestamp wi
 function moment_of(p_id uuid) returns timestamp with time zone immutable;
 function open_claim(p_worker worker) returns integer volatile;
 function place_due(p_lanes bigint[]) returns timestamp with time zone volatile;
+function poison_lock(p_namespace text, p_type text) returns bigint stable;
 function progress(p_jobs uuid[], p_tokens uuid[], p_done double precision[], p_totals double precision[], p_messages text[]) returns text[] volatile security definer; -- admin, worker
 function put_back(p_jobs uuid[]) returns void volatile;
 function raise_poison(p_namespace text, p_jobs uuid[]) returns void volatile;

@@ -222,3 +222,78 @@ test('lock order: a registration and a renewal of the worker that it replaces do
   await registered
   expect(await p.worker(old)).toMatchObject({ status: 'offline' })
 })
+
+/** A recovery that makes its job poison: in this namespace, in another, and by the worker itself. */
+async function recoveriesOf(p: Protocol) {
+  const own = await p.running(1, { queue: 'a', maxLost: 1 })
+  const ends = await p.running(1, { queue: 'b', maxLost: 1 })
+  const other = p.in('other')
+  const [foreign] = await other.enqueue(1, { maxLost: 1 })
+  await other.claim(await other.register())
+  await p.lapse([ends.worker])
+  return { own: own.ids[0]!, foreign: foreign!, ends }
+}
+
+const openAlerts = async (p: Protocol): Promise<Record<string, unknown>[]> =>
+  p.db.rows(
+    `select subject, data -> 'jobIds' as jobs, announced_at is not null as announced from %s.alert
+     where namespace = 'app' and rule = 'poison' and resolved_at is null order by raised_at, subject`,
+  )
+
+test('order 17: an alert that is acknowledged in an open transaction holds up no recovery', async () => {
+  const p = await openProtocol()
+  const before = await p.running(1, { maxLost: 1 })
+  await p.lapse()
+  await p.sweep()
+  const { own, foreign, ends } = await recoveriesOf(p)
+  const alerts = await p.db.rows<{ id: string }>('select id from %s.alert')
+  expect(alerts).toHaveLength(2)
+  const [holder, sweeper, another] = [await p.session(), await p.session(), await p.session()]
+  await holder.begin()
+  await holder.run(
+    'acknowledge_alerts',
+    p.namespace,
+    alerts.map(({ id }) => id),
+    'me',
+  )
+  const failed = (job: string) => ({ job, status: 'failed', code: 'poison' })
+  expect((await sweeper.sweep()).recovered).toEqual([failed(own)])
+  expect((await p.in('other').sweep()).recovered).toEqual([failed(foreign)])
+  expect(await another.endWorker(ends.worker, 'lost')).toMatchObject({ released: ends.ids })
+  await holder.commit()
+  await p.passTime(5_001)
+  await p.sweep()
+  // What could not be added to the type's alert is told of by others.
+  expect(await openAlerts(p)).toEqual([
+    { subject: 'work', jobs: before.ids, announced: true },
+    { subject: `work ${own}`, jobs: [own], announced: true },
+    { subject: `work ${ends.ids[0]!}`, jobs: ends.ids, announced: true },
+  ])
+})
+
+test('order 17: alerts that two recoveries raise at once do not wait for each other', async () => {
+  const p = await openProtocol()
+  const { own, ends } = await recoveriesOf(p)
+  const [holder, sweeper] = [await p.session(), await p.session()]
+  await holder.begin()
+  await holder.endWorker(ends.worker, 'lost')
+  expect((await sweeper.sweep()).recovered).toMatchObject([{ job: own }])
+  await holder.commit()
+  expect((await openAlerts(p)).map(({ subject }) => subject)).toEqual(['work', `work ${own}`])
+})
+
+test('order 17: a webhook that is removed in an open transaction holds up no recovery, and the others are told', async () => {
+  const p = await openProtocol()
+  const add = async (url: string) =>
+    (await p.run<{ id: string }>('add_webhook', p.namespace, url)).id
+  const [removed, stays] = [await add('https://a.example/'), await add('https://b.example/')]
+  const { own } = await recoveriesOf(p)
+  const [holder, sweeper] = [await p.session(), await p.session()]
+  await holder.begin()
+  expect(await holder.run('remove_webhook', p.namespace, removed)).toBe(true)
+  expect((await sweeper.sweep()).recovered).toMatchObject([{ job: own }])
+  expect(await p.db.rows('select distinct webhook_id as id from %s.webhook_delivery')).toEqual([
+    { id: stays },
+  ])
+  await holder.rollback()
+})
