@@ -818,6 +818,7 @@ function put_back(p_jobs uuid[]) returns void volatile;
 function raise_poison(p_namespace text, p_jobs uuid[]) returns void volatile;
 function read_events(p_namespace text, p_after text DEFAULT NULL::text, p_limit integer DEFAULT 500) returns jsonb stable security definer; -- admin, client, worker
 function record_event(p_namespace text, p_kind text, p_jobs uuid[], p_worker uuid, p_data jsonb DEFAULT NULL::jsonb) returns void volatile;
+function refund(p_worker uuid) returns uuid[] volatile;
 function refuse_ended_run(p_namespace text, p_run uuid) returns void volatile;
 function register(p_namespace text, p_worker jsonb) returns json volatile security definer; -- admin, worker
 function release(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker

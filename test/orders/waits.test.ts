@@ -297,3 +297,30 @@ test('order 17: a webhook that is removed in an open transaction holds up no rec
   ])
   await holder.rollback()
 })
+
+/** What a sweep does to a worker whose connection is gone. */
+async function endByLayer3(p: Protocol, worker: WorkerRow): Promise<void> {
+  const session = await p.session()
+  await session.query('set search_path to %s')
+  await session.query(
+    `select end_workers('app', array[$1::uuid], 'lost', 3::smallint, '{"code": "worker_lost"}')`,
+    [worker.incarnation],
+  )
+  await p.sweep()
+}
+
+test('order 17: hearing a worker again waits for nobody who holds its job, and what was passed over is refunded when it is heard next', async () => {
+  const p = await openProtocol()
+  const { worker, ids } = await p.running(2)
+  await endByLayer3(p, worker)
+  const [holder, renewer] = [await p.session(), await p.session()]
+  await holder.begin()
+  await holder.hold(ids.slice(0, 1))
+  expect((await renewer.renew(worker)).outcome).toBe('lease_lost')
+  await holder.commit()
+  const lost = async () => (await p.jobs(ids)).map((job) => job.lost)
+  expect(await lost()).toEqual([1, 0])
+  await p.endWorker(worker, 'uncharged', { code: 'self_fenced' })
+  await p.endWorker(worker, 'uncharged', { code: 'self_fenced' })
+  expect(await lost()).toEqual([0, 0])
+})
