@@ -843,6 +843,7 @@ function set_alert_rule(p_namespace text, p_rule text, p_settings jsonb) returns
 function set_retention(p_namespace text, p_changes jsonb) returns jsonb volatile security definer; -- admin
 function settle(p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
 function settle_delivery(p_delivery uuid, p_token uuid, p_status integer, p_error text DEFAULT NULL::text) returns text volatile security definer; -- admin, worker
+function settle_free(p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text[], p_delays bigint[]) returns text[] volatile;
 function settle_late(p_job uuid, p_token uuid, p_outcome text, p_value jsonb) returns text volatile;
 function shutdown_counts(p_shutdowns text[]) returns jsonb immutable;
 function shutdowns(p_namespace text, p_within_ms bigint DEFAULT 604800000) returns jsonb stable security definer; -- admin, client

@@ -325,6 +325,11 @@ export function classifyFailure(error: unknown): 'unknown' | 'value' | 'other' {
   return cause instanceof Error && NETWORK_MESSAGE.test(cause.message) ? 'unknown' : 'other'
 }
 
+/** Whether somebody else held what was asked for, and longer than a call waits: nothing was changed, and it may be asked again. */
+export function isHeldByOther(error: unknown): boolean {
+  return codeOf(error) === '55P03'
+}
+
 /** Whether the server answers and has no room: connections, memory, disk. */
 export function lacksResources(error: unknown): boolean {
   return codeOf(error)?.startsWith('53') === true

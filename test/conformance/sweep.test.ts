@@ -463,10 +463,10 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
     }
     const [first, second, third] = [await lose(), await lose(), await lose()]
     expect((await p.job(id!)).lost).toBe(3)
-    expect([await heard(second!), await heard(first!)]).toEqual([2, 1])
+    expect([await heard(second), await heard(first)]).toEqual([2, 1])
     const fourth = await lose(true)
     expect((await p.job(id!)).lost).toBe(1)
-    expect([await heard(third!), await heard(fourth)]).toEqual([1, 0])
+    expect([await heard(third), await heard(fourth)]).toEqual([1, 0])
     const fifth = await lose()
     await p.hold([id!])
     await p.resume([id!])

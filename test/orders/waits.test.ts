@@ -324,3 +324,21 @@ test('order 17: hearing a worker again waits for nobody who holds its job, and w
   await p.endWorker(worker, 'uncharged', { code: 'self_fenced' })
   expect(await lost()).toEqual([0, 0])
 })
+
+test('order 17: outcomes and checkpoints wait half a second for who holds a job, and their neighbours no longer', async () => {
+  const p = await openProtocol()
+  const { ids, held } = await p.running(4)
+  const holder = await p.session()
+  await holder.begin()
+  await holder.cancel([ids[1]!])
+  expect(await p.complete(held.slice(0, 3))).toEqual(['completed', 'busy', 'completed'])
+  expect(await p.fail(held.slice(1), ['x', 'y', 'z'], [0, 0, 0])).toEqual([
+    'busy',
+    'lease_lost',
+    'retrying',
+  ])
+  expect(await p.complete(held.slice(1, 2))).toEqual(['busy'])
+  await expect(p.checkpoint(held.slice(1, 2), [1])).rejects.toMatchObject({ code: '55P03' })
+  await holder.commit()
+  expect(await p.complete(held.slice(1, 2))).toEqual(['cancelled'])
+})
