@@ -709,6 +709,7 @@ function cancel(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::js
 function cancel_rest(p_run uuid, p_limit integer) returns integer volatile;
 function channel(p_namespace text) returns text stable security definer; -- admin, client, worker
 function channel_of(p_namespace text) returns text stable;
+function check_ms_option(p_options jsonb, p_name text) returns void immutable;
 function checkpoint(p_jobs uuid[], p_tokens uuid[], p_values text[]) returns text[] volatile security definer; -- admin, worker
 function claim(p_worker uuid, p_claim uuid, p_want integer, p_queues text[], p_types text[], p_lanes bigint[] DEFAULT NULL::bigint[], p_marks bigint[] DEFAULT NULL::bigint[], p_run uuid DEFAULT NULL::uuid, p_targets text[] DEFAULT NULL::text[]) returns text volatile security definer; -- admin, worker
 function claimed_group(p_queue text, p_type text, p_jobs text) returns text immutable;
