@@ -138,7 +138,7 @@ begin
         failures = j.failures + case when o.outcome = 'failed' then 1 else 0 end,
         lost = case when o.outcome <> 'failed' and not j.progressed then j.lost else 0 end,
         interruptions = j.interruptions + case when o.outcome = 'interrupted' then 1 else 0 end,
-        run_at = case when o.outcome = 'failed' then clock() + milliseconds(o.delay_ms) else j.run_at end,
+        run_at = case when o.outcome = 'failed' then clock() + milliseconds(o.delay_ms) else least(j.run_at, clock()) end,
         lane = j.lane & ~1::bigint,
         place = null,
         token = null,

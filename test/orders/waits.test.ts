@@ -178,6 +178,17 @@ test('order 16: after a clock step a held worker row does not hold up the sweep'
   expect((await p.renew(worker)).leftMs).toBeLessThanOrEqual(LEASE_MS)
 })
 
+test('order 16: the clock steps back an hour, and what is given back is due at once', async () => {
+  const p = await openProtocol()
+  const { worker, ids, held } = await p.running(3)
+  await p.outage(-3_600_000)
+  await p.release(held.slice(0, 1))
+  await p.releaseJobs(ids.slice(1, 2))
+  await p.endWorker(worker, 'interrupted')
+  expect((await p.jobs(ids)).map((job) => job.state)).toEqual(['pending', 'pending', 'pending'])
+  expect((await p.claim(await p.register())).jobs).toHaveLength(3)
+})
+
 test('order 6: a sweep that hangs with the tick in hand holds up no renewal, claim or registration', async () => {
   const p = await openProtocol()
   const { worker } = await p.running(1)
