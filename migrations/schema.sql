@@ -830,6 +830,8 @@ function renew(p_worker uuid, p_send_number bigint, p_idle_beat_ms integer DEFAU
 function report_death(p_namespace text, p_reporter jsonb, p_layer smallint, p_workers uuid[], p_evidence jsonb DEFAULT '{}'::jsonb) returns json volatile security definer; -- admin, worker
 function resign_sweepers(p_workers uuid[]) returns void volatile;
 function rest_batch() returns integer immutable;
+function rest_mark(p_at timestamp with time zone) returns uuid immutable;
+function rest_walked_at(p_from uuid) returns timestamp with time zone immutable;
 function resume(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin
 function resume_of(p_job uuid, p_attempt integer) returns json stable;
 function retention_every_ms() returns integer immutable;
