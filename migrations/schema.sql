@@ -709,6 +709,7 @@ function cancel(p_namespace text, p_jobs uuid[], p_reason jsonb DEFAULT '{}'::js
 function cancel_rest(p_run uuid, p_limit integer) returns integer volatile;
 function channel(p_namespace text) returns text stable security definer; -- admin, client, worker
 function channel_of(p_namespace text) returns text stable;
+function check_ms_option(p_options jsonb, p_name text) returns void immutable;
 function checkpoint(p_jobs uuid[], p_tokens uuid[], p_values text[]) returns text[] volatile security definer; -- admin, worker
 function claim(p_worker uuid, p_claim uuid, p_want integer, p_queues text[], p_types text[], p_lanes bigint[] DEFAULT NULL::bigint[], p_marks bigint[] DEFAULT NULL::bigint[], p_run uuid DEFAULT NULL::uuid, p_targets text[] DEFAULT NULL::text[]) returns text volatile security definer; -- admin, worker
 function claimed_group(p_queue text, p_type text, p_jobs text) returns text immutable;
@@ -816,11 +817,13 @@ function moment_of(p_id uuid) returns timestamp with time zone immutable;
 function next_place() returns bigint volatile;
 function open_claim(p_worker worker) returns integer volatile;
 function place_due(p_lanes bigint[]) returns timestamp with time zone volatile;
+function poison_lock(p_namespace text, p_type text) returns bigint stable;
 function progress(p_jobs uuid[], p_tokens uuid[], p_done double precision[], p_totals double precision[], p_messages text[]) returns text[] volatile security definer; -- admin, worker
 function put_back(p_jobs uuid[]) returns void volatile;
 function raise_poison(p_namespace text, p_jobs uuid[]) returns void volatile;
 function read_events(p_namespace text, p_after text DEFAULT NULL::text, p_limit integer DEFAULT 500) returns jsonb stable security definer; -- admin, client, worker
 function record_event(p_namespace text, p_kind text, p_jobs uuid[], p_worker uuid, p_data jsonb DEFAULT NULL::jsonb) returns void volatile;
+function refund(p_worker uuid) returns uuid[] volatile;
 function refuse_ended_run(p_namespace text, p_run uuid) returns void volatile;
 function register(p_namespace text, p_worker jsonb) returns json volatile security definer; -- admin, worker
 function release(p_jobs uuid[], p_tokens uuid[], p_values text[] DEFAULT NULL::text[]) returns text[] volatile security definer; -- admin, worker
@@ -831,6 +834,8 @@ function renew(p_worker uuid, p_send_number bigint, p_idle_beat_ms integer DEFAU
 function report_death(p_namespace text, p_reporter jsonb, p_layer smallint, p_workers uuid[], p_evidence jsonb DEFAULT '{}'::jsonb) returns json volatile security definer; -- admin, worker
 function resign_sweepers(p_workers uuid[]) returns void volatile;
 function rest_batch() returns integer immutable;
+function rest_mark(p_at timestamp with time zone) returns uuid immutable;
+function rest_walked_at(p_from uuid) returns timestamp with time zone immutable;
 function resume(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin
 function resume_of(p_job uuid, p_attempt integer) returns json stable;
 function retention_every_ms() returns integer immutable;
@@ -845,6 +850,7 @@ function set_alert_rule(p_namespace text, p_rule text, p_settings jsonb) returns
 function set_retention(p_namespace text, p_changes jsonb) returns jsonb volatile security definer; -- admin
 function settle(p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text[] DEFAULT NULL::text[], p_delays bigint[] DEFAULT NULL::bigint[]) returns text[] volatile security definer; -- admin, worker
 function settle_delivery(p_delivery uuid, p_token uuid, p_status integer, p_error text DEFAULT NULL::text) returns text volatile security definer; -- admin, worker
+function settle_free(p_jobs uuid[], p_tokens uuid[], p_outcomes text[], p_values text[], p_delays bigint[]) returns text[] volatile;
 function settle_late(p_job uuid, p_token uuid, p_outcome text, p_value jsonb) returns text volatile;
 function shutdown_counts(p_shutdowns text[]) returns jsonb immutable;
 function shutdowns(p_namespace text, p_within_ms bigint DEFAULT 604800000) returns jsonb stable security definer; -- admin, client

@@ -487,8 +487,9 @@ export class Checkers {
     const incarnation = String(call.values[0])
     const row = this.#workers.get(incarnation)
     if (row?.ended !== true || this.#heardAgain.has(incarnation)) return
+    const fenced = call.name === 'end_worker' && String(call.values[2]).includes('self_fenced')
+    if (row.layer !== 3 && !(row.layer === 4 && fenced)) return
     this.#heardAgain.add(incarnation)
-    if (row.layer !== 3) return
     for (const attempt of this.#attempts.values()) {
       if (attempt.worker !== incarnation || attempt.endedAs !== 'lost') continue
       const status = this.#jobs.get(attempt.job)?.status ?? ''

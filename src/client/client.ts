@@ -244,7 +244,7 @@ class DatabaseClient implements Client {
   /** Together with the calls that are made at the same time, unless it belongs to a transaction of the caller's. */
   async #storeOne(job: protocol.NewJob, options: NewJobOptions): Promise<string> {
     if (options.executor === undefined && this.#gatherer !== null)
-      return this.#gatherer.enqueue(job)
+      return this.#gatherer.enqueue(job, options.key)
     const [id] = await this.#store([job], options)
     return id as string
   }

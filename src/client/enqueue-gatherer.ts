@@ -4,6 +4,9 @@
  *     none or one in flight ── calls ──▶ sent with those of this turn's promises
  *     two in flight ────────── calls ──▶ gathered, and sent together when one is answered
  *
+ * A call with a `key` may have to wait for a stranger's transaction that has enqueued the same key. So such calls go apart, and only with
+ * those of the same key: two keys of them at a time, and no other call waits for them.
+ *
  * Each caller gets its own id or its own error. A statement stores all of its jobs or none; when it is refused, its halves are sent alone,
  * and only those fail that are refused by themselves. When the connection breaks, whether the jobs are stored is unknown, and every
  * caller is told so: a call with a `key` can be repeated.
@@ -15,6 +18,8 @@ import { enqueue, type NewJob } from '../sql/protocol.ts'
 const BATCH_MAX = 500
 /** One is made durable while the other gathers. More don't help: commits that notify wait for each other. */
 const IN_FLIGHT_MAX = 2
+/** A pool has connections for two of each. */
+const KEYS_IN_FLIGHT_MAX = 2
 
 interface Call {
   readonly job: NewJob
@@ -27,17 +32,46 @@ export class EnqueueGatherer {
   readonly #namespace: string
   #gathered: Call[] = []
   #inFlight = 0
+  readonly #gatheredByKey = new Map<string, Call[]>()
+  readonly #keysInFlight = new Set<string>()
+  #sendersOfKeys = 0
 
   constructor(db: Database, namespace: string) {
     this.#db = db
     this.#namespace = namespace
   }
 
-  enqueue(job: NewJob): Promise<string> {
+  /** `key`: what the job's options say of it. */
+  enqueue(job: NewJob, key: string | undefined): Promise<string> {
     return new Promise((resolve, reject) => {
-      this.#gathered.push({ job, resolve, reject })
-      if (this.#inFlight < IN_FLIGHT_MAX) void this.#sendAll()
+      const call = { job, resolve, reject }
+      if (key !== undefined) {
+        this.#gatheredByKey.set(key, [...(this.#gatheredByKey.get(key) ?? []), call])
+        if (this.#sendersOfKeys < KEYS_IN_FLIGHT_MAX) void this.#sendKeys()
+      } else {
+        this.#gathered.push(call)
+        if (this.#inFlight < IN_FLIGHT_MAX) void this.#sendAll()
+      }
     })
+  }
+
+  async #sendKeys(): Promise<void> {
+    this.#sendersOfKeys += 1
+    await new Promise<void>((resolve) => process.nextTick(resolve))
+    for (let key = this.#nextKey(); key !== undefined; key = this.#nextKey()) {
+      const calls = this.#gatheredByKey.get(key) ?? []
+      this.#gatheredByKey.delete(key)
+      this.#keysInFlight.add(key)
+      await this.#send(calls)
+      this.#keysInFlight.delete(key)
+    }
+    this.#sendersOfKeys -= 1
+  }
+
+  /** Calls of a key that is in flight are left to whoever sends it. */
+  #nextKey(): string | undefined {
+    for (const key of this.#gatheredByKey.keys()) if (!this.#keysInFlight.has(key)) return key
+    return undefined
   }
 
   async #sendAll(): Promise<void> {

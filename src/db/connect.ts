@@ -479,6 +479,11 @@ export function mayAnswerAgain(error: unknown): boolean {
   return classifyFailure(error) === 'unknown' && !ENDED_MESSAGE.test((error as Error).message)
 }
 
+/** Whether somebody else held what was asked for, and longer than a call waits: nothing was changed, and it may be asked again. */
+export function isHeldByOther(error: unknown): boolean {
+  return codeOf(error) === '55P03'
+}
+
 /** Whether the server answers and has no room: connections, memory, disk. */
 export function lacksResources(error: unknown): boolean {
   return codeOf(error)?.startsWith('53') === true

@@ -1,7 +1,8 @@
 -- Keeps the last checkpoint of each job, durable when this returns. Answers: stored | cancelling (stored, and cancel was
--- asked) | lease_lost.
+-- asked) | lease_lost. Where somebody else holds a job for more than half a second, nothing is stored and the error is 55P03.
 create or replace function checkpoint(p_jobs uuid[], p_tokens uuid[], p_values text[]) returns text[]
 language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off
+  set lock_timeout = '500ms'
 as $$
 declare
   v_answers text[];

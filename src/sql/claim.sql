@@ -59,6 +59,8 @@ declare
   v_last_place bigint;
   v_keyed boolean;
   v_left_some boolean := false;
+  v_asked uuid[];
+  v_decided boolean := false;
   v_turns integer := 0;
 begin
   perform guard();
@@ -132,6 +134,7 @@ begin
       v_idle := open_claim(v_worker) is null;
       v_alone := last_chance(v_ns, p_worker, v_worker.alone_for, not v_idle, v_lanes);
       if cardinality(admit(array_remove(array[v_alone], null))) = 0 then
+        v_decided := exists (select from job where id = v_alone and not parked);
         v_alone := null;
       end if;
       if v_alone is not null then
@@ -181,7 +184,9 @@ begin
         v_fronts[v_best] := v_last_place + 1;
       end if;
       if v_keyed then
+        v_asked := v_got;
         v_got := admit(v_got);
+        v_decided := v_decided or exists (select from job where id = any (v_asked) and id <> all (v_got) and not parked);
         v_rows := array(select ctid from job where id = any (v_got));
         v_left_some := v_left_some or cardinality(v_got) < v_found;
       end if;
@@ -212,6 +217,11 @@ begin
         );
       end if;
     end loop;
+  end if;
+
+  if v_decided and v_left > 0 then
+    -- Somebody decides about a key just now. Nobody says what he decides, as nobody knows that it was asked for.
+    v_next_due := least(v_next_due, v_now + interval '100 ms');
   end if;
 
   -- With a job in hand the lease is one lease from the last sign of life, which is this claim or a renewal that overtook it: a

@@ -15,6 +15,13 @@ begin
     return lease_lost_answer(p_worker);
   elsif v_worker.ended_at is not null then
     perform heard_again(v_worker);
+    if v_worker.end_layer = 4 and p_reason ->> 'code' = 'self_fenced' then
+      -- It was out of reach and stopped by itself in time: no job has brought it down.
+      v_back := refund(p_worker);
+      if v_back <> '{}' then
+        perform record_event(v_worker.namespace, 'worker.false_alarm', v_back, p_worker, '{"layer": 4}');
+      end if;
+    end if;
     return lease_lost_answer(p_worker);
   end if;
   v_ended := end_workers(v_worker.namespace, array[p_worker], p_charge, 0::smallint,

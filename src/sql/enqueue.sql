@@ -1,5 +1,8 @@
 -- Stores new jobs and returns their ids in the order of the arrays. All or none.
 --
+-- Jobs stand in their queues in the order of the arrays, those that share their options together; but those with keys behind the others
+-- and in the order of their keys, as two calls with the same keys wait for each other at each.
+--
 -- p_options: one JSON object for all, or one for each: queue, priority, delayMs, at, maxAttempts, maxLost, onWorkerLost,
 -- key (the same key in a namespace is the same job: its id is returned and nothing is stored), timeoutMs,
 -- progressDeadlineMs, concurrencyKey (at most one job with the same one runs at a time), runId, and target (machine:ID, worker:ID or
@@ -34,7 +37,7 @@ begin
            array_agg(p_inputs[o.n] order by o.n) as inputs
     from unnest(p_options) with ordinality as o (options, n)
     group by o.options
-    order by min(o.n)
+    order by o.options::jsonb ->> 'key' nulls first, min(o.n)
   loop
     v_stored := store_jobs(p_namespace, v_group.types, v_group.inputs, v_group.options::jsonb, p_hint);
     for i in 1 .. cardinality(v_stored) loop

@@ -11,16 +11,15 @@ begin
   set end_reason = end_reason || jsonb_build_object('heardAgainAt', iso(clock()))
   where incarnation = p_worker.incarnation and not end_reason ? 'heardAgainAt';
   if not found then
+    -- What somebody held at that time.
+    if p_worker.end_layer = 3 then
+      perform refund(p_worker.incarnation);
+    end if;
     return;
   end if;
   if p_worker.end_layer = 3 then
     perform connection_came_back(p_worker);
-    v_jobs := array(select job_id from attempt where worker = p_worker.incarnation and ended_as = 'lost');
-    perform 1 from job where id = any (v_jobs) order by id for no key update;
-    update job set lost = greatest(0, lost - 1) where id = any (v_jobs);
-    perform 1 from attempt where worker = p_worker.incarnation and ended_as = 'lost' order by job_id, attempt for no key update;
-    update attempt set end_reason = end_reason || '{"falseAlarm": true}'
-    where worker = p_worker.incarnation and ended_as = 'lost';
+    v_jobs := refund(p_worker.incarnation);
   elsif p_worker.end_layer = 2 then
     update machine set witness_contradicted_at = clock()
     where namespace = p_worker.namespace and id = p_worker.machine_id;

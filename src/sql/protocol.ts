@@ -294,7 +294,7 @@ export interface Settlement {
   readonly delayMs: number | null
 }
 
-/** completed, failed, retrying, released, cancelled, held, `accepted before`, adopted or lease_lost, in order. */
+/** completed, failed, retrying, released, cancelled, held, `accepted before`, adopted, lease_lost or busy, in order. */
 export function settle(db: Database, outcomes: readonly Settlement[]): Promise<string[]> {
   return call(db, 'settle', [
     outcomes.map((o) => o.jobId),

@@ -1,7 +1,8 @@
 -- Extends a worker's lease: one write, whatever the number of its jobs. The answer is what the database holds for this
 -- worker (job, token, whether cancel was asked), so that both sides can act on every difference.
 --
--- p_send_number counts the worker's sends: one that is two behind comes from a cloned machine. An ended row is never
+-- p_send_number counts the worker's sends, the first is 1, and none is sent twice: one that was there before, or is two behind, comes from
+-- a cloned machine. An ended row is never
 -- revived; hearing a worker that was ended on early evidence takes the charge for that back.
 --
 -- p_idle_beat_ms asks for the long lease of an idle worker. While the database holds jobs for it there is none: the beat may
@@ -39,7 +40,7 @@ begin
   if not found or v_worker.ended_at is not null or v_worker.epoch <> database_epoch() then
     return lease_lost_answer(p_worker);
   end if;
-  if p_send_number < v_worker.send_number - 1 then
+  if p_send_number < v_worker.send_number - 1 or p_send_number = v_worker.send_number and p_send_number > 0 then
     -- The row stays: a request that was merely late must not end the worker that has renewed since.
     return json_build_object('outcome', 'lease_lost', 'reason', json_build_object(
       'code', 'cloned', 'message', 'another process renews as this worker: a cloned machine or a restored snapshot'));

@@ -58,6 +58,8 @@ begin
       from job_detail d where d.job_id = any (v_retried) and d.run_id is not null
     ) as s;
   end if;
+  -- A sweep forgets what an earlier life had at its leisure, and that says for how long the target was to be waited for then.
+  delete from aim where job_id = any (v_retried);
   perform take_aim(p_namespace, array(select job_id from job_detail where job_id = any (v_retried) and target is not null));
   delete from job_end where job_id = any (v_retried);
   update job_detail set end_reason = null, cancel_requested_at = null where job_id = any (v_retried);

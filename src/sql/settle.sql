@@ -3,6 +3,10 @@
 --   accepted before                                            the same outcome of the same token again
 --   adopted                                                    late, but nobody had started the job again: it counts
 --   lease_lost                                                 stale: nothing changed but the attempt's late_result
+--   busy                                                       somebody else holds the job: nothing changed, say it again later
+--
+-- Whoever holds a job in an open transaction (a cancel that is not committed) is waited for half a second, and then its neighbours in the
+-- batch are settled without it. What else somebody holds for longer (a concurrency key) is an error, 55P03, and nothing is changed.
 --
 -- p_outcomes: completed | failed | failed_finally | cancelled | released | interrupted. p_values: the result or the error.
 -- p_delays: ms until a failed job is due again. Once cancel was asked the job ends cancelled, whatever the outcome; a
@@ -19,10 +23,12 @@ create or replace function settle(
   p_delays bigint[] default null
 ) returns text[]
 language plpgsql security definer set search_path from current set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
+  set lock_timeout = '500ms'
 as $$
 declare
   v_answers text[] := array_fill(null::text, array[cardinality(p_jobs)]);
   v_locked boolean := not p_outcomes <@ '{completed,cancelled,failed_finally}';
+  v_busy boolean := false;
   v_pairs bigint[];
   v_states text[];
   v_back uuid[];
@@ -43,10 +49,10 @@ begin
   -- Jobs that all end need no lock before: the statement that deletes them, in id order too, waits and looks again. But an outcome that
   -- is late has to lock its job behind those, out of order: then all is undone, and locked first.
   loop
-    if v_locked then
-      perform 1 from job where id = any (p_jobs) order by id for no key update;
-    end if;
     begin
+      if v_locked then
+        perform 1 from job where id = any (p_jobs) order by id for no key update;
+      end if;
       -- Jobs that end: the live row goes, the attempt says how.
       with outcome as materialized (
         select o.n, o.job_id, o.token, o.outcome, o.value::jsonb as value
@@ -95,10 +101,17 @@ begin
       from settled s;
       exit when v_locked or cardinality(v_pairs) = cardinality(p_jobs);
       raise exception using errcode = 'LH010';
-    exception when sqlstate 'LH010' then
-      v_locked := true;
+    exception
+      when sqlstate 'LH010' then
+        v_locked := true;
+      when lock_not_available then
+        v_busy := true;
+        exit;
     end;
   end loop;
+  if v_busy then
+    return settle_free(p_jobs, p_tokens, p_outcomes, p_values, p_delays);
+  end if;
   if v_runs is not null then
     perform tally_ended(v_runs, v_run_states);
   end if;
@@ -125,7 +138,7 @@ begin
         failures = j.failures + case when o.outcome = 'failed' then 1 else 0 end,
         lost = case when o.outcome <> 'failed' and not j.progressed then j.lost else 0 end,
         interruptions = j.interruptions + case when o.outcome = 'interrupted' then 1 else 0 end,
-        run_at = case when o.outcome = 'failed' then clock() + milliseconds(o.delay_ms) else j.run_at end,
+        run_at = case when o.outcome = 'failed' then clock() + milliseconds(o.delay_ms) else least(j.run_at, clock()) end,
         lane = j.lane & ~1::bigint,
         place = null,
         token = null,

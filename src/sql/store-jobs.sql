@@ -49,7 +49,12 @@ begin
     v_options := p_options - '{queue,priority,delayMs,at,maxAttempts,maxLost,onWorkerLost,runId,target}'::text[];
     v_at := greatest(v_now, coalesce((p_options ->> 'at')::timestamptz, v_now + milliseconds(coalesce((p_options ->> 'delayMs')::double precision, 0))));
     if not isfinite(v_at) then
-      raise exception using errcode = 'LH003', message = 'a job is due at some time, got infinity';
+      raise exception using errcode = 'LH003', message = format('at is a time that comes, got %s', p_options ->> 'at');
+    end if;
+    -- Whoever reads these later, for many jobs at once, must not meet what is no duration.
+    if v_options ?| '{timeoutMs,progressDeadlineMs}' then
+      v_options := jsonb_strip_nulls(v_options);
+      perform check_ms_option(v_options, 'timeoutMs'), check_ms_option(v_options, 'progressDeadlineMs');
     end if;
   end if;
   if v_max_attempts < 1 or v_max_lost < 1 then
@@ -122,6 +127,21 @@ begin
     perform hint(p_namespace, 'pending:' || v_queue);
   end if;
   return v_ids;
+end
+$$;
+
+-- Refuses an option that is there and is no duration: more than 0 ms, and no longer than a century.
+create or replace function check_ms_option(p_options jsonb, p_name text) returns void
+language plpgsql immutable
+as $$
+begin
+  if p_options ? p_name and (
+    jsonb_typeof(p_options -> p_name) <> 'number'
+    or (p_options ->> p_name)::numeric <= 0 or (p_options ->> p_name)::numeric > 3155760000000
+  ) then
+    raise exception using errcode = 'LH003',
+      message = format('%s is a number of milliseconds above 0, got %s', p_name, p_options -> p_name);
+  end if;
 end
 $$;
 

@@ -16,11 +16,27 @@ begin
     return false;
   end if;
   if p_compare or not leases_exist(p_namespace) then
-    delete from aim where namespace = p_namespace and not exists (select from job where job.id = aim.job_id);
+    delete from aim where job_id = any (array(
+      select a.job_id from aim a
+      where a.namespace = p_namespace and not exists (select from job where job.id = a.job_id)
+      order by a.job_id
+      for update of a skip locked
+    ));
   end if;
-  update aim set deadline = null
-  where namespace = p_namespace and deadline <= clock() and exists (select from job where job.id = aim.job_id and job.attempt > 0);
-  delete from aim where namespace = p_namespace and if_offline = 'wait' and deadline is null;
+  -- Begun since it was aimed: a job that was retried may have begun long before.
+  update aim set deadline = null where job_id = any (array(
+    select a.job_id from aim a
+    where a.namespace = p_namespace and a.deadline <= clock()
+      and exists (select from job where job.id = a.job_id and job.started_at >= a.due_at)
+    order by a.job_id
+    for no key update of a skip locked
+  ));
+  delete from aim where job_id = any (array(
+    select a.job_id from aim a
+    where a.namespace = p_namespace and a.if_offline = 'wait' and a.deadline is null
+    order by a.job_id
+    for update skip locked
+  ));
 
   v_due := array(
     select j.id

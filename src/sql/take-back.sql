@@ -83,7 +83,8 @@ begin
       end if;
     else
       update job
-      set standing = v_status, lost = v_lost, interruptions = v_interruptions, token = null, holds_key = false, place = null
+      -- It was due when it was begun, also where the clock has stepped back since.
+      set run_at = least(run_at, clock()), standing = v_status, lost = v_lost, interruptions = v_interruptions, token = null, holds_key = false, place = null
       where id = j.id;
     end if;
     if v_end is not null then

@@ -31,7 +31,7 @@ import {
   ValueUnstorableError,
 } from '../errors.ts'
 import { atMost, Pauses, sleep } from '../clock.ts'
-import { classifyFailure, type Database } from '../db/connect.ts'
+import { classifyFailure, isHeldByOther, type Database } from '../db/connect.ts'
 import {
   type ClaimedJob,
   cost,
@@ -301,7 +301,7 @@ export class Execution {
       try {
         return await write()
       } catch (error) {
-        if (classifyFailure(error) !== 'unknown') throw error
+        if (classifyFailure(error) !== 'unknown' && !isHeldByOther(error)) throw error
         await sleep(pauses.next(), this.signal)
         this.host.checkFence(this)
         this.signal.throwIfAborted()

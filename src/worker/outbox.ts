@@ -6,7 +6,8 @@
  * database refuses for its own sake (NUL in JSON, too large) fails its job as `result_unstorable` instead of blocking the others; the
  * value itself stays on disk for people. Any other error (a trigger's, a lock that was not there, a function that is just being
  * replaced) says nothing about the outcome, which is work that was done: it is sent again, behind the others, and given up only after a
- * quarter of an hour.
+ * quarter of an hour. An outcome whose job somebody else holds in an open transaction is put on disk and sent again, for as long as that
+ * lasts; it costs its neighbours half a second now and then.
  *
  * While the database takes outcomes at once, nothing is written to disk. From the first failure, or the first second without an answer,
  * until one is answered again, everything that waits is also in the spool, and so outlives this process.
@@ -18,7 +19,7 @@ import { whyUnstorable } from '../client/storable-json.ts'
 import { atMost, elapsedMs, Pauses, sleep } from '../clock.ts'
 import { VALUE_BYTES_MAX } from '../config.ts'
 import { sendByHalves } from '../db/by-halves.ts'
-import { classifyFailure, type Database } from '../db/connect.ts'
+import { classifyFailure, type Database, isHeldByOther } from '../db/connect.ts'
 import { type Settlement, settle } from '../sql/protocol.ts'
 import type { Line, Spool } from './spool.ts'
 
@@ -36,6 +37,8 @@ const UNANSWERED_MS = 1_000
 const UNANSWERED_LOOKS = 10
 /** The connections of the main thread, which still lead to the former primary, are replaced within a second or two. */
 const REDELIVERY_MS_MAX = 5_000
+/** Each try waits for half a second in the database, and so do those that are sent with it. */
+const HELD_PAUSE_MS_MAX = 5_000
 /** In a long outage every attempt fails alike, and a log that says so every few seconds is read by nobody. */
 const TOLD_AGAIN_MS = 10_000
 
@@ -48,9 +51,15 @@ interface Entry {
   buffered: boolean
   /** Its place on disk. */
   line: Line | null
+  /** Somebody else holds its job: when it is sent again, as an `elapsedMs` reading, and how long it rests before. */
+  heldUntilMs: number
+  heldPauseMs: number
   /** When it was first refused with an error that says nothing about it, as an `elapsedMs` reading. */
   refusedSinceMs: number | null
 }
+
+/** What the answer `busy` says, as the database says it of what it could not settle in part. */
+const HELD: Error = Object.assign(new Error('somebody else holds its job'), { code: '55P03' })
 
 interface Unsent {
   readonly entry: Entry
@@ -93,6 +102,8 @@ export class Outbox {
   #told = { depths: '', atMs: -Infinity }
   #closed = false
   #pause = new AbortController()
+  /** While nothing waits but what others hold. */
+  #rest = new AbortController()
   #takingOver: Promise<void> = Promise.resolve()
   /** Called when the database was asked about all that waited: it has answered, or it could not. */
   #whenTried: (() => void)[] = []
@@ -116,6 +127,8 @@ export class Outbox {
       answer: null,
       buffered: this.#failing,
       line: this.#failing ? this.#spool.keep(settlement) : null,
+      heldUntilMs: 0,
+      heldPauseMs: 0,
       refusedSinceMs: null,
     })
   }
@@ -129,6 +142,7 @@ export class Outbox {
   /** The database may be there again: tries now. */
   hasten(): void {
     this.#pause.abort()
+    this.#rest.abort()
   }
 
   /** Whether the outcome of this token is known here: under way, or acknowledged within the last ten minutes. */
@@ -174,7 +188,7 @@ export class Outbox {
   /** Gives up delivering. What waits is left to whoever takes the spool over, and to the lease. */
   async close(): Promise<void> {
     this.#closed = true
-    this.#pause.abort()
+    this.hasten()
     await this.#flushing
     await this.#takingOver
     await this.#spool.close()
@@ -182,6 +196,7 @@ export class Outbox {
 
   #push(entry: Entry): void {
     this.#waiting.push(entry)
+    this.#rest.abort()
     this.#events.depthChanged(this.depth, this.#failingSinceMs)
     this.#flushing ??= this.#flush()
   }
@@ -199,6 +214,8 @@ export class Outbox {
           answer: null,
           buffered: true,
           line,
+          heldUntilMs: 0,
+          heldPauseMs: 0,
           refusedSinceMs: null,
         })
       }
@@ -211,13 +228,20 @@ export class Outbox {
     await new Promise((resolve) => setImmediate(resolve))
     const pauses = new Pauses({ minMs: 100, maxMs: 5_000 })
     while (this.#waiting.length > 0 && !this.#closed) {
-      const batch = this.#waiting.splice(0, BATCH_MAX)
+      const batch = this.#due()
+      if (batch.length === 0) {
+        this.#tried()
+        await this.#restUntilDue()
+        continue
+      }
       this.#inFlight = batch
       const stopWatch = this.#watchAnswer()
       let failure: Error | null = null
+      let held: Unsent[] = []
       try {
         const unsent = await this.#send(batch)
-        failure = unsent[0]?.error ?? null
+        held = unsent.filter(({ error }) => isHeldByOther(error))
+        failure = unsent.find(({ error }) => !isHeldByOther(error))?.error ?? null
         this.#waiting.push(...unsent.map(({ entry }) => entry))
       } catch (error) {
         failure = error as Error
@@ -227,6 +251,7 @@ export class Outbox {
       this.#inFlight = []
       this.#events.depthChanged(this.depth, this.#failingSinceMs)
       this.#tellFlushed(batch)
+      if (held.length > 0) await this.#keepHeld(held)
       if (failure === null) {
         if (this.#failing) this.#setFailing(false)
         pauses.reset()
@@ -241,6 +266,35 @@ export class Outbox {
     }
     this.#flushing = null
     this.#tried()
+  }
+
+  /** Takes what is to be sent now. */
+  #due(): Entry[] {
+    const nowMs = elapsedMs()
+    const batch: Entry[] = []
+    this.#waiting = this.#waiting.filter((entry) => {
+      const goes = batch.length < BATCH_MAX && entry.heldUntilMs <= nowMs
+      if (goes) batch.push(entry)
+      return !goes
+    })
+    return batch
+  }
+
+  async #restUntilDue(): Promise<void> {
+    this.#rest = new AbortController()
+    const dueMs = Math.min(...this.#waiting.map((entry) => entry.heldUntilMs))
+    await sleep(Math.max(0, dueMs - elapsedMs()), this.#rest.signal)
+  }
+
+  async #keepHeld(held: readonly Unsent[]): Promise<void> {
+    for (const { entry } of held) {
+      entry.heldPauseMs = Math.min(HELD_PAUSE_MS_MAX, Math.max(100, 2 * entry.heldPauseMs))
+      entry.heldUntilMs = elapsedMs() + entry.heldPauseMs
+    }
+    await this.#keepOnDisk(
+      held.map(({ entry }) => entry),
+      'somebody else holds its job',
+    )
   }
 
   /**
@@ -269,7 +323,11 @@ export class Outbox {
   /** Puts everything that waits on disk, and says so. A disk that hangs holds nothing up for longer than a second. */
   async #buffer(reason: string): Promise<void> {
     this.#setFailing(true)
-    for (const entry of [...this.#inFlight, ...this.#waiting]) {
+    await this.#keepOnDisk([...this.#inFlight, ...this.#waiting], reason)
+  }
+
+  async #keepOnDisk(entries: readonly Entry[], reason: string): Promise<void> {
+    for (const entry of entries) {
       if (entry.answer !== null) continue
       entry.buffered = true
       if (entry.line === null || entry.line.state === 'failed')
@@ -310,7 +368,7 @@ export class Outbox {
       const { value } = entry.settlement
       const why = value == null ? null : whyUnstorable(value, VALUE_BYTES_MAX)
       if (why === null) storable.push(entry)
-      else await this.#refused(entry, `it ${why}`)
+      else await this.#refuse(entry, `it ${why}`, unsent)
     }
     if (storable.length === 0) return unsent
     await sendByHalves(
@@ -321,23 +379,31 @@ export class Outbox {
         const acknowledged = this.#newestAcknowledged()
         for (const [index, entry] of part.entries()) {
           const answer = answers[index] ?? 'lease_lost'
+          if (answer === 'busy') {
+            unsent.push({ entry, error: HELD })
+            continue
+          }
           if (answer !== 'lease_lost') acknowledged.set(entry.settlement.token, entry.settlement)
           this.#answered(entry, answer)
         }
       },
       async (entry, error) => {
         const nowMs = elapsedMs()
+        if (isHeldByOther(error)) {
+          unsent.push({ entry, error })
+          return
+        }
         entry.refusedSinceMs ??= nowMs
         if (classifyFailure(error) === 'other' && nowMs - entry.refusedSinceMs < REFUSED_MS_MAX)
           unsent.push({ entry, error })
-        else await this.#refused(entry, error.message)
+        else await this.#refuse(entry, error.message, unsent)
       },
     )
     return unsent
   }
 
   /** The database refuses this outcome itself, or would; the job fails with a reason that says so. */
-  async #refused(entry: Entry, why: string): Promise<void> {
+  async #refuse(entry: Entry, why: string, unsent: Unsent[]): Promise<void> {
     entry.refusals += 1
     const file = await this.#spool.keepRefused(entry.settlement)
     const message =
@@ -351,7 +417,12 @@ export class Outbox {
       delayMs: null,
     }
     const [answer = 'lease_lost'] = await settle(this.#db, [settlement])
-    this.#answered(entry, answer)
+    if (answer !== 'busy') {
+      this.#answered(entry, answer)
+      return
+    }
+    entry.refusals -= 1
+    unsent.push({ entry, error: HELD })
   }
 
   /** Where to keep what is acknowledged now. Forgets the parts that are all older than what is kept. */

@@ -1,6 +1,7 @@
 /** Calls of enqueue that are made at the same time share a statement, and each still gets its own id or its own error. */
 import { expect, test } from 'vitest'
 import { createClient } from '../../src/client/client.ts'
+import { connectOne } from '../../src/db/connect.ts'
 import { Proxy } from '../process/proxy.ts'
 import { createTestDatabase } from '../support/database.ts'
 
@@ -54,6 +55,28 @@ test('the same key in two calls at once is one job', async () => {
   )
   expect(new Set(ids).size).toBe(2)
   expect((await client.stats()).jobs.pending).toBe(2)
+})
+
+test('a call whose key stands in an open transaction holds up no other, and neither do those of one program another’s', async () => {
+  const db = await createTestDatabase()
+  await using client = createClient({ databaseUrl: db.databaseUrl, schema: db.schemaName })
+  const stranger = await connectOne({ databaseUrl: db.databaseUrl })
+  try {
+    await stranger.query('begin')
+    const executor = {
+      query: (text: string, values: unknown[]) => stranger.query(text, values),
+    }
+    const stored = await client.enqueueRaw('work', 0, { key: 'daily', executor })
+    const waiting = [1, 2, 3].map((n) => client.enqueueRaw('work', n, { key: 'daily' }))
+    await Promise.all([
+      ...[1, 2, 3].map((n) => client.enqueueRaw('work', n)),
+      ...[1, 2, 3].map((n) => client.enqueueRaw('work', n, { key: `k${n}` })),
+    ])
+    await stranger.query('commit')
+    expect(await Promise.all(waiting)).toEqual([stored, stored, stored])
+  } finally {
+    await stranger.end()
+  }
 })
 
 test('when the database refuses connections, every caller is told so', async () => {

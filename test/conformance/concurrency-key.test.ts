@@ -72,6 +72,23 @@ describe.each(SCHEMAS)('concurrency key (%s schema)', (schema) => {
     },
   )
 
+  test('claim: while somebody decides about a key its jobs stay where they are, and are looked at again soon', async () => {
+    const p = await openProtocol(schema)
+    const [a, b] = [await p.register(), await p.register()]
+    await p.enqueue(1, keyed)
+    const held = heldOf(await p.claim(a))
+    const [second] = await p.enqueue(1, keyed)
+    const session = await p.session()
+    await session.begin()
+    await session.complete(held)
+    expect(await p.claim(b)).toMatchObject({ jobs: [], nextDueMs: 100 })
+    await session.commit()
+    expect(await p.claim(b)).toMatchObject({ jobs: [{ id: second }], nextDueMs: null })
+    // Parked is not undecided: whoever ends the first brings it back.
+    await p.enqueue(1, keyed)
+    expect(await p.claim(a)).toMatchObject({ jobs: [], nextDueMs: null })
+  })
+
   test('A7: the key of a lost worker is free once its job was taken back', async () => {
     const p = await openProtocol(schema)
     const ids = await p.enqueue(2, { ...keyed, onWorkerLost: 'fail' })

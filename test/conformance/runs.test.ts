@@ -400,6 +400,39 @@ describe.each(SCHEMAS)('runs (%s schema)', (schema) => {
       expect(await lanesOf(p, id)).toEqual([])
     })
 
+    test('what is left while jobs stop slowly is found without walking over all jobs of the run: at once, or within a minute', async () => {
+      const p = await openProtocol(schema)
+      const { id, held, worker } = await started(p, 3)
+      const [aside] = await p.enqueue(1, { runId: id })
+      const [holder, late] = [await p.session(), await p.session()]
+      await holder.begin()
+      await holder.hold([aside!])
+      await late.begin()
+      const [added] = await late.enqueue(1, { runId: id })
+      await p.complete(held.slice(0, 1))
+      await p.endRun(id, 'completed', 'cancel')
+      await p.sweep()
+      await holder.commit()
+      await late.commit()
+      const walked = async () =>
+        (
+          await p.db.rows<{ at: string }>('select %s.rest_walked_at(rest_from) as at from %s.run')
+        )[0]?.at
+      const walkedAt = await walked()
+      expect(walkedAt).not.toBeNull()
+      const status = async () => (await p.jobs([aside!, added!])).map((job) => job.status)
+      await p.sweep()
+      expect(await status()).toEqual(['held', 'cancelled'])
+      expect(await walked()).toEqual(walkedAt)
+      await p.passTime(61_000)
+      await p.renew(worker)
+      await p.sweep()
+      expect(await status()).toEqual(['cancelled', 'cancelled'])
+      await p.acknowledgeCancel(held.slice(1))
+      await p.sweep()
+      expect(await lanesOf(p, id)).toEqual([])
+    })
+
     test('a job that comes back to a run that cancels its rest is cancelled too', async () => {
       const p = await openProtocol(schema)
       const { id, worker, held } = await started(p, 1)

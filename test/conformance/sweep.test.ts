@@ -456,6 +456,57 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
     expect((await p.job(ids[0]!)).lost).toBe(0)
   })
 
+  test('rule 10: three partitions longer than a lease, of workers that fenced themselves, are refunded and are no poison', async () => {
+    const p = await openProtocol(schema)
+    const [id] = await p.enqueue(1)
+    for (let n = 0; n < 3; n += 1) {
+      const worker = await p.register()
+      expect((await p.claim(worker)).jobs).toHaveLength(1)
+      await p.lapse()
+      expect((await p.sweep()).recovered).toEqual([{ job: id, status: 'pending' }])
+      // It slept: that alone proves nothing.
+      if (n === 1) await p.renewAnswer(worker)
+      expect((await p.job(id!)).lost).toBe(1)
+      await p.endWorker(worker, 'uncharged', { code: 'self_fenced', message: 'it fenced itself' })
+      await p.endWorker(worker, 'uncharged', { code: 'self_fenced', message: 'it fenced itself' })
+      const job = await p.job(id!)
+      expect(job).toMatchObject({ state: 'pending', lost: 0 })
+      expect(job.attempts.at(-1)!.endReason).toMatchObject({ layer: 4, falseAlarm: true })
+    }
+    expect((await p.allEvents()).filter(({ kind }) => kind === 'worker.false_alarm')).toMatchObject(
+      Array.from({ length: 3 }, () => ({ jobIds: [id], data: { layer: 4 } })),
+    )
+  })
+
+  test('rule 10: only what a loss has charged is refunded, whatever was lost or begun anew since', async () => {
+    const p = await openProtocol(schema)
+    const [id] = await p.enqueue(1, { maxLost: 5 })
+    const lose = async (progress = false): Promise<WorkerRow> => {
+      const worker = await p.register()
+      const answer = await p.claim(worker)
+      if (progress) await p.checkpoint(heldOf(answer), [1])
+      await p.lapse()
+      await p.sweep()
+      return worker
+    }
+    const heard = async (worker: WorkerRow): Promise<number> => {
+      await p.endWorker(worker, 'uncharged', { code: 'self_fenced', message: 'it fenced itself' })
+      return (await p.job(id!)).lost
+    }
+    const [first, second, third] = [await lose(), await lose(), await lose()]
+    expect((await p.job(id!)).lost).toBe(3)
+    expect([await heard(second), await heard(first)]).toEqual([2, 1])
+    const fourth = await lose(true)
+    expect((await p.job(id!)).lost).toBe(1)
+    expect([await heard(third), await heard(fourth)]).toEqual([1, 0])
+    const fifth = await lose()
+    await p.hold([id!])
+    await p.resume([id!])
+    const sixth = await lose()
+    expect((await p.job(id!)).lost).toBe(1)
+    expect([await heard(fifth), await heard(sixth)]).toEqual([1, 0])
+  })
+
   test('rule 9: layer 3 is silent when two machines lose connections within the grace, and stays so', async () => {
     const p = await openProtocol(schema)
     await p.db.rows(`update %s.tick set writable_since = '-infinity'`)

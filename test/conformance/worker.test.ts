@@ -147,6 +147,18 @@ describe.each(SCHEMAS)('worker rows (%s schema)', (schema) => {
     expect(await p.job(ids[0]!)).toMatchObject({ state: 'running' })
   })
 
+  test('rule 9: of two clones that renew in step, with the same numbers, one has lost its lease', async () => {
+    const p = await openProtocol(schema)
+    const { worker, ids } = await p.running(1)
+    expect(await p.renew(worker, { sendNumber: 1 })).toMatchObject({ outcome: 'renewed' })
+    expect(await p.renew(worker, { sendNumber: 1 })).toMatchObject({
+      outcome: 'lease_lost',
+      reason: { code: 'cloned' },
+    })
+    expect(await p.renew(worker, { sendNumber: 2 })).toMatchObject({ outcome: 'renewed' })
+    expect(await p.job(ids[0]!)).toMatchObject({ state: 'running' })
+  })
+
   test('F2: a worker that has become idle is not judged by the lease of the job that it had', async () => {
     const p = await openProtocol(schema)
     const { worker, held } = await p.running(1)

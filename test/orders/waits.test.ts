@@ -186,6 +186,17 @@ test('order 16: after a clock step a held worker row does not hold up the sweep'
   expect((await p.renew(worker)).leftMs).toBeLessThanOrEqual(LEASE_MS)
 })
 
+test('order 16: the clock steps back an hour, and what is given back is due at once', async () => {
+  const p = await openProtocol()
+  const { worker, ids, held } = await p.running(3)
+  await p.outage(-3_600_000)
+  await p.release(held.slice(0, 1))
+  await p.releaseJobs(ids.slice(1, 2))
+  await p.endWorker(worker, 'interrupted')
+  expect((await p.jobs(ids)).map((job) => job.state)).toEqual(['pending', 'pending', 'pending'])
+  expect((await p.claim(await p.register())).jobs).toHaveLength(3)
+})
+
 test('order 6: a sweep that hangs with the tick in hand holds up no renewal, claim or registration', async () => {
   const p = await openProtocol()
   const { worker } = await p.running(1)
@@ -229,4 +240,124 @@ test('lock order: a registration and a renewal of the worker that it replaces do
   await a.commit()
   await registered
   expect(await p.worker(old)).toMatchObject({ status: 'offline' })
+})
+
+/** A recovery that makes its job poison: in this namespace, in another, and by the worker itself. */
+async function recoveriesOf(p: Protocol) {
+  const own = await p.running(1, { queue: 'a', maxLost: 1 })
+  const ends = await p.running(1, { queue: 'b', maxLost: 1 })
+  const other = p.in('other')
+  const [foreign] = await other.enqueue(1, { maxLost: 1 })
+  await other.claim(await other.register())
+  await p.lapse([ends.worker])
+  return { own: own.ids[0]!, foreign: foreign!, ends }
+}
+
+const openAlerts = async (p: Protocol): Promise<Record<string, unknown>[]> =>
+  p.db.rows(
+    `select subject, data -> 'jobIds' as jobs, announced_at is not null as announced from %s.alert
+     where namespace = 'app' and rule = 'poison' and resolved_at is null order by raised_at, subject`,
+  )
+
+test('order 17: an alert that is acknowledged in an open transaction holds up no recovery', async () => {
+  const p = await openProtocol()
+  const before = await p.running(1, { maxLost: 1 })
+  await p.lapse()
+  await p.sweep()
+  const { own, foreign, ends } = await recoveriesOf(p)
+  const alerts = await p.db.rows<{ id: string }>('select id from %s.alert')
+  expect(alerts).toHaveLength(2)
+  const [holder, sweeper, another] = [await p.session(), await p.session(), await p.session()]
+  await holder.begin()
+  await holder.run(
+    'acknowledge_alerts',
+    p.namespace,
+    alerts.map(({ id }) => id),
+    'me',
+  )
+  const failed = (job: string) => ({ job, status: 'failed', code: 'poison' })
+  expect((await sweeper.sweep()).recovered).toEqual([failed(own)])
+  expect((await p.in('other').sweep()).recovered).toEqual([failed(foreign)])
+  expect(await another.endWorker(ends.worker, 'lost')).toMatchObject({ released: ends.ids })
+  await holder.commit()
+  await p.passTime(5_001)
+  await p.sweep()
+  // What could not be added to the type's alert is told of by others.
+  expect(await openAlerts(p)).toEqual([
+    { subject: 'work', jobs: before.ids, announced: true },
+    { subject: `work ${own}`, jobs: [own], announced: true },
+    { subject: `work ${ends.ids[0]!}`, jobs: ends.ids, announced: true },
+  ])
+})
+
+test('order 17: alerts that two recoveries raise at once do not wait for each other', async () => {
+  const p = await openProtocol()
+  const { own, ends } = await recoveriesOf(p)
+  const [holder, sweeper] = [await p.session(), await p.session()]
+  await holder.begin()
+  await holder.endWorker(ends.worker, 'lost')
+  expect((await sweeper.sweep()).recovered).toMatchObject([{ job: own }])
+  await holder.commit()
+  expect((await openAlerts(p)).map(({ subject }) => subject)).toEqual(['work', `work ${own}`])
+})
+
+test('order 17: a webhook that is removed in an open transaction holds up no recovery, and the others are told', async () => {
+  const p = await openProtocol()
+  const add = async (url: string) =>
+    (await p.run<{ id: string }>('add_webhook', p.namespace, url)).id
+  const [removed, stays] = [await add('https://a.example/'), await add('https://b.example/')]
+  const { own } = await recoveriesOf(p)
+  const [holder, sweeper] = [await p.session(), await p.session()]
+  await holder.begin()
+  expect(await holder.run('remove_webhook', p.namespace, removed)).toBe(true)
+  expect((await sweeper.sweep()).recovered).toMatchObject([{ job: own }])
+  expect(await p.db.rows('select distinct webhook_id as id from %s.webhook_delivery')).toEqual([
+    { id: stays },
+  ])
+  await holder.rollback()
+})
+
+/** What a sweep does to a worker whose connection is gone. */
+async function endByLayer3(p: Protocol, worker: WorkerRow): Promise<void> {
+  const session = await p.session()
+  await session.query('set search_path to %s')
+  await session.query(
+    `select end_workers('app', array[$1::uuid], 'lost', 3::smallint, '{"code": "worker_lost"}')`,
+    [worker.incarnation],
+  )
+  await p.sweep()
+}
+
+test('order 17: hearing a worker again waits for nobody who holds its job, and what was passed over is refunded when it is heard next', async () => {
+  const p = await openProtocol()
+  const { worker, ids } = await p.running(2)
+  await endByLayer3(p, worker)
+  const [holder, renewer] = [await p.session(), await p.session()]
+  await holder.begin()
+  await holder.hold(ids.slice(0, 1))
+  expect((await renewer.renewAnswer(worker)).outcome).toBe('lease_lost')
+  await holder.commit()
+  const lost = async () => (await p.jobs(ids)).map((job) => job.lost)
+  expect(await lost()).toEqual([1, 0])
+  await p.endWorker(worker, 'uncharged', { code: 'self_fenced', message: 'it fenced itself' })
+  await p.endWorker(worker, 'uncharged', { code: 'self_fenced', message: 'it fenced itself' })
+  expect(await lost()).toEqual([0, 0])
+})
+
+test('order 17: outcomes and checkpoints wait half a second for who holds a job, and their neighbours no longer', async () => {
+  const p = await openProtocol()
+  const { ids, held } = await p.running(4)
+  const holder = await p.session()
+  await holder.begin()
+  await holder.cancel([ids[1]!])
+  expect(await p.complete(held.slice(0, 3))).toEqual(['completed', 'busy', 'completed'])
+  expect(await p.fail(held.slice(1), ['x', 'y', 'z'], [0, 0, 0])).toEqual([
+    'busy',
+    'lease_lost',
+    'retrying',
+  ])
+  expect(await p.complete(held.slice(1, 2))).toEqual(['busy'])
+  await expect(p.checkpoint(held.slice(1, 2), [1])).rejects.toMatchObject({ code: '55P03' })
+  await holder.commit()
+  expect(await p.complete(held.slice(1, 2))).toEqual(['cancelled'])
 })

@@ -4,6 +4,7 @@
  */
 import { readdirSync, rmSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import { connectOne } from '../../src/db/connect.ts'
 import { ownServer } from '../support/own-server.ts'
 import { builtProgram, type LogLine, Scenario } from '../support/process.ts'
 import { Proxy } from './proxy.ts'
@@ -146,6 +147,29 @@ describe.concurrent('the spool', LIMIT, () => {
       await s.rows(`select kind from %s.event where kind in ('job.completed', 'job.stale_write')`),
     ).toEqual([{ kind: 'job.completed' }])
     await s.until('no file is left', () => spoolFiles(s).length === 0)
+  })
+
+  test('order 17: a job that a stranger holds keeps its own outcome waiting on disk, and no other', async (context) => {
+    const s = await Scenario.open(context)
+    const worker = await s.worker()
+    const gate = s.gate('go')
+    const jobId = await s.enqueue('wait', { gate: gate.file })
+    await s.journalLine('start')
+    const stranger = await connectOne({ databaseUrl: s.databaseUrl })
+    await stranger.query('begin')
+    await stranger.query(`select ${s.db.schema}.cancel('default', array['${jobId}'::uuid])`)
+    gate.open()
+    await worker.event('spool.buffered', onDisk(1))
+    const others = await s.enqueueSome(30, 'plain')
+    for (const other of others) await s.jobIs(other, 'completed', 15_000)
+    expect((await s.job(jobId)).status).toBe('running')
+    await stranger.query('commit')
+    await stranger.end()
+    expect(await worker.event('spool.flushed')).toMatchObject({
+      count: 1,
+      answers: { cancelled: 1 },
+    })
+    await s.jobIs(jobId, 'cancelled')
   })
 
   test('G5: a stop while the database is down ends in time and leaves the outcomes on disk', async (context) => {
