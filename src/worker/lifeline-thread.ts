@@ -623,22 +623,28 @@ async function lookAround(): Promise<void> {
   const gone = witness.look()
   if (gone.length === 0) return
   say({ type: 'neighbours_gone' })
-  const own = ownIdentity(incarnation)
-  const report = await reportDeath(reserved.db, {
-    namespace,
-    reporter: {
-      id: workerId,
-      machineId: data.identity.machineId,
-      bootId: own.bootId,
-      pidNamespace: own.pidNamespace,
-    },
-    layer: 2,
-    incarnations: gone,
-    evidence: { detectedAfterMs: WITNESS_EVERY_MS, message: 'its process no longer exists' },
-  })
-  witness.forget(gone)
-  if (report.ended.length > 0)
-    say({ type: 'recovered', layer: 2, workers: report.ended, jobs: report.recovered })
+  const { bootId, pidNamespace } = ownIdentity(incarnation)
+  const reporter = { id: workerId, machineId: data.identity.machineId, bootId, pidNamespace }
+  const lookedMs = elapsedMs()
+  // Those that went between the same two looks are one report, and one transaction.
+  for (const seenAgoMs of new Set(gone.map((peer) => peer.seenAgoMs))) {
+    const peers = gone.filter((peer) => peer.seenAgoMs === seenAgoMs)
+    const incarnations = peers.map((peer) => peer.incarnation)
+    const report = await reportDeath(reserved.db, {
+      namespace,
+      reporter,
+      layer: 2,
+      incarnations,
+      evidence: {
+        message: 'its process no longer exists',
+        // Of one that was never seen here the database knows more.
+        detectedAfterMs: seenAgoMs === null ? null : Math.round(seenAgoMs + elapsedMs() - lookedMs),
+      },
+    })
+    witness.forget(incarnations)
+    if (report.ended.length > 0)
+      say({ type: 'recovered', layer: 2, workers: report.ended, jobs: report.recovered })
+  }
 }
 
 function pauseUntil(untilMs: number): Promise<void> {

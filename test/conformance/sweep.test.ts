@@ -8,6 +8,7 @@ import {
   type Protocol,
   recoverAll,
   SCHEMAS,
+  silenceBefore,
 } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()
@@ -74,7 +75,7 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
       endedAs: 'lost',
       endReason: { code: 'worker_lost', layer: 4, lastSeenAt: expect.any(String) },
     })
-    expect(job.attempts[0]!.endReason?.['detectedAfterMs']).toBeGreaterThan(LEASE_MS)
+    expect(silenceBefore(job.attempts[0]!)).toBeGreaterThan(LEASE_MS)
     const next = await p.claim(await p.register())
     expect(next.jobs.map((one) => one.id).slice(0, 2)).toEqual(ids)
     expect((await p.sweep()).recovered).toEqual([])
@@ -384,6 +385,7 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
     const p = await openProtocol(schema)
     await p.db.rows(`update %s.tick set writable_since = '-infinity'`)
     const { worker, cut } = await direct(p)
+    await p.passTime(5_000)
     const { ids } = await p.running(1, {}, worker)
     expect(await p.sweep()).toMatchObject({ ended: [], nextMs: null })
     await cut()
@@ -394,7 +396,11 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
     expect((await p.sweep()).ended).toEqual([])
     await p.passTime(400)
     expect((await p.sweep()).ended).toEqual([worker.incarnation])
-    expect(await p.job(ids[0]!)).toMatchObject({ lost: 1, attempts: [{ endReason: { layer: 3 } }] })
+    const job = await p.job(ids[0]!)
+    expect(job).toMatchObject({ lost: 1, attempts: [{ endReason: { layer: 3 } }] })
+    // Since its claim, and not since it registered.
+    expect(silenceBefore(job.attempts[0]!)).toBeGreaterThanOrEqual(GRACE_MS)
+    expect(silenceBefore(job.attempts[0]!)).toBeLessThan(GRACE_MS + 5_000)
   })
 
   test('order 12: a connection that comes back within the grace loses nothing, and quiets the layer for a lease', async () => {

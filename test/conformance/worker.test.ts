@@ -2,7 +2,12 @@
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { IDLE_BEAT_MS, LEASE_MS } from '../support/functions.ts'
-import { checkInvariantsAfterEach, openProtocol, SCHEMAS } from '../support/protocol.ts'
+import {
+  checkInvariantsAfterEach,
+  openProtocol,
+  SCHEMAS,
+  silenceBefore,
+} from '../support/protocol.ts'
 
 checkInvariantsAfterEach()
 
@@ -260,6 +265,27 @@ describe.each(SCHEMAS)('worker rows (%s schema)', (schema) => {
     await expect(p.reportDeath({}, 3, [worker])).rejects.toMatchObject({ code: 'ERR_USAGE' })
     expect(await p.reportDeath({}, 2, [])).toEqual({ ended: [], recovered: [] })
   })
+
+  test.each([1, 2])(
+    'rule 12: layer %i is as late as its evidence is old, between the last renewal and the report',
+    async (layer) => {
+      const p = await openProtocol(schema)
+      const endedBy = async (evidence: Record<string, unknown>): Promise<number> => {
+        // What went back before waits at the front of its queue.
+        const { worker, ids } = await p.running(1, { queue: randomUUID() })
+        await p.passTime(4_000)
+        await p.reportDeath({}, layer, [worker], evidence)
+        return silenceBefore((await p.job(ids[0]!)).attempts[0]!)
+      }
+      expect(await endedBy({ detectedAfterMs: 130 })).toBe(130)
+      for (const evidence of [{}, { detectedAfterMs: null }, { detectedAfterMs: 60_000 }]) {
+        const detectedAfterMs = await endedBy(evidence)
+        expect(detectedAfterMs).toBeGreaterThanOrEqual(4_000)
+        expect(detectedAfterMs).toBeLessThan(10_000)
+      }
+      expect(await endedBy({ detectedAfterMs: -5_000 })).toBe(0)
+    },
+  )
 
   test('rule 9: a renewal that contradicts a death report switches layer 2 off for that machine', async () => {
     const p = await openProtocol(schema)

@@ -1,6 +1,7 @@
 /** How processes end: told to, by an error of a handler, or killed under a supervisor; and what that costs their jobs. */
 import { describe, expect, test } from 'vitest'
 import { builtProgram, exists, Program, Scenario } from '../support/process.ts'
+import { silenceBefore } from '../support/protocol.ts'
 
 builtProgram()
 
@@ -240,10 +241,12 @@ describe.concurrent('a supervisor', () => {
     const exited = await supervisor.event('child.exited')
     expect(exited).toMatchObject({ pid, signal: 'SIGKILL', clean: false, restartInMs: 500 })
     const second = await s.journalLine('start', (line) => line.attempt === 2)
-    expect((await s.job(jobId)).attempts?.[0]).toMatchObject({
-      endedAs: 'lost',
-      endReason: { layer: 1, signal: 'SIGKILL' },
-    })
+    const lost = (await s.job(jobId)).attempts![0]!
+    expect(lost).toMatchObject({ endedAs: 'lost', endReason: { layer: 1, signal: 'SIGKILL' } })
+    // It was alive until it exited.
+    expect(silenceBefore(lost)).toBeLessThan(
+      Date.parse(lost.endedAt!) - Date.parse(lost.startedAt!),
+    )
     process.kill(second.pid, 'SIGKILL')
     expect(
       await supervisor.event('child.exited', (line) => line['pid'] === second.pid),
