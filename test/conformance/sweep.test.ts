@@ -146,12 +146,25 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
       ['pending', 2],
       ['failed', 3],
     ])
-    expect(await p.job(id!)).toMatchObject({ endReason: { code: 'poison' }, failures: 0 })
+    expect(await p.job(id!)).toMatchObject({
+      endReason: { code: 'poison', message: '3 workers in a row were lost while running it' },
+      failures: 0,
+    })
     expect((await p.allEvents()).map((event) => event.kind)).toContain('job.poisoned')
     // A person's retry clears the poison.
     expect(await p.retry([id!])).toEqual(['retried'])
     expect(await p.job(id!)).toMatchObject({ state: 'pending', lost: 0, endReason: null })
     expect((await p.claim(await p.register())).jobs).toMatchObject([{ attempt: 4 }])
+  })
+
+  test('D3: a job that may lose no worker is poison with the first, and says so of one', async () => {
+    const p = await openProtocol(schema)
+    const { ids } = await p.running(1, { maxLost: 1 })
+    await recoverAll(p)
+    expect(await p.job(ids[0]!)).toMatchObject({
+      status: 'failed',
+      endReason: { code: 'poison', message: 'its worker was lost while running it' },
+    })
   })
 
   test('order 13: of one poison job beside nine innocents one is poisoned and nine complete', async () => {

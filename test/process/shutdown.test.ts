@@ -223,6 +223,7 @@ describe.concurrent('a handler that takes its process down', () => {
     const supervisor = s.run(['worker', ...s.handlers(), '--processes', '1'])
     const job = await s.jobIs(guilty, 'failed', 60_000)
     expect(job).toMatchObject({ lost: 3, failures: 0, attempt: 3, endReason: { code: 'poison' } })
+    expect(await supervisor.event('job.poisoned')).toMatchObject({ jobId: guilty, level: 50 })
     for (const jobId of innocents)
       expect(await s.jobIs(jobId, 'completed', 60_000)).toMatchObject({ failures: 0 })
     supervisor.kill('SIGTERM')
