@@ -271,6 +271,11 @@ export interface MachineDocument {
   lastSeenAgoMs: number | null
   /** Since when an operator has drained it: its workers, and those that start there, take no new jobs. */
   drainRequestedAt: string | null
+  /**
+   * Since when its workers do not watch each other's processes (layer 2): one that was found gone was heard again. Null: they do.
+   * Over with the first worker that registers after the machine was restarted.
+   */
+  witnessContradictedAt: string | null
 }
 
 /** A machine with how its workers fared within the last day, by version, newest first. */

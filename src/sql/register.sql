@@ -2,7 +2,8 @@
 --
 -- A process that has the pid of an earlier worker on this machine, boot and pid namespace, but another start time, proves
 -- that the earlier one is gone; it is ended here and now (layer 2). The answer lists the machine's other live workers,
--- whom this one can witness.
+-- whom this one can witness. A boot of the machine of which no worker was known when layer 2 was found wrong there switches that layer
+-- on again.
 --
 -- Refused in a copy of another database: whoever has not registered can claim nothing. So is one that is aimed at a run which there is
 -- not, or which has ended. A worker on a machine that an operator has drained begins drained.
@@ -65,6 +66,15 @@ begin
   values (p_namespace, v_machine, p_worker ->> 'hostname')
   on conflict (namespace, id) do update set hostname = excluded.hostname
   where machine.hostname <> excluded.hostname;
+
+  update machine m set witness_contradicted_at = null
+  where m.namespace = p_namespace and m.id = v_machine and m.witness_contradicted_at is not null and p_worker ->> 'bootId' is not null
+    and not exists (
+      select from worker w
+      join worker_detail d using (incarnation)
+      where w.namespace = p_namespace and w.machine_id = v_machine
+        and d.boot_id = p_worker ->> 'bootId' and d.registered_at <= m.witness_contradicted_at
+    );
 
   -- Shared, so that an operator who drains the machine at this moment waits, and then finds this worker.
   select drain_requested_at into v_drain_at from machine where namespace = p_namespace and id = v_machine for share;
