@@ -46,12 +46,33 @@ describe.each(SCHEMAS)('worker rows (%s schema)', (schema) => {
     expect(row).toEqual({ channel: answer.channel })
   })
 
-  test('register: it is an insert; the same incarnation again is refused', async () => {
+  test('register: it is an insert; the same incarnation again changes nothing of its row, and revives none', async () => {
     const p = await openProtocol(schema)
-    const worker = await p.register()
+    const identity = { pid: 4127, processStarted: 'monday' }
+    const { worker, ids } = await p.running(1, {}, await p.register(identity))
+    const again = { ...identity, incarnation: worker.incarnation }
+    const row = () =>
+      p.db.rows('select w, d from %s.worker w join %s.worker_detail d using (incarnation)')
+    const before = await row()
+    await p.passTime(1_000)
+    expect((await p.register(again)).id).toBe(worker.id)
+    expect(await row()).toEqual(before)
+    const started = (await p.allEvents()).filter(({ kind }) => kind === 'worker.started')
+    expect(started).toHaveLength(1)
+    expect((await p.renew(worker)).held.map(({ job }) => job)).toEqual(ids)
     await p.endWorker(worker, 'interrupted')
-    await expect(p.register({ incarnation: worker.incarnation })).rejects.toThrow()
+    await p.register(again)
     expect(await p.renewAnswer(worker)).toMatchObject({ outcome: 'lease_lost' })
+  })
+
+  test('end_worker: said again, as the answer was lost, it is no sign of life', async () => {
+    const p = await openProtocol(schema)
+    const { worker, ids } = await p.running(1)
+    expect(await p.endWorker(worker, 'interrupted')).toEqual({ outcome: 'ended', released: ids })
+    const { endReason } = await p.worker(worker)
+    expect(await p.endWorker(worker, 'interrupted')).toEqual({ outcome: 'ended', released: [] })
+    expect(await p.worker(worker)).toMatchObject({ endReason })
+    expect(endReason).not.toHaveProperty('heardAgainAt')
   })
 
   test('register: a renewal interval over a third of the lease is refused', async () => {

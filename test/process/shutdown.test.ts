@@ -1,11 +1,25 @@
 /** How processes end: told to, by an error of a handler, or killed under a supervisor; and what that costs their jobs. */
 import { describe, expect, test } from 'vitest'
+import { testDatabaseUrl } from '../support/database.ts'
 import { builtProgram, exists, Program, Scenario } from '../support/process.ts'
 import { silenceBefore } from '../support/protocol.ts'
+import { Proxy } from './proxy.ts'
 
 builtProgram()
 
 const SHORT = { LEASE_DURATION: '6' }
+
+/** Of two workers the one that stopped says so itself, and nobody else found it gone. */
+async function expectGracefulEnd(s: Scenario, pid: number, otherPid: number): Promise<void> {
+  const workers = await s.client.workers.list({ endedWithinMs: 60_000 })
+  expect(workers.find((worker) => worker.pid === pid)).toMatchObject({
+    status: 'offline',
+    endReason: { layer: 0, code: 'shutdown' },
+    shutdown: { outcome: 'graceful', signal: 'SIGTERM' },
+  })
+  expect(new Set(workers.map((worker) => worker.pid))).toEqual(new Set([pid, otherPid]))
+  expect(await s.client.alerts.list()).toEqual([])
+}
 
 describe.concurrent('a worker that is told to stop', () => {
   test('D1, order 11: gives a deaf handler’s job away only when its process is gone', async (context) => {
@@ -56,6 +70,47 @@ describe.concurrent('a worker that is told to stop', () => {
       expect(job.attempts).toMatchObject([{ endedAs: 'interrupted' }])
     },
   )
+
+  test('D1: a stop just after the reserved connection was cut is as graceful as any other', async (context) => {
+    const s = await Scenario.open(context)
+    const worker = await s.worker()
+    const other = await s.worker()
+    await s.rows(
+      `select pg_terminate_backend(w.backend_pid) from %s.worker w
+       join %s.worker_detail d using (incarnation) where d.pid = $1`,
+      [worker.pid],
+    )
+    worker.kill('SIGTERM')
+    expect(await worker.exit()).toMatchObject({ code: 0 })
+    await expectGracefulEnd(s, worker.pid, other.pid)
+  })
+
+  test('D1: a stop while a registration is not answered ends what that has made', async (context) => {
+    const s = await Scenario.open(context)
+    await using proxy = await Proxy.open(testDatabaseUrl())
+    const answered = proxy.holdAnswer('leasehold lifeline', 'register(')
+    const start = { args: ['--shutdown-grace', '3s'], unready: true }
+    const worker = await s.worker({ ...start, databaseUrl: proxy.url })
+    await answered
+    worker.kill('SIGTERM')
+    expect(await worker.exit()).toMatchObject({ code: 0 })
+    const other = await s.worker()
+    await expectGracefulEnd(s, worker.pid, other.pid)
+  })
+
+  test('a registration whose answer was lost is tried again as the same worker', async (context) => {
+    const s = await Scenario.open(context)
+    await using proxy = await Proxy.open(testDatabaseUrl())
+    const answered = proxy.holdAnswer('leasehold lifeline', 'register(')
+    const worker = await s.worker({ databaseUrl: proxy.url, unready: true })
+    await answered
+    await proxy.heal()
+    await worker.event('worker.started')
+    await s.jobIs(await s.enqueue('plain'), 'completed')
+    expect(await s.client.workers.list({ endedWithinMs: 60_000 })).toMatchObject([
+      { pid: worker.pid, status: 'online' },
+    ])
+  })
 
   test('O4: Ctrl-C twice leaves nothing stuck', async (context) => {
     const s = await Scenario.open(context)
