@@ -590,10 +590,11 @@ create view machine_truth as
         END AS status,
     count(*) FILTER (WHERE w.status <> 'offline'::text) AS workers_online,
     count(w.incarnation) AS workers_total,
-    max(w.seen_at) AS last_seen_at
+    max(w.seen_at) AS last_seen_at,
+    m.witness_contradicted_at
    FROM machine m
      LEFT JOIN worker_truth w ON w.namespace = m.namespace AND w.machine_id = m.id
-  GROUP BY m.namespace, m.id, m.hostname, m.drain_requested_at;
+  GROUP BY m.namespace, m.id, m.hostname, m.drain_requested_at, m.witness_contradicted_at;
 create view run_truth as
  SELECT r.id,
     r.namespace,

@@ -972,6 +972,7 @@ describe('machines and alerts', () => {
     expect((await p.worker(worker)).status).toBe('draining')
     expect(await json('workers', 'resume', '--machine', 'machine-1')).toMatchObject({
       drainRequestedAt: null,
+      witnessContradictedAt: null,
     })
     expect((await cli(['machines', 'show', 'nowhere'])).code).toBe(4)
     expect((await cli(['workers', 'drain', '--machine', 'nowhere'])).code).toBe(4)

@@ -96,6 +96,7 @@ const SUPERVISOR_LEVELS: Partial<Record<SupervisorEvent['kind'], 'warn' | 'error
   'supervisor.unanswered': 'warn',
   'child.failed': 'error',
   'jobs.recovered': 'warn',
+  'job.poisoned': 'error',
   'report.failed': 'warn',
   'roll.failed': 'error',
 }

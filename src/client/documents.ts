@@ -25,7 +25,11 @@ export interface EndReasonDocument {
   noticedBy: string | null
   /** The layer of detection: its number, or its name. */
   layer: number | string | null
-  /** From the last sign of life to the end, in milliseconds. */
+  /**
+   * From the worker's last sign of life to the detection of its end, in milliseconds. A sign is what the database accepted of it last (its
+   * registration, a claim, a renewal), or, where somebody watched its process, when that was last seen: by its supervisor until it
+   * exited (layer 1), by a worker on its machine at the last look (layer 2). 0 where the worker itself says that it ends.
+   */
   detectedAfterMs: number | null
   exitCode: number | null
   signal: string | null
@@ -267,6 +271,11 @@ export interface MachineDocument {
   lastSeenAgoMs: number | null
   /** Since when an operator has drained it: its workers, and those that start there, take no new jobs. */
   drainRequestedAt: string | null
+  /**
+   * Since when its workers do not watch each other's processes (layer 2): one that was found gone was heard again. Null: they do.
+   * Over with the first worker that registers after the machine was restarted.
+   */
+  witnessContradictedAt: string | null
 }
 
 /** A machine with how its workers fared within the last day, by version, newest first. */

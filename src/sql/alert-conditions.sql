@@ -69,6 +69,15 @@ begin
     where s.rule = 'listen_degraded' and s.enabled
     group by s.rule, t.machine_id;
 
+  -- Over when the machine has been restarted (register).
+  return query
+    select s.rule, m.id,
+           format('workers of machine %s do not watch each other''s processes any more, as one that was found gone was heard again: a lost one is noticed by its supervisor, its connection or its lease', m.id),
+           jsonb_build_object('machineId', m.id, 'since', iso(m.witness_contradicted_at))
+    from alert_settings(p_namespace) s
+    join machine m on m.namespace = p_namespace and m.witness_contradicted_at is not null
+    where s.rule = 'witness_contradicted' and s.enabled;
+
   -- Jobs that wait. A type that nobody takes is not also told of as old.
   return query
     with first_waiting as materialized (

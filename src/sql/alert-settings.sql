@@ -17,7 +17,8 @@ as $$
     (5, 'oldest_pending', null, null, 900000, 'the first job of a queue has waited for so long, and workers are there'),
     (6, 'shutdown_timed_out', 1, 3600000, null, 'workers of a machine were killed, or ended by force, while they shut down'),
     (7, 'spool_age', null, null, 300000, 'an outcome has waited on its worker for so long, as the database does not take it'),
-    (8, 'listen_degraded', null, null, 60000, 'workers of a machine can''t LISTEN, though they mean to: a pooler stands between')
+    (8, 'listen_degraded', null, null, 60000, 'workers of a machine can''t LISTEN, though they mean to: a pooler stands between'),
+    (9, 'witness_contradicted', null, null, null, 'a worker that another one on its machine had found gone was heard again, so they no longer watch each other')
   ) as v (n, rule, at_least, within_ms, for_ms, says)
   left join alert_rule r on r.namespace = p_namespace and r.rule = v.rule
   order by v.n

@@ -34,6 +34,10 @@ begin
       select from webhook_delivery
       where namespace = p_namespace and delivered_at is null and given_up_at is null and due_at <= clock()
     )
+    -- Later it is an alert, or nobody wants one.
+    or exists (
+      select from machine where namespace = p_namespace and witness_contradicted_at > clock() - interval '5 minutes'
+    )
     or exists (
       select from worker w
       join worker_detail d using (incarnation)

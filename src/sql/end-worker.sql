@@ -1,6 +1,6 @@
 -- A worker's own last statement: its row ends and what it still holds goes back, in one transaction.
 -- p_charge: interrupted (ordered from outside), lost (an uncaught error that no job is to blame for), released (one is,
--- and it has been failed before) or uncharged (it fenced itself).
+-- and it has been failed before) or uncharged (it fenced itself). Said again, as the answer was lost, it changes nothing.
 create or replace function end_worker(p_worker uuid, p_charge text, p_reason jsonb) returns json
 language plpgsql security definer set search_path from current
 as $$
@@ -13,6 +13,8 @@ begin
   select * into v_worker from worker where incarnation = p_worker for no key update;
   if not found then
     return lease_lost_answer(p_worker);
+  elsif v_worker.end_layer = 0 then
+    return json_build_object('outcome', 'ended', 'released', '{}'::uuid[]);
   elsif v_worker.ended_at is not null then
     perform heard_again(v_worker);
     if v_worker.end_layer = 4 and p_reason ->> 'code' = 'self_fenced' then

@@ -2,6 +2,9 @@
 -- taken back by take_back in a LATER statement, which then sees everything they claimed until now.
 -- p_charge: lost | uncharged (the worker fenced itself) | interrupted (ordered from outside) | released. One that others
 -- found dead while it drained was killed by those who had told it to stop: interrupted, not lost.
+--
+-- Its last sign of life is the last registration, claim or renewal that was accepted, or what p_reason says of a later one: whoever
+-- watched its process gives the age of that sight as detectedAfterMs.
 create or replace function end_workers(
   p_namespace text,
   p_workers uuid[],
@@ -29,13 +32,14 @@ begin
         end_layer = p_layer,
         alone_for = null
     where incarnation = any (p_workers) and namespace = p_namespace and ended_at is null
-    returning incarnation, seen_at
+    returning incarnation,
+              greatest(0, least(milliseconds_between(seen_at, clock()), (p_reason ->> 'detectedAfterMs')::numeric::bigint)) as silent_ms
   ),
   explained as (
     update worker_detail d
     set ended_at = clock(),
-        end_reason = jsonb_build_object('layer', p_layer, 'lastSeenAt', iso(e.seen_at), 'detectedAfterMs', milliseconds_between(e.seen_at, clock()))
-      || jsonb_strip_nulls(p_reason)
+        end_reason = jsonb_build_object('layer', p_layer) || jsonb_strip_nulls(p_reason)
+      || jsonb_build_object('lastSeenAt', iso(clock() - milliseconds(e.silent_ms)), 'detectedAfterMs', e.silent_ms)
     from ended e
     where d.incarnation = e.incarnation
     returning d.incarnation, d.id, d.end_reason

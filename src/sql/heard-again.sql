@@ -1,6 +1,7 @@
 -- A worker that was ended is heard: early evidence against it was wrong, or it slept. What early evidence alone charged
 -- (layer 3) is refunded; that layer is silent about the machine for a while; a death report by layer 2 that is
--- contradicted switches the layer off for the machine, as its pids can't be trusted. The caller holds the worker row.
+-- contradicted switches the layer off for the machine, as its pids can't be trusted, until that has been restarted (register); an
+-- alert says so. The caller holds the worker row.
 create or replace function heard_again(p_worker worker) returns void
 language plpgsql
 as $$
@@ -23,6 +24,7 @@ begin
   elsif p_worker.end_layer = 2 then
     update machine set witness_contradicted_at = clock()
     where namespace = p_worker.namespace and id = p_worker.machine_id;
+    perform hint(p_worker.namespace, 'watch');
   end if;
   if p_worker.end_layer in (2, 3) then
     perform record_event(p_worker.namespace, 'worker.false_alarm', coalesce(v_jobs, '{}'), p_worker.incarnation,

@@ -19,6 +19,6 @@ as $$
   select jsonb_build_object(
     'id', t.id, 'hostname', t.hostname, 'status', t.status, 'workersOnline', t.workers_online, 'workersTotal', t.workers_total,
     'lastSeenAt', iso(t.last_seen_at), 'lastSeenAgoMs', milliseconds_between(t.last_seen_at, clock()),
-    'drainRequestedAt', iso(t.drain_requested_at)
+    'drainRequestedAt', iso(t.drain_requested_at), 'witnessContradictedAt', iso(t.witness_contradicted_at)
   )
 $$;

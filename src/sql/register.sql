@@ -1,8 +1,10 @@
--- Makes the row of a new worker incarnation. Always an insert: nothing revives an ended row.
+-- Makes the row of a new worker incarnation. Always an insert: nothing revives an ended row, and the same incarnation again, as the
+-- answer was lost, changes nothing of the row that it has.
 --
 -- A process that has the pid of an earlier worker on this machine, boot and pid namespace, but another start time, proves
 -- that the earlier one is gone; it is ended here and now (layer 2). The answer lists the machine's other live workers,
--- whom this one can witness.
+-- whom this one can witness. A boot of the machine of which no worker was known when layer 2 was found wrong there switches that layer
+-- on again.
 --
 -- Refused in a copy of another database: whoever has not registered can claim nothing. So is one that is aimed at a run which there is
 -- not, or which has ended. A worker on a machine that an operator has drained begins drained.
@@ -19,6 +21,7 @@ declare
   v_span_ms integer := greatest(v_lease_ms, 3 * v_idle_ms);
   v_id text := format('%s-%s-%s', p_worker ->> 'hostname', p_worker ->> 'pid', v_incarnation);
   v_run uuid := (p_worker ->> 'runId')::uuid;
+  v_new boolean;
   v_dead uuid[];
   v_drain_at timestamptz;
 begin
@@ -63,6 +66,15 @@ begin
   on conflict (namespace, id) do update set hostname = excluded.hostname
   where machine.hostname <> excluded.hostname;
 
+  update machine m set witness_contradicted_at = null
+  where m.namespace = p_namespace and m.id = v_machine and m.witness_contradicted_at is not null and p_worker ->> 'bootId' is not null
+    and not exists (
+      select from worker w
+      join worker_detail d using (incarnation)
+      where w.namespace = p_namespace and w.machine_id = v_machine
+        and d.boot_id = p_worker ->> 'bootId' and d.registered_at <= m.witness_contradicted_at
+    );
+
   -- Shared, so that an operator who drains the machine at this moment waits, and then finds this worker.
   select drain_requested_at into v_drain_at from machine where namespace = p_namespace and id = v_machine for share;
 
@@ -73,11 +85,13 @@ begin
          case when (p_worker ->> 'direct')::boolean then pg_backend_pid() end,
          case when v_drain_at is not null then v_now end,
          (p_worker ->> 'memoryBytes')::bigint, (p_worker ->> 'clockAheadMs')::bigint
-  from tick;
+  from tick
+  on conflict (incarnation) do nothing;
+  v_new := found;
 
   insert into worker_detail (incarnation, namespace, id, hostname, pid, boot_id, pid_namespace, process_started, process_started_at,
                              parent_pid, kind, version, command, concurrency, queues, types, labels, direct, listens, registered_at, run_id)
-  values (v_incarnation, p_namespace, v_id, p_worker ->> 'hostname', (p_worker ->> 'pid')::integer, p_worker ->> 'bootId',
+  select v_incarnation, p_namespace, v_id, p_worker ->> 'hostname', (p_worker ->> 'pid')::integer, p_worker ->> 'bootId',
           p_worker ->> 'pidNamespace', p_worker ->> 'processStarted',
           -- An age, not a time: the worker's clock may be wrong.
           v_now - milliseconds((p_worker ->> 'processAgeMs')::double precision), (p_worker ->> 'parentPid')::integer,
@@ -86,12 +100,15 @@ begin
           array(select jsonb_array_elements_text(p_worker -> 'queues')),
           array(select jsonb_array_elements_text(p_worker -> 'types')),
           array(select jsonb_array_elements_text(coalesce(p_worker -> 'labels', '[]'))),
-          coalesce((p_worker ->> 'direct')::boolean, false), coalesce((p_worker ->> 'listens')::boolean, false), v_now, v_run);
+          coalesce((p_worker ->> 'direct')::boolean, false), coalesce((p_worker ->> 'listens')::boolean, false), v_now, v_run
+  where v_new;
 
   if cardinality(v_dead) > 0 then
     perform take_back(p_namespace, v_dead, null);
   end if;
-  perform record_event(p_namespace, 'worker.started', '{}', v_incarnation, jsonb_build_object('workerId', v_id));
+  if v_new then
+    perform record_event(p_namespace, 'worker.started', '{}', v_incarnation, jsonb_build_object('workerId', v_id));
+  end if;
   return json_build_object(
     'id', v_id,
     'channel', channel_of(p_namespace),

@@ -65,7 +65,8 @@ begin
     elsif v_charge = 'lost' and v_lost >= j.max_lost then
       v_status := 'failed';
       v_end := v_reason || jsonb_build_object('code', 'poison',
-        'message', format('%s workers in a row were lost while running it', v_lost));
+        'message', case when v_lost = 1 then 'its worker was lost while running it'
+                        else format('%s workers in a row were lost while running it', v_lost) end);
     elsif v_interruptions >= interruptions_max() then
       v_status := 'held';
       v_end := v_reason || jsonb_build_object('code', 'interrupted_too_often',

@@ -8,20 +8,31 @@
  *
  * Failure cases: no directory (read-only disk), another user's workers, another container: this layer is silent, layers 3 and 4
  * notice.
+ *
+ * It keeps when it last saw each process, so that a report says how old that sight is.
  */
 import { createHash } from 'node:crypto'
 import { lstatSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
+import { elapsedMs } from '../clock.ts'
 import type { ProcessIdentity } from '../sql/protocol.ts'
 import { isGone } from '../worker/identity.ts'
 
 /** A quarter of a second: the median notice is then half of it, far below what a person perceives as stuck. */
 export const WITNESS_EVERY_MS = 250
 
+export interface GonePeer {
+  readonly incarnation: string
+  /** How long ago its process was last seen here, in milliseconds; null when it never was. */
+  readonly seenAgoMs: number | null
+}
+
 export class Witness {
   readonly #directory: string | null
   readonly #peers = new Map<string, ProcessIdentity>()
+  /** When the process of each peer was last seen, as an `elapsedMs` reading. */
+  readonly #seenMs = new Map<string, number>()
   #own: ProcessIdentity | null = null
 
   /** @param scope What all members share and others do not: database, schema, namespace, machine. */
@@ -50,26 +61,37 @@ export class Witness {
     this.#own = null
   }
 
-  /** The incarnations whose processes no longer exist. They are named again until they are forgotten. */
-  look(): string[] {
+  /** The peers whose processes no longer exist. They are named again until they are forgotten. */
+  look(): GonePeer[] {
     const own = this.#own
     if (own === null || own.bootId === null || own.pidNamespace === null) return []
     this.#readDirectory()
-    const gone: string[] = []
+    const nowMs = elapsedMs()
+    const gone: GonePeer[] = []
     for (const peer of this.#peers.values()) {
       if (peer.incarnation === own.incarnation || peer.pid === own.pid) continue
       if (peer.bootId !== own.bootId || peer.pidNamespace !== own.pidNamespace) continue
-      if (isGone(peer)) gone.push(peer.incarnation)
+      const { incarnation } = peer
+      if (!isGone(peer)) this.#seenMs.set(incarnation, nowMs)
+      else {
+        const seenMs = this.#seenMs.get(incarnation)
+        gone.push({ incarnation, seenAgoMs: seenMs === undefined ? null : nowMs - seenMs })
+      }
     }
     return gone
   }
 
   forget(incarnations: readonly string[]): void {
     for (const incarnation of incarnations) {
-      this.#peers.delete(incarnation)
+      this.#drop(incarnation)
       if (this.#directory !== null)
         rmSync(join(this.#directory, `${incarnation}.json`), { force: true })
     }
+  }
+
+  #drop(incarnation: string): void {
+    this.#peers.delete(incarnation)
+    this.#seenMs.delete(incarnation)
   }
 
   #readDirectory(): void {
@@ -96,7 +118,7 @@ export class Witness {
     // Who left properly took its file along.
     for (const incarnation of this.#peers.keys()) {
       if (!names.includes(`${incarnation}.json`) && this.#fromDirectory.has(incarnation))
-        this.#peers.delete(incarnation)
+        this.#drop(incarnation)
     }
     this.#fromDirectory = new Set(names.map((name) => name.replace(/\.json$/, '')))
   }

@@ -27,7 +27,7 @@
 import { randomUUID } from 'node:crypto'
 import { parentPort, workerData } from 'node:worker_threads'
 import type pg from 'pg'
-import { atMost, elapsedMs, jittered, monotonicMs, Pauses, within } from '../clock.ts'
+import { atMost, elapsedMs, jittered, monotonicMs, Pauses, sleep, within } from '../clock.ts'
 import { fenceMarginMs } from '../config.ts'
 import {
   CONNECT_DEFAULTS,
@@ -91,6 +91,9 @@ let incarnation = ''
 let workerId = ''
 let sendNumber = 0
 let reserved: Reserved | null = null
+let connecting: Promise<Reserved> | null = null
+/** A registration that was sent and not answered, so that its row may be there: the same is tried again, or ended. */
+let unanswered: { readonly incarnation: string; readonly sentMs: number } | null = null
 /** An incarnation that is over and whose row may still be open, and why: it fenced itself, or a failover ended its lease. */
 let owesEnd: { incarnation: string; code: string; message: string } | null = null
 let renewNow = false
@@ -230,6 +233,7 @@ async function run(): Promise<void> {
   while (!life.stopping) {
     try {
       if (reserved === null) await connect()
+      if (life.stopping) return
       if (phase === 'over' && reincarnate && !awaitsRedelivery) await settleDebt()
       if (phase === 'none') await registerIncarnation()
       if (phase === 'live' && (renewNow || elapsedMs() >= renewalDueMs())) await renewLease()
@@ -252,7 +256,12 @@ async function run(): Promise<void> {
   }
 }
 
-async function connect(): Promise<void> {
+/** Also where somebody connects already. */
+function connect(): Promise<Reserved> {
+  return (connecting ??= openReserved().finally(() => (connecting = null)))
+}
+
+async function openReserved(): Promise<Reserved> {
   const client = await connectOne({
     ...data.connect,
     // A renewal that is not answered within an interval is unknown; the next one asks again.
@@ -277,6 +286,7 @@ async function connect(): Promise<void> {
   const listening = settings.listen && direct
   say({ type: 'connection', up: true, listening, error: null })
   renewNow = phase === 'live'
+  return reserved
 }
 
 function hangUp(client: pg.Client): void {
@@ -298,20 +308,30 @@ function dropConnection(client: pg.Client): void {
 async function registerIncarnation(): Promise<void> {
   if (reserved === null) return
   const { db, direct } = reserved
-  incarnation = randomUUID()
+  const isAgain = unanswered !== null
+  // Trust counts from the first try: it may be that one whose row stands.
+  const asked = (unanswered ??= { incarnation: randomUUID(), sentMs: elapsedMs() })
+  const { sentMs } = asked
+  incarnation = asked.incarnation
   sendNumber = 0
   heldByDatabase = 0
-  const sentMs = elapsedMs()
   const own = ownIdentity(incarnation)
-  const answer = await register(db, namespace, {
-    ...data.identity,
-    ...own,
-    processAgeMs: Math.round(process.uptime() * 1_000),
-    memoryBytes: process.memoryUsage.rss(),
-    clockAheadMs,
-    listens: settings.listen,
-    direct,
-  })
+  let answer
+  try {
+    answer = await register(db, namespace, {
+      ...data.identity,
+      ...own,
+      processAgeMs: Math.round(process.uptime() * 1_000),
+      memoryBytes: process.memoryUsage.rss(),
+      clockAheadMs,
+      listens: settings.listen,
+      direct,
+    })
+  } catch (error) {
+    if (isReported(error)) unanswered = null
+    throw error
+  }
+  unanswered = null
   everRegistered = true
   workerId = answer.id
   shared.write('fenced', 0)
@@ -319,6 +339,8 @@ async function registerIncarnation(): Promise<void> {
   doubt = null
   drained = false
   phase = 'live'
+  // The row of the first try has another connection, and what is left of its lease.
+  renewNow = isAgain
   forgetSilence()
   stuckSaid = null
   witness.join(own, answer.peers)
@@ -623,22 +645,28 @@ async function lookAround(): Promise<void> {
   const gone = witness.look()
   if (gone.length === 0) return
   say({ type: 'neighbours_gone' })
-  const own = ownIdentity(incarnation)
-  const report = await reportDeath(reserved.db, {
-    namespace,
-    reporter: {
-      id: workerId,
-      machineId: data.identity.machineId,
-      bootId: own.bootId,
-      pidNamespace: own.pidNamespace,
-    },
-    layer: 2,
-    incarnations: gone,
-    evidence: { detectedAfterMs: WITNESS_EVERY_MS, message: 'its process no longer exists' },
-  })
-  witness.forget(gone)
-  if (report.ended.length > 0)
-    say({ type: 'recovered', layer: 2, workers: report.ended, jobs: report.recovered })
+  const { bootId, pidNamespace } = ownIdentity(incarnation)
+  const reporter = { id: workerId, machineId: data.identity.machineId, bootId, pidNamespace }
+  const lookedMs = elapsedMs()
+  // Those that went between the same two looks are one report, and one transaction.
+  for (const seenAgoMs of new Set(gone.map((peer) => peer.seenAgoMs))) {
+    const peers = gone.filter((peer) => peer.seenAgoMs === seenAgoMs)
+    const incarnations = peers.map((peer) => peer.incarnation)
+    const report = await reportDeath(reserved.db, {
+      namespace,
+      reporter,
+      layer: 2,
+      incarnations,
+      evidence: {
+        message: 'its process no longer exists',
+        // Of one that was never seen here the database knows more.
+        detectedAfterMs: seenAgoMs === null ? null : Math.round(seenAgoMs + elapsedMs() - lookedMs),
+      },
+    })
+    witness.forget(incarnations)
+    if (report.ended.length > 0)
+      say({ type: 'recovered', layer: 2, workers: report.ended, jobs: report.recovered })
+  }
 }
 
 function pauseUntil(untilMs: number): Promise<void> {
@@ -657,6 +685,46 @@ function pauseUntil(untilMs: number): Promise<void> {
   })
 }
 
+/** The incarnation whose row is open, or may be. */
+function rowToEnd(): string | null {
+  if (phase === 'live') return incarnation
+  return (phase === 'over' ? owesEnd?.incarnation : unanswered?.incarnation) ?? null
+}
+
+/** Ends the row of this worker, if it has one, on another connection where this one is gone. Resolves to the jobs that go back. */
+async function endRow(message: Extract<ToLifeline, { type: 'end' }>): Promise<readonly string[]> {
+  const { charge, reason, limitMs } = message
+  const beganMs = elapsedMs()
+  const pauses = new Pauses({ minMs: 100, maxMs: 1_000 })
+  for (;;) {
+    const current = rowToEnd()
+    if (current === null) return []
+    const used = reserved
+    // Where nobody answers, the layers will notice as soon, and the rest of the time is for the exit: 6 s of 30, and no second
+    // try where no time is left.
+    let giveUpMs = limitMs / 5
+    let failure: unknown
+    try {
+      const { db } = used ?? (await connect())
+      giveUpMs = limitMs / 2
+      // A connection that has died without a word leaves time for another.
+      const answer = await within(
+        endWorker(db, current, charge, reason),
+        Math.max(limitMs / 3, 500),
+      )
+      if (answer.outcome === 'ended') return answer.released
+      // A registration may be under way in the server though nobody waits for its answer any more.
+      if (unanswered?.incarnation !== current) return []
+      failure = new Error('its registration was not answered')
+    } catch (error) {
+      failure = error
+      if (used !== null && !isReported(error)) hangUp(used.client)
+    }
+    if (rowEnded || elapsedMs() - beganMs > giveUpMs) throw failure
+    await sleep(pauses.next())
+  }
+}
+
 async function end(message: Extract<ToLifeline, { type: 'end' }>): Promise<void> {
   life.stopping = true
   wake()
@@ -664,17 +732,10 @@ async function end(message: Extract<ToLifeline, { type: 'end' }>): Promise<void>
   sweeper.leave()
   let released: readonly string[] = []
   let failure: string | null = null
-  const current = phase === 'live' ? incarnation : (owesEnd?.incarnation ?? null)
-  if (current !== null && current !== '') {
-    try {
-      const db = reserved?.db
-      if (db === undefined) throw new Error('the database was not connected')
-      const ended = endWorker(db, current, message.charge, message.reason)
-      const answer = await within(ended, message.limitMs)
-      if (answer.outcome === 'ended') released = answer.released
-    } catch (error) {
-      failure = (error as Error).message
-    }
+  try {
+    released = await within(endRow(message), message.limitMs)
+  } catch (error) {
+    failure = (error as Error).message
   }
   rowEnded = true
   // The file goes last: had the row not ended, a witness would still notice that this process is gone.

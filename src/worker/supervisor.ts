@@ -86,6 +86,7 @@ export type SupervisorEvent =
       readonly workerIds: readonly string[]
       readonly layer: 1
     }
+  | { readonly kind: 'job.poisoned'; readonly jobId: string }
   | { readonly kind: 'report.failed'; readonly error: string }
   | { readonly kind: 'roll.started'; readonly processes: number }
   | { readonly kind: 'roll.done'; readonly replaced: number }
@@ -461,6 +462,9 @@ export class Supervisor {
             workerIds: ended,
             layer: 1,
           })
+        }
+        for (const { job, code } of recovered) {
+          if (code === 'poison') this.#emit({ kind: 'job.poisoned', jobId: job })
         }
         return
       } catch (error) {

@@ -148,6 +148,7 @@ const MACHINE: Fields<MachineDetailDocument> = {
   lastSeenAt: true,
   lastSeenAgoMs: true,
   drainRequestedAt: true,
+  witnessContradictedAt: true,
   versions: true,
 }
 const ALERT: Fields<AlertDocument> = {

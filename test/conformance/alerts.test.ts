@@ -1,7 +1,11 @@
 /** Alerts: each rule is raised once, announced once, resolved when it is over and raised again when it returns; thresholds; acknowledging. */
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import type { AlertDocument, AlertRuleDocument } from '../../src/client/documents.ts'
+import type {
+  AlertDocument,
+  AlertRuleDocument,
+  MachineDocument,
+} from '../../src/client/documents.ts'
 import { LEASE_MS, type WorkerRow } from '../support/functions.ts'
 import {
   checkInvariantsAfterEach,
@@ -215,6 +219,40 @@ describe.each(SCHEMAS)('alerts (%s schema)', (schema) => {
     expect(await judged(p)).toEqual(['resolved listen_degraded machine-1'])
   })
 
+  test('rule 9: a machine on which a death report was wrong is told of until it was restarted', async () => {
+    const p = await openProtocol(schema)
+    const listed = async (): Promise<string | null> => {
+      const machines = await p.run<MachineDocument[]>('list_machines', p.namespace)
+      return machines.find(({ id }) => id === 'machine-1')!.witnessContradictedAt
+    }
+    const wronged = await p.register()
+    await p.reportDeath({}, 2, [wronged])
+    expect(await judged(p)).toEqual(['raised worker_lost machine-1'])
+    await p.passTime(10 * MINUTE_MS)
+    expect(await judged(p)).toEqual(['resolved worker_lost machine-1'])
+    expect(await listed()).toBeNull()
+    expect(await p.renewAnswer(wronged)).toMatchObject({ outcome: 'lease_lost' })
+    // Somebody looks although nothing runs.
+    const other = await p.register({ machineId: 'machine-2' })
+    await p.passTime(45_001)
+    expect((await p.claim(other)).running).toBe(true)
+    expect(await judged(p)).toEqual(['raised witness_contradicted machine-1'])
+    expect(await listed()).not.toBeNull()
+    // Another worker of that boot, one whose boot can't be read, and another machine are no restart.
+    await p.register()
+    await p.register({ bootId: null })
+    await p.register({ machineId: 'machine-2', bootId: 'boot-2' })
+    const alerted = (await open(p)).find((alert) => alert.rule === 'witness_contradicted')!
+    await p.run('acknowledge_alerts', p.namespace, [alerted.id], 'somebody')
+    expect(await judged(p)).toEqual([])
+    expect(await listed()).not.toBeNull()
+    const first = await p.register({ bootId: 'boot-2' })
+    expect(await listed()).toBeNull()
+    expect(await judged(p)).toEqual(['resolved witness_contradicted machine-1'])
+    // The layer is on again.
+    expect((await p.reportDeath({ bootId: 'boot-2' }, 2, [first])).ended).toHaveLength(1)
+  })
+
   test('each change is an event of the feed, with the alert as it is then', async () => {
     const p = await openProtocol(schema)
     await crash(p)
@@ -270,6 +308,7 @@ describe.each(SCHEMAS)('alerts (%s schema)', (schema) => {
       'shutdown_timed_out',
       'spool_age',
       'listen_degraded',
+      'witness_contradicted',
     ])
     await crash(p)
     expect(await judged(p)).toEqual([])

@@ -8,6 +8,7 @@ import {
   type Protocol,
   recoverAll,
   SCHEMAS,
+  silenceBefore,
 } from '../support/protocol.ts'
 
 checkInvariantsAfterEach()
@@ -74,7 +75,7 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
       endedAs: 'lost',
       endReason: { code: 'worker_lost', layer: 4, lastSeenAt: expect.any(String) },
     })
-    expect(job.attempts[0]!.endReason?.['detectedAfterMs']).toBeGreaterThan(LEASE_MS)
+    expect(silenceBefore(job.attempts[0]!)).toBeGreaterThan(LEASE_MS)
     const next = await p.claim(await p.register())
     expect(next.jobs.map((one) => one.id).slice(0, 2)).toEqual(ids)
     expect((await p.sweep()).recovered).toEqual([])
@@ -145,12 +146,25 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
       ['pending', 2],
       ['failed', 3],
     ])
-    expect(await p.job(id!)).toMatchObject({ endReason: { code: 'poison' }, failures: 0 })
+    expect(await p.job(id!)).toMatchObject({
+      endReason: { code: 'poison', message: '3 workers in a row were lost while running it' },
+      failures: 0,
+    })
     expect((await p.allEvents()).map((event) => event.kind)).toContain('job.poisoned')
     // A person's retry clears the poison.
     expect(await p.retry([id!])).toEqual(['retried'])
     expect(await p.job(id!)).toMatchObject({ state: 'pending', lost: 0, endReason: null })
     expect((await p.claim(await p.register())).jobs).toMatchObject([{ attempt: 4 }])
+  })
+
+  test('D3: a job that may lose no worker is poison with the first, and says so of one', async () => {
+    const p = await openProtocol(schema)
+    const { ids } = await p.running(1, { maxLost: 1 })
+    await recoverAll(p)
+    expect(await p.job(ids[0]!)).toMatchObject({
+      status: 'failed',
+      endReason: { code: 'poison', message: 'its worker was lost while running it' },
+    })
   })
 
   test('order 13: of one poison job beside nine innocents one is poisoned and nine complete', async () => {
@@ -384,6 +398,7 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
     const p = await openProtocol(schema)
     await p.db.rows(`update %s.tick set writable_since = '-infinity'`)
     const { worker, cut } = await direct(p)
+    await p.passTime(5_000)
     const { ids } = await p.running(1, {}, worker)
     expect(await p.sweep()).toMatchObject({ ended: [], nextMs: null })
     await cut()
@@ -394,7 +409,11 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
     expect((await p.sweep()).ended).toEqual([])
     await p.passTime(400)
     expect((await p.sweep()).ended).toEqual([worker.incarnation])
-    expect(await p.job(ids[0]!)).toMatchObject({ lost: 1, attempts: [{ endReason: { layer: 3 } }] })
+    const job = await p.job(ids[0]!)
+    expect(job).toMatchObject({ lost: 1, attempts: [{ endReason: { layer: 3 } }] })
+    // Since its claim, and not since it registered.
+    expect(silenceBefore(job.attempts[0]!)).toBeGreaterThanOrEqual(GRACE_MS)
+    expect(silenceBefore(job.attempts[0]!)).toBeLessThan(GRACE_MS + 5_000)
   })
 
   test('order 12: a connection that comes back within the grace loses nothing, and quiets the layer for a lease', async () => {

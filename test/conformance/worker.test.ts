@@ -2,7 +2,12 @@
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { IDLE_BEAT_MS, LEASE_MS } from '../support/functions.ts'
-import { checkInvariantsAfterEach, openProtocol, SCHEMAS } from '../support/protocol.ts'
+import {
+  checkInvariantsAfterEach,
+  openProtocol,
+  SCHEMAS,
+  silenceBefore,
+} from '../support/protocol.ts'
 
 checkInvariantsAfterEach()
 
@@ -41,12 +46,33 @@ describe.each(SCHEMAS)('worker rows (%s schema)', (schema) => {
     expect(row).toEqual({ channel: answer.channel })
   })
 
-  test('register: it is an insert; the same incarnation again is refused', async () => {
+  test('register: it is an insert; the same incarnation again changes nothing of its row, and revives none', async () => {
     const p = await openProtocol(schema)
-    const worker = await p.register()
+    const identity = { pid: 4127, processStarted: 'monday' }
+    const { worker, ids } = await p.running(1, {}, await p.register(identity))
+    const again = { ...identity, incarnation: worker.incarnation }
+    const row = () =>
+      p.db.rows('select w, d from %s.worker w join %s.worker_detail d using (incarnation)')
+    const before = await row()
+    await p.passTime(1_000)
+    expect((await p.register(again)).id).toBe(worker.id)
+    expect(await row()).toEqual(before)
+    const started = (await p.allEvents()).filter(({ kind }) => kind === 'worker.started')
+    expect(started).toHaveLength(1)
+    expect((await p.renew(worker)).held.map(({ job }) => job)).toEqual(ids)
     await p.endWorker(worker, 'interrupted')
-    await expect(p.register({ incarnation: worker.incarnation })).rejects.toThrow()
+    await p.register(again)
     expect(await p.renewAnswer(worker)).toMatchObject({ outcome: 'lease_lost' })
+  })
+
+  test('end_worker: said again, as the answer was lost, it is no sign of life', async () => {
+    const p = await openProtocol(schema)
+    const { worker, ids } = await p.running(1)
+    expect(await p.endWorker(worker, 'interrupted')).toEqual({ outcome: 'ended', released: ids })
+    const { endReason } = await p.worker(worker)
+    expect(await p.endWorker(worker, 'interrupted')).toEqual({ outcome: 'ended', released: [] })
+    expect(await p.worker(worker)).toMatchObject({ endReason })
+    expect(endReason).not.toHaveProperty('heardAgainAt')
   })
 
   test('register: a renewal interval over a third of the lease is refused', async () => {
@@ -272,6 +298,27 @@ describe.each(SCHEMAS)('worker rows (%s schema)', (schema) => {
     await expect(p.reportDeath({}, 3, [worker])).rejects.toMatchObject({ code: 'ERR_USAGE' })
     expect(await p.reportDeath({}, 2, [])).toEqual({ ended: [], recovered: [] })
   })
+
+  test.each([1, 2])(
+    'rule 12: layer %i is as late as its evidence is old, between the last renewal and the report',
+    async (layer) => {
+      const p = await openProtocol(schema)
+      const endedBy = async (evidence: Record<string, unknown>): Promise<number> => {
+        // What went back before waits at the front of its queue.
+        const { worker, ids } = await p.running(1, { queue: randomUUID() })
+        await p.passTime(4_000)
+        await p.reportDeath({}, layer, [worker], evidence)
+        return silenceBefore((await p.job(ids[0]!)).attempts[0]!)
+      }
+      expect(await endedBy({ detectedAfterMs: 130 })).toBe(130)
+      for (const evidence of [{}, { detectedAfterMs: null }, { detectedAfterMs: 60_000 }]) {
+        const detectedAfterMs = await endedBy(evidence)
+        expect(detectedAfterMs).toBeGreaterThanOrEqual(4_000)
+        expect(detectedAfterMs).toBeLessThan(10_000)
+      }
+      expect(await endedBy({ detectedAfterMs: -5_000 })).toBe(0)
+    },
+  )
 
   test('rule 9: a renewal that contradicts a death report switches layer 2 off for that machine', async () => {
     const p = await openProtocol(schema)

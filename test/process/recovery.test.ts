@@ -1,11 +1,17 @@
 /** A worker dies by SIGKILL: who notices, how soon, and that exactly one successor runs what it held. */
 import { describe, expect, test } from 'vitest'
+import type { AttemptDocument } from '../../src/client/documents.ts'
 import { builtProgram, type Program, Scenario } from '../support/process.ts'
-import { openProtocol } from '../support/protocol.ts'
+import { openProtocol, silenceBefore } from '../support/protocol.ts'
 
 builtProgram()
 
 const SHORT = { LEASE_DURATION: '6' }
+
+/** From the start of an attempt to its end. */
+function lifeOf({ startedAt, endedAt }: AttemptDocument): number {
+  return Date.parse(endedAt!) - Date.parse(startedAt!)
+}
 
 describe.concurrent('a killed worker', () => {
   test('A1: default configuration, another machine: recovered by its lost connection', async (context) => {
@@ -27,6 +33,10 @@ describe.concurrent('a killed worker', () => {
       endedAs: 'lost',
       endReason: { code: 'worker_lost', layer: 3 },
     })
+    // It was away for the grace, and was heard of last when it claimed, or after that.
+    const silentMs = silenceBefore(job.attempts![0]!)
+    expect(silentMs).toBeGreaterThanOrEqual(2_000)
+    expect(silentMs).toBeLessThan(lifeOf(job.attempts![0]!) + 500)
   })
 
   test('A1: same machine: recovered by the witness', async (context) => {
@@ -36,12 +46,22 @@ describe.concurrent('a killed worker', () => {
     const first = await s.worker()
     await first.event('job.picked_up')
     const second = await s.worker()
+    await s.until('the second has looked at the first for a second', async () => {
+      const [row] = await s.rows<{ long: boolean }>(
+        `select max(registered_at) < clock_timestamp() - interval '1 second' as long from %s.worker_detail`,
+      )
+      return row?.long
+    })
     first.kill('SIGKILL')
     await second.event('job.picked_up')
     gate.open()
     const job = await s.jobIs(jobId, 'completed')
     expect(job.attempts).toHaveLength(2)
     expect(job.attempts?.[0]).toMatchObject({ endedAs: 'lost', endReason: { layer: 2 } })
+    // Its process was seen after its claim, and not when it was found gone.
+    const silentMs = silenceBefore(job.attempts![0]!)
+    expect(silentMs).toBeGreaterThan(0)
+    expect(silentMs).toBeLessThan(lifeOf(job.attempts![0]!) - 500)
     expect(job.attempts?.[0]?.endReason?.noticedBy).toContain(`-${second.pid}-`)
   })
 

@@ -1,10 +1,25 @@
 /** How processes end: told to, by an error of a handler, or killed under a supervisor; and what that costs their jobs. */
 import { describe, expect, test } from 'vitest'
+import { testDatabaseUrl } from '../support/database.ts'
 import { builtProgram, exists, Program, Scenario } from '../support/process.ts'
+import { silenceBefore } from '../support/protocol.ts'
+import { Proxy } from './proxy.ts'
 
 builtProgram()
 
 const SHORT = { LEASE_DURATION: '6' }
+
+/** Of two workers the one that stopped says so itself, and nobody else found it gone. */
+async function expectGracefulEnd(s: Scenario, pid: number, otherPid: number): Promise<void> {
+  const workers = await s.client.workers.list({ endedWithinMs: 60_000 })
+  expect(workers.find((worker) => worker.pid === pid)).toMatchObject({
+    status: 'offline',
+    endReason: { layer: 0, code: 'shutdown' },
+    shutdown: { outcome: 'graceful', signal: 'SIGTERM' },
+  })
+  expect(new Set(workers.map((worker) => worker.pid))).toEqual(new Set([pid, otherPid]))
+  expect(await s.client.alerts.list()).toEqual([])
+}
 
 describe.concurrent('a worker that is told to stop', () => {
   test('D1, order 11: gives a deaf handler’s job away only when its process is gone', async (context) => {
@@ -55,6 +70,47 @@ describe.concurrent('a worker that is told to stop', () => {
       expect(job.attempts).toMatchObject([{ endedAs: 'interrupted' }])
     },
   )
+
+  test('D1: a stop just after the reserved connection was cut is as graceful as any other', async (context) => {
+    const s = await Scenario.open(context)
+    const worker = await s.worker()
+    const other = await s.worker()
+    await s.rows(
+      `select pg_terminate_backend(w.backend_pid) from %s.worker w
+       join %s.worker_detail d using (incarnation) where d.pid = $1`,
+      [worker.pid],
+    )
+    worker.kill('SIGTERM')
+    expect(await worker.exit()).toMatchObject({ code: 0 })
+    await expectGracefulEnd(s, worker.pid, other.pid)
+  })
+
+  test('D1: a stop while a registration is not answered ends what that has made', async (context) => {
+    const s = await Scenario.open(context)
+    await using proxy = await Proxy.open(testDatabaseUrl())
+    const answered = proxy.holdAnswer('leasehold lifeline', 'register(')
+    const start = { args: ['--shutdown-grace', '3s'], unready: true }
+    const worker = await s.worker({ ...start, databaseUrl: proxy.url })
+    await answered
+    worker.kill('SIGTERM')
+    expect(await worker.exit()).toMatchObject({ code: 0 })
+    const other = await s.worker()
+    await expectGracefulEnd(s, worker.pid, other.pid)
+  })
+
+  test('a registration whose answer was lost is tried again as the same worker', async (context) => {
+    const s = await Scenario.open(context)
+    await using proxy = await Proxy.open(testDatabaseUrl())
+    const answered = proxy.holdAnswer('leasehold lifeline', 'register(')
+    const worker = await s.worker({ databaseUrl: proxy.url, unready: true })
+    await answered
+    await proxy.heal()
+    await worker.event('worker.started')
+    await s.jobIs(await s.enqueue('plain'), 'completed')
+    expect(await s.client.workers.list({ endedWithinMs: 60_000 })).toMatchObject([
+      { pid: worker.pid, status: 'online' },
+    ])
+  })
 
   test('O4: Ctrl-C twice leaves nothing stuck', async (context) => {
     const s = await Scenario.open(context)
@@ -222,6 +278,7 @@ describe.concurrent('a handler that takes its process down', () => {
     const supervisor = s.run(['worker', ...s.handlers(), '--processes', '1'])
     const job = await s.jobIs(guilty, 'failed', 60_000)
     expect(job).toMatchObject({ lost: 3, failures: 0, attempt: 3, endReason: { code: 'poison' } })
+    expect(await supervisor.event('job.poisoned')).toMatchObject({ jobId: guilty, level: 50 })
     for (const jobId of innocents)
       expect(await s.jobIs(jobId, 'completed', 60_000)).toMatchObject({ failures: 0 })
     supervisor.kill('SIGTERM')
@@ -240,10 +297,12 @@ describe.concurrent('a supervisor', () => {
     const exited = await supervisor.event('child.exited')
     expect(exited).toMatchObject({ pid, signal: 'SIGKILL', clean: false, restartInMs: 500 })
     const second = await s.journalLine('start', (line) => line.attempt === 2)
-    expect((await s.job(jobId)).attempts?.[0]).toMatchObject({
-      endedAs: 'lost',
-      endReason: { layer: 1, signal: 'SIGKILL' },
-    })
+    const lost = (await s.job(jobId)).attempts![0]!
+    expect(lost).toMatchObject({ endedAs: 'lost', endReason: { layer: 1, signal: 'SIGKILL' } })
+    // It was alive until it exited.
+    expect(silenceBefore(lost)).toBeLessThan(
+      Date.parse(lost.endedAt!) - Date.parse(lost.startedAt!),
+    )
     process.kill(second.pid, 'SIGKILL')
     expect(
       await supervisor.event('child.exited', (line) => line['pid'] === second.pid),

@@ -7,6 +7,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { afterEach, expect, onTestFinished } from 'vitest'
+import type { AttemptDocument } from '../../src/client/documents.ts'
 import { connectOne, useExecutor } from '../../src/db/connect.ts'
 import type { FeedEvent } from '../../src/sql/inspect.ts'
 import type { ClaimedJob } from '../../src/sql/protocol.ts'
@@ -65,6 +66,14 @@ export function checkInvariantsAfterEach(): void {
       expect(await brokenRules(protocol.db), 'rules checked apart from invariants()').toEqual([])
     }
   })
+}
+
+/** How long after the last sign of life a lost attempt's end was detected, once all that it says of that agrees. */
+export function silenceBefore(lost: Pick<AttemptDocument, 'endedAt' | 'endReason'>): number {
+  const { detectedAfterMs, lastSeenAt } = { lastSeenAt: null, ...lost.endReason }
+  const lastSeenMs = Date.parse(String(lastSeenAt))
+  expect(Math.abs(lastSeenMs + Number(detectedAfterMs) - Date.parse(lost.endedAt!))).toBeLessThan(2)
+  return Number(detectedAfterMs)
 }
 
 /** A schema of the test's own with the protocol in it. */

@@ -219,6 +219,7 @@ const supervisorEvents: {
     { kind: 'jobs.recovered', jobIds: [jobId], workerIds: [incarnation], layer: 1 },
     { kind: 'jobs.recovered', jobIds: [], workerIds: [incarnation, jobId], layer: 1 },
   ],
+  'job.poisoned': [{ kind: 'job.poisoned', jobId }],
   'report.failed': [{ kind: 'report.failed', error: 'Connection terminated' }],
   'roll.started': [
     { kind: 'roll.started', processes: 1 },
@@ -325,6 +326,7 @@ test('the events of a supervisor are sentences', () => {
     process 2: spawn EAGAIN
     took back …a41c9e from a lost worker (supervisor, layer 1)
     took back nothing from 2 lost workers (supervisor, layer 1)
+    …a41c9e has failed as poison, as too many workers in a row were lost while running it: leasehold jobs why a41c9e
     the end of a process could not be reported: Connection terminated
     rolling restart of 1 process
     rolling restart of 4 processes

@@ -88,8 +88,7 @@ const WORKER_SENTENCES: WorkerSentences = {
     `gave back ${some(terminal, jobIds)} (${reason})`,
   'jobs.recovered': ({ jobIds, layer }, terminal) =>
     `took back ${some(terminal, jobIds)} (${noticedBy(layer)})`,
-  'job.poisoned': ({ jobId }, terminal) =>
-    `${formatId(terminal, jobId)} has failed as poison, as too many workers in a row were lost while running it: leasehold jobs why ${idEnding(jobId)}`,
+  'job.poisoned': poisonedSentence,
   'sweep.failed': ({ part, error }) => `${FAILED_PARTS[part]} failed, and is tried again: ${error}`,
   'lease.lost': ({ jobIds, message }, terminal) =>
     `lost the lease of ${some(terminal, jobIds)}: ${message}`,
@@ -141,6 +140,7 @@ const SUPERVISOR_SENTENCES: SupervisorSentences = {
     const workers = workerIds.length === 1 ? 'a lost worker' : `${workerIds.length} lost workers`
     return `took back ${jobs} from ${workers} (${noticedBy(layer)})`
   },
+  'job.poisoned': poisonedSentence,
   'report.failed': ({ error }) => `the end of a process could not be reported: ${error}`,
   'roll.started': ({ processes }) => `rolling restart of ${processWords(processes)}`,
   'roll.done': ({ replaced }) => `rolling restart is over, ${replaced} replaced`,
@@ -164,6 +164,10 @@ function stoppedSentence({ report }: WorkerEvents['worker.stopped']): string {
   ]
   const how = outcome === 'graceful' ? 'stopped' : `stopped (${worded(outcome)})`
   return `${how} in ${formatDuration(durationMs)}${parts.map((part) => `, ${part}`).join('')}`
+}
+
+function poisonedSentence({ jobId }: WorkerEvents['job.poisoned'], terminal: Terminal): string {
+  return `${formatId(terminal, jobId)} has failed as poison, as too many workers in a row were lost while running it: leasehold jobs why ${idEnding(jobId)}`
 }
 
 /** `video.transcode …a41c9e` */

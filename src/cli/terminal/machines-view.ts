@@ -40,6 +40,7 @@ export function renderMachineList(
       'workersTotal',
       'lastSeen',
       'drainedSince',
+      'unwatchedSince',
     ]
     const rows = items.map((machine) => [
       machine.status,
@@ -49,6 +50,7 @@ export function renderMachineList(
       String(machine.workersTotal),
       machine.lastSeenAt ?? '',
       machine.drainRequestedAt ?? '',
+      machine.witnessContradictedAt ?? '',
     ])
     return { output: block(renderTabs(headings, rows)), note }
   }
@@ -95,6 +97,7 @@ export function renderMachine(
         WORKER_MARKS[machine.status],
         `${statusWords(machine)}: ${machine.workersOnline} of ${plural(machine.workersTotal, 'worker')} online, ${seen}`,
       ),
+      ...unwatched(machine),
       ...liveWorkers(terminal, workers),
       ...crashesByVersion(terminal, machine),
     ]),
@@ -103,6 +106,13 @@ export function renderMachine(
         ? ''
         : `Drained. To let its workers take jobs again: leasehold workers resume --machine ${machine.id}\n`,
   }
+}
+
+function unwatched({ witnessContradictedAt: at }: MachineDocument): string[] {
+  if (at === null) return []
+  return [
+    `its workers have not watched each other since ${at}, when one that was found gone was heard again; they will after a restart of the machine`,
+  ]
 }
 
 /** A table with an empty line before it; nothing without a worker. */
@@ -167,6 +177,7 @@ function machineAsTabs(machine: MachineDetailDocument): string[] {
     ['workersTotal', machine.workersTotal],
     ['lastSeen', machine.lastSeenAt],
     ['drainedSince', machine.drainRequestedAt],
+    ['unwatchedSince', machine.witnessContradictedAt],
   ]
   const headings =
     'version starts restarts crashes lostJobs meanTimeBetweenCrashesMs lastCrash lastCrashReason'

@@ -429,6 +429,7 @@ describe('machines list', () => {
       lastSeenAt: time('10:46:29.400'),
       lastSeenAgoMs: 1600,
       drainRequestedAt: null,
+      witnessContradictedAt: null,
     },
   ]
   it('shows the workers and the age of the last sign of life', () => {
@@ -447,6 +448,7 @@ describe('machines show', () => {
     lastSeenAt: time('10:46:29.400'),
     lastSeenAgoMs: 1600,
     drainRequestedAt: time('10:40:00.000'),
+    witnessContradictedAt: time('10:41:00.000'),
     versions: [
       {
         version: '1.1.0',
