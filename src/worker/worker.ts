@@ -64,6 +64,7 @@ import {
 } from './shutdown-report.ts'
 import { steppingFor, type StepLimits } from './shutdown-step.ts'
 import { Spool, spoolDirectory } from './spool.ts'
+import { messageOf } from './thrown.ts'
 import {
   type Logger,
   WorkerEventBus,
@@ -368,7 +369,7 @@ export class Worker implements AsyncDisposable {
     }
     await this.#stop({
       graceMs: 0,
-      reason: `uncaught error: ${error.message}`,
+      reason: `uncaught error: ${messageOf(error)}`,
       charge: own ? 'released' : 'lost',
       ...options,
     })
