@@ -1109,8 +1109,13 @@ class Running implements ExecutionHost {
 
   // ── the lifeline's news ──────────────────────────────────────────────────────────────────────────────────────────────────
 
+  /** How it goes, while it may claim. The life of one that leaves, by a stop or because its run has ended, only goes on from there. */
+  #feel(state: 'ready' | 'degraded', reason: string): void {
+    if (!this.#draining && !this.#runEnded) this.#o.enter(state, reason)
+  }
+
   #onLifeline(message: FromLifeline): void {
-    const { bus, enter } = this.#o
+    const { bus } = this.#o
     switch (message.type) {
       case 'registered':
         this.#registered(message)
@@ -1142,7 +1147,7 @@ class Running implements ExecutionHost {
         if (message.up) {
           this.#pickUp.listen = message.listening
           this.#outbox.hasten()
-          if (this.#live && !this.#draining) enter('ready', 'connected again')
+          if (this.#live) this.#feel('ready', 'connected again')
           if (!message.listening && this.#o.settings.listen) {
             bus.emit('listen.degraded', {
               reason: 'a pooler stands between; looking for work by polling',
@@ -1150,7 +1155,7 @@ class Running implements ExecutionHost {
           }
           this.wake()
         } else if (!this.#draining) {
-          if (this.workerId !== null) enter('degraded', message.error ?? 'no connection')
+          if (this.workerId !== null) this.#feel('degraded', message.error ?? 'no connection')
           bus.emit('worker.degraded', { reason: message.error ?? 'no connection' })
         }
         break
@@ -1182,10 +1187,10 @@ class Running implements ExecutionHost {
       case 'stuck':
         this.#stuck = message.part !== null || (this.#stuck && this.#draining)
         if (message.part !== null) {
-          if (!this.#draining) enter('degraded', `stuck: ${message.part}`)
+          this.#feel('degraded', `stuck: ${message.part}`)
           bus.emit('worker.stuck', { part: message.part, forMs: message.forMs })
-        } else if (this.#live && !this.#draining) {
-          enter('ready', 'no longer stuck')
+        } else if (this.#live) {
+          this.#feel('ready', 'no longer stuck')
         }
         break
       case 'sweep_failed':
@@ -1225,14 +1230,14 @@ class Running implements ExecutionHost {
   }
 
   #registered(message: Extract<FromLifeline, { type: 'registered' }>): void {
-    const { bus, enter, settings, queues } = this.#o
+    const { bus, settings, queues } = this.#o
     this.workerId = message.id
     this.incarnation = message.incarnation
     this.#pickUp.listen = message.listening
     this.#openClaim = null
     this.#live = true
     this.#bounds.registered(elapsedMs())
-    if (!this.#draining) enter('ready', 'registered')
+    this.#feel('ready', 'registered')
     bus.emit('worker.started', {
       workerId: message.id,
       queues,
@@ -1248,7 +1253,7 @@ class Running implements ExecutionHost {
   #over(message: string, evicted: boolean): void {
     this.#live = false
     this.#evicted = evicted
-    if (!this.#draining) this.#o.enter('degraded', message)
+    this.#feel('degraded', message)
     this.#ahead.clear()
     this.#abortAll('lease_lost', message)
     if (this.executions.size === 0) this.#goOn()
