@@ -940,6 +940,11 @@ class Running implements ExecutionHost {
     this.#starting = true
     for (const [token, { job, claimedMs }] of this.#ahead) {
       if (this.executions.size >= this.#o.settings.concurrency) break
+      // A process that was frozen comes here before any timer of ours has run. Should the lease live, a renewal gives them back.
+      if (!this.#mayStart()) {
+        this.#ahead.clear()
+        break
+      }
       this.#ahead.delete(token)
       this.#startHandler(job, claimedMs)
     }
@@ -1011,9 +1016,18 @@ class Running implements ExecutionHost {
   }
 
   #trusted(): boolean {
+    return this.#provedAt(elapsedMs())
+  }
+
+  /** Asked before each start, so of the cheaper clock: sleep that nobody has noticed is left to the handler's own acts. */
+  #mayStart(): boolean {
+    return this.#provedAt(elapsedAtLeastMs())
+  }
+
+  #provedAt(nowMs: number): boolean {
     return (
       this.#lifeline.read('fenced') === 0 &&
-      elapsedMs() < this.#lifeline.read('proofSentMs') + this.#o.settings.leaseMs - this.#marginMs
+      nowMs < this.#lifeline.read('proofSentMs') + this.#o.settings.leaseMs - this.#marginMs
     )
   }
 
