@@ -1289,7 +1289,9 @@ class Running implements ExecutionHost {
     for (const [token, { claimedMs }] of this.#ahead) {
       if (claimedMs < sentMs && !held.has(token)) this.#ahead.delete(token)
     }
-    const claimWasUnderWay = this.#openClaim !== null || this.#lastClaimMs >= sentMs
+    const claimWasUnderWay = this.#claiming || this.#lastClaimMs >= sentMs
+    // Its answer was lost and nobody asks again, as nothing may be claimed now: what it gave goes back, and its id must not ask for it.
+    if (!claimWasUnderWay) this.#openClaim = null
     for (const attempt of answer.held) {
       const execution = this.executions.get(attempt.token)
       const ahead = this.#ahead.get(attempt.token)
