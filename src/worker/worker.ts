@@ -961,23 +961,21 @@ class Running implements ExecutionHost {
     this.#lifeline.write('handlers', size)
   }
 
-  #announce(execution: Execution, ending: Ending, answer: string, tookMs: number): void {
+  #announce(execution: Execution, ending: Ending, said: string, tookMs: number): void {
     const { bus } = this.#o
+    // Its first answer was lost; what it was follows from the outcome.
+    const answer = said === 'accepted before' ? acceptedAs(ending.outcome) : said
     const { job } = execution
     const durationMs = Math.round(tookMs)
     const facts = { jobId: job.id, type: job.type, attempt: job.attempt, durationMs }
-    this.#lifeline.add(settledAs(answer, ending.outcome), 1)
+    this.#lifeline.add(settledAs(said, ending.outcome), 1)
     if (answer === 'lease_lost') {
       bus.emit('lease.lost', {
         jobIds: [job.id],
         code: 'late_result',
         message: `its outcome (${ending.outcome.replaceAll('_', ' ')}) came too late and is kept with the attempt`,
       })
-    } else if (
-      answer === 'completed' ||
-      answer === 'adopted' ||
-      (answer === 'accepted before' && ending.outcome === 'completed')
-    ) {
+    } else if (answer === 'completed' || answer === 'adopted') {
       if (bus.heard('job.completed'))
         bus.emit('job.completed', { ...facts, late: answer === 'adopted' })
     } else if (answer === 'cancelled') {
@@ -993,7 +991,9 @@ class Running implements ExecutionHost {
         ...facts,
         code: error.code ?? 'unknown',
         message: error.message ?? '',
-        retrying: answer === 'retrying',
+        // Whether a failure was the last that was allowed was in the answer that was lost.
+        retrying:
+          said === 'accepted before' && ending.outcome === 'failed' ? null : answer === 'retrying',
       })
     } else {
       bus.emit('jobs.released', { jobIds: [job.id], reason: ending.outcome })
@@ -1590,6 +1590,11 @@ function groupByEnd(
 
 function idsOf(executions: readonly Execution[]): string[] {
   return executions.map((execution) => execution.job.id)
+}
+
+/** What the database answered when it first took this outcome, as far as the outcome tells. */
+function acceptedAs(outcome: Outcome): string {
+  return outcome === 'failed_finally' ? 'failed' : outcome
 }
 
 /** What the database made of an outcome, for the count. */
