@@ -41,6 +41,7 @@ import {
 import { Retention } from '../sweep/retention.ts'
 import { PROGRAM_VERSION } from '../version.ts'
 import { Bounds, type ReachedBound } from './bounds.ts'
+import { ClaimedAhead } from './claimed-ahead.ts'
 import { currentExecution, type Ending, Execution, type ExecutionHost } from './execution.ts'
 import { endProcess } from './end-process.ts'
 import { errorOf } from './error-of.ts'
@@ -49,7 +50,12 @@ import { ownMachineId } from './identity.ts'
 import { LaneMarks } from './lane-marks.ts'
 import { Lifecycle, type StateChange, type WorkerState } from './lifecycle.ts'
 import { Lifeline } from './lifeline.ts'
-import type { FromLifeline, SettledSlot } from './lifeline-messages.ts'
+import {
+  AHEAD_MS_MAX,
+  type FromLifeline,
+  TICK_IDLE_MS,
+  type SettledSlot,
+} from './lifeline-messages.ts'
 import { Outbox } from './outbox.ts'
 import { redactedCommand } from './redacted-command.ts'
 import { PickUpConnection } from './pick-up-connection.ts'
@@ -128,7 +134,6 @@ const DEAF_STEPS_MS = 500
 const LAST_ACTS_MS = 500
 const TIMER_MS_MAX = 2_147_483_647
 const TICK_BUSY_MS = 50
-const TICK_IDLE_MS = 500
 /** A handler that ran for less can't have blocked the event loop for as long as is reported. */
 const LOOP_BLOCKED_MS = 1_000
 const CLAIM_BATCH_MAX = 1_000
@@ -141,13 +146,12 @@ const CLAIM_LIMIT_MS_MIN = 2_000
 const WATCH_AFTER_MS = 50
 /**
  * Jobs that end within milliseconds are claimed ahead of free slots, as many as will be started within this time: a round trip for
- * every ten of them would be most of their cost. What has not started after `AHEAD_MS_MAX` all the same goes back, not charged.
+ * every ten of them would be most of their cost. What has not begun after `AHEAD_MS_MAX` all the same goes back (see claimed-ahead.ts).
  */
 const AHEAD_MS = 10
 const AHEAD_MAX = 2_000
 /** And of large inputs as few as fit in here. An answer of more than half a gigabyte would be too much for either side. */
 const AHEAD_BYTES_MAX = 16 * 1_024 * 1_024
-const AHEAD_MS_MAX = 250
 /** A job that takes longer is not claimed ahead. */
 const SHORT_JOB_MS = 5
 /** How often to look for outcomes that dead processes have left on this disk: one look at a directory that seldom exists. */
@@ -406,6 +410,14 @@ interface RunningOptions {
   readonly giveUp: (execution: Execution, deafForMs: number) => void
 }
 
+/** A job that was claimed and has not begun. */
+interface Ahead {
+  readonly job: ClaimedJob
+  readonly claimedMs: number
+  readonly generation: number
+  readonly place: number
+}
+
 /** A shutdown under way. Times are `elapsedMs` readings. */
 interface Shutdown {
   readonly record: ShutdownRecord
@@ -440,9 +452,9 @@ class Running implements ExecutionHost {
   readonly #marginMs: number
   readonly #onOutage: 'continue' | 'abort'
   readonly #ready = deferred()
-  /** False while an incarnation is over and the next has not registered. */
   /** An operator wants no worker here. */
   #evicted = false
+  /** False while an incarnation is over and the next has not registered. */
   #live = false
   #draining = false
   /** The run that it is aimed at has ended: nothing more is claimed. */
@@ -456,7 +468,8 @@ class Running implements ExecutionHost {
   #drained = false
   /** When the last claim that may have taken something was answered, as a `monotonicMs` reading; Infinity while one is under way. */
   #lastClaimMs = -Infinity
-  #openClaim: string | null = null
+  /** The claim that was sent and not answered, and the generation of jobs that it is of. */
+  #openClaim: { readonly id: string; readonly generation: number } | null = null
   #nextPoll: NodeJS.Timeout | null = null
   #nextWide: NodeJS.Timeout | null = null
   #nextWatch: NodeJS.Timeout | null = null
@@ -480,7 +493,9 @@ class Running implements ExecutionHost {
   /** The lifeline says that something here gives no sign of life. */
   #stuck = false
   /** Claimed and not begun, by token, in the order in which they start; when, as a `monotonicMs` reading. */
-  readonly #ahead = new Map<string, { job: ClaimedJob; claimedMs: number }>()
+  readonly #ahead = new Map<string, Ahead>()
+  /** The same for the lifeline, which gives them back while this thread is kept busy. */
+  readonly #shelf: ClaimedAhead
   /** What was claimed is being begun now. */
   #starting = false
   /** Handlers that the lifeline knows of. */
@@ -493,11 +508,14 @@ class Running implements ExecutionHost {
   #meanBytes = 1
   /** Halved where a claim is refused as too large, and doubled with each that is answered. */
   #claimMost = CLAIM_BATCH_MAX
+  /** Half of what had to go back last, as it was not begun in time, and a tenth more with each claim that is answered. */
+  #aheadMost = AHEAD_MAX
 
   constructor(options: RunningOptions) {
     this.#o = options
     this.#marginMs = fenceMarginMs(options.settings.leaseMs)
     this.#bounds = new Bounds(options.settings)
+    this.#shelf = ClaimedAhead.for(options.settings.concurrency + AHEAD_MAX)
     this.#bounded = isBounded(options.settings)
     this.#onOutage =
       parseDatabaseUrl(options.options.databaseUrl).hosts.length === 1 ? 'continue' : 'abort'
@@ -570,6 +588,7 @@ class Running implements ExecutionHost {
           : 'abort',
         mayEndProcess: options.mayEndProcess,
         endsWithParent: options.endsWithParent,
+        ahead: this.#shelf.shared,
         identity: {
           machineId: this.#machineId,
           hostname: hostname(),
@@ -644,7 +663,7 @@ class Running implements ExecutionHost {
       this.#meanMs < SHORT_JOB_MS
         ? Math.floor(
             Math.min(
-              AHEAD_MAX,
+              this.#aheadMost,
               AHEAD_BYTES_MAX / this.#meanBytes,
               (concurrency * AHEAD_MS) / Math.max(this.#meanMs, 0.1),
             ),
@@ -672,6 +691,7 @@ class Running implements ExecutionHost {
           const outcome = await this.#claim(want)
           pauseMs = 100
           this.#claimMost = Math.min(CLAIM_BATCH_MAX, 2 * this.#claimMost)
+          this.#aheadMost = Math.min(AHEAD_MAX, 1.1 * this.#aheadMost + 1)
           if (outcome === 'lease_lost') {
             this.#lifeline.send({ type: 'renew' })
             return
@@ -737,8 +757,12 @@ class Running implements ExecutionHost {
 
   async #claim(want: number): Promise<'claimed' | 'lease_lost'> {
     const incarnation = this.incarnation ?? ''
+    const { generation } = this.#shelf
     // An id whose answer was lost is asked again, and gets the same attempts.
-    this.#openClaim ??= randomUUID()
+    if (this.#openClaim?.generation !== generation)
+      this.#openClaim = { id: randomUUID(), generation }
+    const { id } = this.#openClaim
+    this.#shelf.asks(id)
     const sentMs = monotonicMs()
     const provedMs = elapsedAtLeastMs()
     this.#lastClaimMs = Infinity
@@ -747,7 +771,7 @@ class Running implements ExecutionHost {
       const marks = this.#marks.next(sentMs)
       const answer = await claim(this.#pickUp, {
         incarnation,
-        claim: this.#openClaim,
+        claim: id,
         want,
         queues: this.#o.queues,
         types: this.#types,
@@ -756,13 +780,15 @@ class Running implements ExecutionHost {
         targets: this.#targets(),
         limitMs: Math.max(CLAIM_LIMIT_MS_MIN, this.#o.settings.renewMs / 2),
       })
-      this.#openClaim = null
+      this.#closeClaim()
       this.#claimTurn += 1
       if (answer.outcome === 'claimed') {
         const nowMs = monotonicMs()
         if (incarnation === this.incarnation) this.#lifeline.proved(provedMs)
         if (answer.jobs.length > 0) this.#meanBytes = answer.bytes / answer.jobs.length
-        for (const job of answer.jobs) this.#accept(job, incarnation, nowMs)
+        for (const job of answer.jobs) this.#accept(job, incarnation, nowMs, generation)
+        // What it gave, or would have given, went to others.
+        if (generation !== this.#shelf.generation) this.#wanted = true
         this.#took(answer, want)
         if (answer.marks !== null) this.#marks.saw(marks, answer.marks, { sentMs, nowMs })
         // What was committed late stands below the near marks, and nobody may tell of it again.
@@ -775,6 +801,12 @@ class Running implements ExecutionHost {
       this.#lastClaimMs = monotonicMs()
       this.#lifeline.add('claiming', -1)
     }
+  }
+
+  /** Nobody asks for it again. */
+  #closeClaim(): void {
+    this.#openClaim = null
+    this.#shelf.answered()
   }
 
   /** What this worker is, as jobs may be aimed at it. */
@@ -836,7 +868,7 @@ class Running implements ExecutionHost {
 
   // ── running ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #accept(job: ClaimedJob, incarnation: string, claimedMs: number): void {
+  #accept(job: ClaimedJob, incarnation: string, claimedMs: number, generation: number): void {
     // A fenced worker starts nothing, and neither does one that is stopping: it gives the claim back.
     if (
       !this.#o.definitions.has(job.type) ||
@@ -847,7 +879,8 @@ class Running implements ExecutionHost {
     ) {
       this.#giveBack(job)
     } else {
-      this.#ahead.set(job.token, { job, claimedMs })
+      const place = this.#shelf.put(job.id, job.token)
+      this.#ahead.set(job.token, { job, claimedMs, generation, place })
     }
   }
 
@@ -864,7 +897,18 @@ class Running implements ExecutionHost {
   /** Gives back what was claimed ahead and has not started. */
   #giveBackAhead(): void {
     for (const { job } of this.#ahead.values()) this.#giveBack(job)
+    this.#forgetAhead()
+  }
+
+  /** What has not begun in time goes back, and less is claimed ahead from now on. */
+  #giveBackLate(): void {
+    this.#aheadMost = this.#ahead.size / 2
+    this.#giveBackAhead()
+  }
+
+  #forgetAhead(): void {
     this.#ahead.clear()
+    this.#shelf.clear()
   }
 
   #startHandler(job: ClaimedJob, claimedMs: number): void {
@@ -938,15 +982,28 @@ class Running implements ExecutionHost {
   #startNext(): void {
     if (this.#starting) return
     this.#starting = true
-    for (const [token, { job, claimedMs }] of this.#ahead) {
+    for (const [token, { job, claimedMs, generation, place }] of this.#ahead) {
       if (this.executions.size >= this.#o.settings.concurrency) break
       // A process that was frozen comes here before any timer of ours has run. Should the lease live, a renewal gives them back.
       if (!this.#mayStart()) {
-        this.#ahead.clear()
+        this.#forgetAhead()
+        break
+      }
+      // Handlers that await nothing are all begun in one turn of the event loop, and no timer comes between them.
+      if (monotonicMs() - claimedMs > AHEAD_MS_MAX) {
+        this.#giveBackLate()
         break
       }
       this.#ahead.delete(token)
-      this.#startHandler(job, claimedMs)
+      this.#shelf.leaves(place)
+      if (generation === this.#shelf.generation) {
+        this.#startHandler(job, claimedMs)
+      } else {
+        // A handler kept this thread busy, and the lifeline has given them back, or is doing so.
+        this.#giveBack(job)
+        this.#meanMs = Math.max(this.#meanMs, 2 * SHORT_JOB_MS)
+        this.#wanted = true
+      }
     }
     this.#starting = false
     this.#countHandlers()
@@ -1070,7 +1127,7 @@ class Running implements ExecutionHost {
     const [oldest] = this.#ahead.values()
     if (oldest !== undefined && monotonicMs() - oldest.claimedMs > AHEAD_MS_MAX) {
       this.#meanMs = Infinity
-      this.#giveBackAhead()
+      this.#giveBackLate()
     }
     const awakeMs = this.#lifeline.read('awakeMs')
     for (const execution of this.executions.values()) {
@@ -1248,7 +1305,7 @@ class Running implements ExecutionHost {
     this.workerId = message.id
     this.incarnation = message.incarnation
     this.#pickUp.listen = message.listening
-    this.#openClaim = null
+    this.#closeClaim()
     this.#live = true
     this.#bounds.registered(elapsedMs())
     this.#feel('ready', 'registered')
@@ -1268,7 +1325,7 @@ class Running implements ExecutionHost {
     this.#live = false
     this.#evicted = evicted
     this.#feel('degraded', message)
-    this.#ahead.clear()
+    this.#forgetAhead()
     this.#abortAll('lease_lost', message)
     if (this.executions.size === 0) this.#goOn()
   }
@@ -1291,7 +1348,7 @@ class Running implements ExecutionHost {
     }
     const claimWasUnderWay = this.#claiming || this.#lastClaimMs >= sentMs
     // Its answer was lost and nobody asks again, as nothing may be claimed now: what it gave goes back, and its id must not ask for it.
-    if (!claimWasUnderWay) this.#openClaim = null
+    if (!claimWasUnderWay) this.#closeClaim()
     for (const attempt of answer.held) {
       const execution = this.executions.get(attempt.token)
       const ahead = this.#ahead.get(attempt.token)
