@@ -41,6 +41,7 @@ import {
   type Outcome,
 } from '../sql/protocol.ts'
 import type { FencedWrites } from './fenced-writes.ts'
+import { isA, readThrown } from './thrown.ts'
 
 /** Which attempt the code that is running belongs to, so that an error outside its promise can be attributed. */
 export const currentExecution: AsyncLocalStorage<Execution> = new AsyncLocalStorage()
@@ -161,7 +162,7 @@ export class Execution {
   }
 
   /**
-   * Runs the handler to its end and tells the host. Never rejects. Awaits only what is a promise, and so may be over when it returns: an
+   * Runs the handler to its end and tells the host, whatever the handler throws. Awaits only what is a promise, and so may be over when it returns: an
    * await makes several promises, and where AsyncLocalStorage is in use each costs as much as the rest of a short job.
    */
   async run(): Promise<void> {
@@ -188,13 +189,19 @@ export class Execution {
       }
     } catch (error) {
       // An input that does not fit its schema never will.
-      const isFinal = !begun && error instanceof InputInvalidError
+      const isFinal = !begun && isA(error, InputInvalidError)
       ending = this.#failed(isFinal ? new FinalError(error.message, { cause: error }) : error)
     }
     this.settled = true
     const { writes } = this.host
-    if (writes.hasReports(job.token)) await atMost(writes.flush(), LAST_REPORTS_MS_MAX)
-    this.host.ended(this, ending)
+    try {
+      if (writes.hasReports(job.token)) await atMost(writes.flush(), LAST_REPORTS_MS_MAX)
+      this.host.ended(this, ending)
+    } catch (error) {
+      // A bug of ours. The attempt ends all the same; where it has, the error is loud.
+      if (this.#left) throw error
+      this.host.ended(this, this.#failed(error))
+    }
   }
 
   /** What the handler returns; while it has not settled, an error that its promise does not carry ends it too. */
@@ -229,14 +236,9 @@ export class Execution {
       case 'stalled':
         return this.#failure('stalled', 'it made no progress within its deadline', undefined, false)
       default: {
-        const known = error instanceof Error ? error : new Error(`a handler threw ${String(error)}`)
-        const code = (known as { code?: unknown }).code
-        return this.#failure(
-          typeof code === 'string' ? code : known.name,
-          known.message,
-          known.stack,
-          known instanceof FinalError || known instanceof ValueUnstorableError,
-        )
+        const { code, message, stack } = readThrown(error)
+        const isFinal = isA(error, FinalError) || isA(error, ValueUnstorableError)
+        return this.#failure(code, message, stack, isFinal)
       }
     }
   }
@@ -476,7 +478,10 @@ function late(value: unknown): Ending | null {
   }
 }
 
+/** Halves of characters, such as a cut leaves. */
+const LONE_SURROGATES = /\p{Surrogate}/gu
+
 /** Text that PostgreSQL takes, not longer than is useful. */
 function clean(text: string, lengthMax: number): string {
-  return text.replaceAll('\0', '').slice(0, lengthMax)
+  return text.replaceAll('\0', '').slice(0, lengthMax).replace(LONE_SURROGATES, '\ufffd')
 }

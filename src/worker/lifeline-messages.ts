@@ -26,7 +26,14 @@ export interface LifelineData {
   readonly endsWithParent: boolean
   /** Of SharedNumbers. */
   readonly shared: SharedArrayBuffer
+  /** A ClaimedAhead's. */
+  readonly ahead: SharedArrayBuffer
 }
+
+/** How often an idle main thread gives a sign of life; a busy one does ten times as often. */
+export const TICK_IDLE_MS = 500
+/** What was claimed ahead of free slots and has not begun for so long goes back, not charged. */
+export const AHEAD_MS_MAX = 250
 
 export type ToLifeline =
   | { readonly type: 'renew' }

@@ -43,6 +43,7 @@ import {
 } from '../db/connect.ts'
 import { LeaseholdError, StartError } from '../errors.ts'
 import {
+  claim,
   databaseFacts,
   type EndCharge,
   endWorker,
@@ -50,15 +51,23 @@ import {
   register,
   renew,
   reportDeath,
+  settle,
   type StuckPart,
 } from '../sql/protocol.ts'
 import { SweepFailures } from '../sweep/failures.ts'
 import { Sweeper } from '../sweep/sweeper.ts'
 import { Witness, WITNESS_EVERY_MS } from '../sweep/witness.ts'
+import { ClaimedAhead, type Unbegun } from './claimed-ahead.ts'
 import { answerHealth, type HealthFacts } from './health.ts'
 import { serveHealth } from './health-server.ts'
 import { ownIdentity } from './identity.ts'
-import type { FromLifeline, LifelineData, ToLifeline } from './lifeline-messages.ts'
+import {
+  AHEAD_MS_MAX,
+  type FromLifeline,
+  type LifelineData,
+  TICK_IDLE_MS,
+  type ToLifeline,
+} from './lifeline-messages.ts'
 import { Outage } from './outage.ts'
 import { SETTLED_SLOTS, SharedNumbers } from './shared-numbers.ts'
 
@@ -69,9 +78,12 @@ const LOOP_BLOCKED_MS = 1_000
 const STUCK_AFTER = 1.75
 /** What the main thread has to come to the hard exit by itself, and the database to hear of it. */
 const HARD_EXIT_SLACK_MS = 1_000
+/** In one statement: a renewal waits behind it. */
+const RELEASE_MAX = 500
 
 const data = workerData as LifelineData
 const shared = new SharedNumbers(data.shared)
+const ahead = new ClaimedAhead(data.ahead)
 const port = parentPort
 if (port === null) throw new Error('lifeline-thread is started by Lifeline, as a worker thread')
 
@@ -137,6 +149,10 @@ const startedMs = elapsedMs()
 let claimRounds = 0
 /** How long a claim has been due, as far as ticks saw, and nobody has made one. */
 let unaskedMs = 0
+/** What the main thread did last about jobs that it has not begun, how long ago that is, and whether they were given back since. */
+let aheadTurn = ''
+let aheadSilentMs = 0
+let aheadGiven = false
 let stopping: Extract<ToLifeline, { type: 'stopping' }> | null = null
 /** The row has ended: this thread lives on to answer, and to end a process that hangs. */
 let rowEnded = false
@@ -506,6 +522,7 @@ function tick(): void {
   if (thawed) renewNow = phase === 'live'
   measureLoop(nowMs)
   watchMain(ranMs)
+  watchAhead(ranMs)
   watchParent(nowMs)
   fence(nowMs)
   if (!busy()) busySinceMs = nowMs
@@ -551,6 +568,49 @@ function watchMain(ranMs: number): void {
   if (stuck !== before && phase === 'live') {
     renewNow = true
     wake()
+  }
+}
+
+/** What the main thread has claimed and does not begin, as a handler keeps it busy, goes to whoever is free. */
+function watchAhead(ranMs: number): void {
+  const turn = `${shared.read('mainBeatMs')} ${ahead.turn}`
+  if (turn !== aheadTurn) {
+    aheadTurn = turn
+    aheadSilentMs = 0
+    aheadGiven = false
+    return
+  }
+  aheadSilentMs += Math.min(ranMs, TICK_MS)
+  const idleMs = shared.read('handlers') === 0 ? TICK_IDLE_MS : 0
+  if (aheadGiven || aheadSilentMs < AHEAD_MS_MAX + idleMs || !ahead.some) return
+  if (phase !== 'live' || reserved === null) return
+  aheadGiven = true
+  void giveBackAhead(reserved.db).catch(() => {
+    // Tried again, while the main thread is still silent. Afterwards that gives them back itself.
+    aheadGiven = false
+  })
+}
+
+async function giveBackAhead(db: Database): Promise<void> {
+  const { unbegun, claim: asked } = ahead.take()
+  await release(db, unbegun)
+  if (asked === null) return
+  // The same id again: it gets what it has given, and takes nothing.
+  const answer = await claim(db, { incarnation, claim: asked, want: 0, queues: [], types: [] })
+  if (answer.outcome !== 'claimed') return
+  await release(
+    db,
+    answer.jobs.map(({ id, token }) => ({ jobId: id, token })),
+  )
+}
+
+async function release(db: Database, jobs: readonly Unbegun[]): Promise<void> {
+  for (let from = 0; from < jobs.length; from += RELEASE_MAX) {
+    const part = jobs.slice(from, from + RELEASE_MAX)
+    await settle(
+      db,
+      part.map((job) => ({ ...job, outcome: 'released', value: null, delayMs: null })),
+    )
   }
 }
 

@@ -6,6 +6,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import type { StepOutcome } from '../client/session.ts'
 import { sleep } from '../clock.ts'
 import { UsageError } from '../errors.ts'
+import { messageOf } from './thrown.ts'
 
 export const STEP_LIMIT_MS = 5_000
 
@@ -50,7 +51,7 @@ export async function runStep(
     return await Promise.race([
       work.then(
         () => ended('done', null),
-        (error: unknown) => ended('failed', error instanceof Error ? error.message : String(error)),
+        (error: unknown) => ended('failed', messageOf(error)),
       ),
       sleep(limitMs, AbortSignal.any([over.signal, limits.cut])).then(() =>
         ended('timed_out', `not done within ${Math.round(performance.now() - startedMs)} ms`),

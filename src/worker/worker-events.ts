@@ -45,7 +45,8 @@ export interface WorkerEvents {
     durationMs: number
     code: string
     message: string
-    retrying: boolean
+    /** Null: it was accepted before, and the answer that said so was lost. */
+    retrying: boolean | null
   }
   'job.cancelled': { jobId: string; type: string; attempt: number; durationMs: number }
   'job.unresponsive': {

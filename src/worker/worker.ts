@@ -49,6 +49,7 @@ import {
 import { Retention } from '../sweep/retention.ts'
 import { PROGRAM_VERSION } from '../version.ts'
 import { Bounds, type ReachedBound } from './bounds.ts'
+import { ClaimedAhead } from './claimed-ahead.ts'
 import { currentExecution, type Ending, Execution, type ExecutionHost } from './execution.ts'
 import { endProcess } from './end-process.ts'
 import { errorOf } from './error-of.ts'
@@ -57,7 +58,7 @@ import { ownMachineId } from './identity.ts'
 import { LaneMarks } from './lane-marks.ts'
 import { Lifecycle, type StateChange, type WorkerState } from './lifecycle.ts'
 import { Lifeline } from './lifeline.ts'
-import type { FromLifeline } from './lifeline-messages.ts'
+import { AHEAD_MS_MAX, type FromLifeline, TICK_IDLE_MS } from './lifeline-messages.ts'
 import { Outbox } from './outbox.ts'
 import { redactedCommand } from './redacted-command.ts'
 import { PickUpConnection } from './pick-up-connection.ts'
@@ -68,6 +69,7 @@ import type { SettledSlot, SharedNumbers } from './shared-numbers.ts'
 import { type HookPhase, ShutdownRecord, type ShutdownReport } from './shutdown-report.ts'
 import { steppingFor, type StepLimits } from './shutdown-step.ts'
 import { Spool, spoolDirectory } from './spool.ts'
+import { messageOf } from './thrown.ts'
 import {
   type Logger,
   WorkerEventBus,
@@ -131,7 +133,6 @@ const DEAF_STEPS_MS = 500
 const LAST_ACTS_MS = 500
 const TIMER_MS_MAX = 2_147_483_647
 const TICK_BUSY_MS = 50
-const TICK_IDLE_MS = 500
 /** A handler that ran for less can't have blocked the event loop for as long as is reported. */
 const LOOP_BLOCKED_MS = 1_000
 const CLAIM_BATCH_MAX = 1_000
@@ -144,13 +145,12 @@ const CLAIM_LIMIT_MS_MIN = 2_000
 const WATCH_AFTER_MS = 50
 /**
  * Jobs that end within milliseconds are claimed ahead of free slots, as many as will be started within this time: a round trip for
- * every ten of them would be most of their cost. What has not started after `AHEAD_MS_MAX` all the same goes back, not charged.
+ * every ten of them would be most of their cost. What has not begun after `AHEAD_MS_MAX` all the same goes back (see claimed-ahead.ts).
  */
 const AHEAD_MS = 10
 const AHEAD_MAX = 2_000
 /** And of large inputs as few as fit in here. An answer of more than half a gigabyte would be too much for either side. */
 const AHEAD_BYTES_MAX = 16 * 1_024 * 1_024
-const AHEAD_MS_MAX = 250
 /** A job that takes longer is not claimed ahead. */
 const SHORT_JOB_MS = 5
 /** How often to look for outcomes that dead processes have left on this disk: one look at a directory that seldom exists. */
@@ -402,7 +402,7 @@ export class JobWorker implements Worker {
     }
     await this.#stop({
       graceMs: 0,
-      reason: `uncaught error: ${error.message}`,
+      reason: `uncaught error: ${messageOf(error)}`,
       charge: own ? 'released' : 'lost',
       ...options,
     })
@@ -437,6 +437,14 @@ interface RunningOptions {
   readonly evicted: () => void
   /** A handler that ignores its signal has to be ended, and only the end of the process can. */
   readonly giveUp: (execution: Execution, deafForMs: number) => void
+}
+
+/** A job that was claimed and has not begun. */
+interface Ahead {
+  readonly job: ClaimedJob
+  readonly claimedMs: number
+  readonly generation: number
+  readonly place: number
 }
 
 /** A shutdown under way. Times are `elapsedMs` readings. */
@@ -474,9 +482,9 @@ class Running implements ExecutionHost {
   readonly #marginMs: number
   readonly #onOutage: 'continue' | 'abort'
   readonly #ready = deferred()
-  /** False while an incarnation is over and the next has not registered. */
   /** An operator wants no worker here. */
   #evicted = false
+  /** False while an incarnation is over and the next has not registered. */
   #live = false
   #draining = false
   /** The run that it is aimed at has ended: nothing more is claimed. */
@@ -490,7 +498,8 @@ class Running implements ExecutionHost {
   #drained = false
   /** When the last claim that may have taken something was answered, as a `monotonicMs` reading; Infinity while one is under way. */
   #lastClaimMs = -Infinity
-  #openClaim: string | null = null
+  /** The claim that was sent and not answered, and the generation of jobs that it is of. */
+  #openClaim: { readonly id: string; readonly generation: number } | null = null
   #nextPoll: NodeJS.Timeout | null = null
   #nextWide: NodeJS.Timeout | null = null
   #nextWatch: NodeJS.Timeout | null = null
@@ -514,7 +523,9 @@ class Running implements ExecutionHost {
   /** The lifeline says that something here gives no sign of life. */
   #stuck = false
   /** Claimed and not begun, by token, in the order in which they start; when, as a `monotonicMs` reading. */
-  readonly #ahead = new Map<string, { job: ClaimedJob; claimedMs: number }>()
+  readonly #ahead = new Map<string, Ahead>()
+  /** The same for the lifeline, which gives them back while this thread is kept busy. */
+  readonly #shelf: ClaimedAhead
   /** What was claimed is being begun now. */
   #starting = false
   /** Handlers that the lifeline knows of. */
@@ -527,11 +538,14 @@ class Running implements ExecutionHost {
   #meanBytes = 1
   /** Halved where a claim is refused as too large, and doubled with each that is answered. */
   #claimMost = CLAIM_BATCH_MAX
+  /** Half of what had to go back last, as it was not begun in time, and a tenth more with each claim that is answered. */
+  #aheadMost = AHEAD_MAX
 
   constructor(options: RunningOptions) {
     this.#o = options
     this.#marginMs = fenceMarginMs(options.settings.leaseMs)
     this.#bounds = new Bounds(options.settings)
+    this.#shelf = ClaimedAhead.for(options.settings.concurrency + AHEAD_MAX)
     this.#bounded = isBounded(options.settings)
     this.#onOutage =
       parseDatabaseUrl(options.options.databaseUrl).hosts.length === 1 ? 'continue' : 'abort'
@@ -604,6 +618,7 @@ class Running implements ExecutionHost {
           : 'abort',
         mayEndProcess: options.mayEndProcess,
         endsWithParent: options.endsWithParent,
+        ahead: this.#shelf.shared,
         identity: {
           machineId: this.#machineId,
           hostname: hostname(),
@@ -679,7 +694,7 @@ class Running implements ExecutionHost {
       this.#meanMs < SHORT_JOB_MS
         ? Math.floor(
             Math.min(
-              AHEAD_MAX,
+              this.#aheadMost,
               AHEAD_BYTES_MAX / this.#meanBytes,
               (concurrency * AHEAD_MS) / Math.max(this.#meanMs, 0.1),
             ),
@@ -707,6 +722,7 @@ class Running implements ExecutionHost {
           const outcome = await this.#claim(want)
           pauses.reset()
           this.#claimMost = Math.min(CLAIM_BATCH_MAX, 2 * this.#claimMost)
+          this.#aheadMost = Math.min(AHEAD_MAX, 1.1 * this.#aheadMost + 1)
           if (outcome === 'lease_lost') {
             this.#lifeline.send({ type: 'renew' })
             return
@@ -772,8 +788,12 @@ class Running implements ExecutionHost {
 
   async #claim(want: number): Promise<'claimed' | 'lease_lost'> {
     const incarnation = this.incarnation ?? ''
+    const { generation } = this.#shelf
     // An id whose answer was lost is asked again, and gets the same attempts.
-    this.#openClaim ??= randomUUID()
+    if (this.#openClaim?.generation !== generation)
+      this.#openClaim = { id: randomUUID(), generation }
+    const { id } = this.#openClaim
+    this.#shelf.asks(id)
     const sentMs = monotonicMs()
     const provedMs = elapsedAtLeastMs()
     this.#lastClaimMs = Infinity
@@ -782,7 +802,7 @@ class Running implements ExecutionHost {
       const marks = this.#marks.next(sentMs)
       const answer = await claim(this.#pickUp, {
         incarnation,
-        claim: this.#openClaim,
+        claim: id,
         want,
         queues: this.#o.queues,
         types: this.#types,
@@ -791,13 +811,15 @@ class Running implements ExecutionHost {
         targets: this.#targets(),
         limitMs: Math.max(CLAIM_LIMIT_MS_MIN, this.#o.settings.renewMs / 2),
       })
-      this.#openClaim = null
+      this.#closeClaim()
       this.#claimTurn += 1
       if (answer.outcome === 'claimed') {
         const nowMs = monotonicMs()
         if (incarnation === this.incarnation) this.#lifeline.proved(provedMs)
         if (answer.jobs.length > 0) this.#meanBytes = answer.bytes / answer.jobs.length
-        for (const job of answer.jobs) this.#accept(job, incarnation, nowMs)
+        for (const job of answer.jobs) this.#accept(job, incarnation, nowMs, generation)
+        // What it gave, or would have given, went to others.
+        if (generation !== this.#shelf.generation) this.#wanted = true
         this.#took(answer, want)
         if (answer.marks !== null) this.#marks.saw(marks, answer.marks, { sentMs, nowMs })
         // What was committed late stands below the near marks, and nobody may tell of it again.
@@ -810,6 +832,12 @@ class Running implements ExecutionHost {
       this.#lastClaimMs = monotonicMs()
       this.#numbers.add('claiming', -1)
     }
+  }
+
+  /** Nobody asks for it again. */
+  #closeClaim(): void {
+    this.#openClaim = null
+    this.#shelf.answered()
   }
 
   /** What this worker is, as jobs may be aimed at it. */
@@ -871,7 +899,7 @@ class Running implements ExecutionHost {
 
   // ── running ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #accept(job: ClaimedJob, incarnation: string, claimedMs: number): void {
+  #accept(job: ClaimedJob, incarnation: string, claimedMs: number, generation: number): void {
     // A fenced worker starts nothing, and neither does one that is stopping: it gives the claim back.
     if (
       !this.#o.definitions.has(job.type) ||
@@ -882,7 +910,8 @@ class Running implements ExecutionHost {
     ) {
       this.#giveBack(job)
     } else {
-      this.#ahead.set(job.token, { job, claimedMs })
+      const place = this.#shelf.put(job.id, job.token)
+      this.#ahead.set(job.token, { job, claimedMs, generation, place })
     }
   }
 
@@ -899,7 +928,18 @@ class Running implements ExecutionHost {
   /** Gives back what was claimed ahead and has not started. */
   #giveBackAhead(): void {
     for (const { job } of this.#ahead.values()) this.#giveBack(job)
+    this.#forgetAhead()
+  }
+
+  /** What has not begun in time goes back, and less is claimed ahead from now on. */
+  #giveBackLate(): void {
+    this.#aheadMost = this.#ahead.size / 2
+    this.#giveBackAhead()
+  }
+
+  #forgetAhead(): void {
     this.#ahead.clear()
+    this.#shelf.clear()
   }
 
   #startHandler(job: ClaimedJob, claimedMs: number): void {
@@ -973,10 +1013,28 @@ class Running implements ExecutionHost {
   #startNext(): void {
     if (this.#starting) return
     this.#starting = true
-    for (const [token, { job, claimedMs }] of this.#ahead) {
+    for (const [token, { job, claimedMs, generation, place }] of this.#ahead) {
       if (this.executions.size >= this.#o.settings.concurrency) break
+      // A process that was frozen comes here before any timer of ours has run. Should the lease live, a renewal gives them back.
+      if (!this.#mayStart()) {
+        this.#forgetAhead()
+        break
+      }
+      // Handlers that await nothing are all begun in one turn of the event loop, and no timer comes between them.
+      if (monotonicMs() - claimedMs > AHEAD_MS_MAX) {
+        this.#giveBackLate()
+        break
+      }
       this.#ahead.delete(token)
-      this.#startHandler(job, claimedMs)
+      this.#shelf.leaves(place)
+      if (generation === this.#shelf.generation) {
+        this.#startHandler(job, claimedMs)
+      } else {
+        // A handler kept this thread busy, and the lifeline has given them back, or is doing so.
+        this.#giveBack(job)
+        this.#meanMs = Math.max(this.#meanMs, 2 * SHORT_JOB_MS)
+        this.#wanted = true
+      }
     }
     this.#starting = false
     this.#countHandlers()
@@ -991,23 +1049,21 @@ class Running implements ExecutionHost {
     this.#numbers.write('handlers', size)
   }
 
-  #announce(execution: Execution, ending: Ending, answer: string, tookMs: number): void {
+  #announce(execution: Execution, ending: Ending, said: string, tookMs: number): void {
     const { bus } = this.#o
+    // Its first answer was lost; what it was follows from the outcome.
+    const answer = said === 'accepted before' ? acceptedAs(ending.outcome) : said
     const { job } = execution
     const durationMs = Math.round(tookMs)
     const facts = { jobId: job.id, type: job.type, attempt: job.attempt, durationMs }
-    this.#numbers.add(settledAs(answer, ending.outcome), 1)
+    this.#numbers.add(settledAs(said, ending.outcome), 1)
     if (answer === 'lease_lost') {
       bus.emit('lease.lost', {
         jobIds: [job.id],
         code: 'late_result',
         message: `its outcome (${ending.outcome.replaceAll('_', ' ')}) came too late and is kept with the attempt`,
       })
-    } else if (
-      answer === 'completed' ||
-      answer === 'adopted' ||
-      (answer === 'accepted before' && ending.outcome === 'completed')
-    ) {
+    } else if (answer === 'completed' || answer === 'adopted') {
       if (bus.heard('job.completed'))
         bus.emit('job.completed', { ...facts, late: answer === 'adopted' })
     } else if (answer === 'cancelled') {
@@ -1023,7 +1079,9 @@ class Running implements ExecutionHost {
         ...facts,
         code: error.code ?? 'unknown',
         message: error.message ?? '',
-        retrying: answer === 'retrying',
+        // Whether a failure was the last that was allowed was in the answer that was lost.
+        retrying:
+          said === 'accepted before' && ending.outcome === 'failed' ? null : answer === 'retrying',
       })
     } else {
       bus.emit('jobs.released', { jobIds: [job.id], reason: ending.outcome })
@@ -1046,9 +1104,18 @@ class Running implements ExecutionHost {
   }
 
   #trusted(): boolean {
+    return this.#provedAt(elapsedMs())
+  }
+
+  /** Asked before each start, so of the cheaper clock: sleep that nobody has noticed is left to the handler's own acts. */
+  #mayStart(): boolean {
+    return this.#provedAt(elapsedAtLeastMs())
+  }
+
+  #provedAt(nowMs: number): boolean {
     return (
       this.#numbers.read('fenced') === 0 &&
-      elapsedMs() < this.#numbers.read('proofSentMs') + this.#o.settings.leaseMs - this.#marginMs
+      nowMs < this.#numbers.read('proofSentMs') + this.#o.settings.leaseMs - this.#marginMs
     )
   }
 
@@ -1091,7 +1158,7 @@ class Running implements ExecutionHost {
     const [oldest] = this.#ahead.values()
     if (oldest !== undefined && monotonicMs() - oldest.claimedMs > AHEAD_MS_MAX) {
       this.#meanMs = Infinity
-      this.#giveBackAhead()
+      this.#giveBackLate()
     }
     const awakeMs = this.#numbers.read('awakeMs')
     for (const execution of this.executions.values()) {
@@ -1144,8 +1211,13 @@ class Running implements ExecutionHost {
 
   // ── the lifeline's news ──────────────────────────────────────────────────────────────────────────────────────────────────
 
+  /** How it goes, while it may claim. The life of one that leaves, by a stop or because its run has ended, only goes on from there. */
+  #feel(state: 'ready' | 'degraded', reason: string): void {
+    if (!this.#draining && !this.#runEnded) this.#o.enter(state, reason)
+  }
+
   #onLifeline(message: FromLifeline): void {
-    const { bus, enter } = this.#o
+    const { bus } = this.#o
     switch (message.type) {
       case 'registered':
         this.#registered(message)
@@ -1177,7 +1249,7 @@ class Running implements ExecutionHost {
         if (message.up) {
           this.#pickUp.listen = message.listening
           this.#outbox.hasten()
-          if (this.#live && !this.#draining) enter('ready', 'connected again')
+          if (this.#live) this.#feel('ready', 'connected again')
           if (!message.listening && this.#o.settings.listen) {
             bus.emit('listen.degraded', {
               reason: 'a pooler stands between; looking for work by polling',
@@ -1185,7 +1257,7 @@ class Running implements ExecutionHost {
           }
           this.wake()
         } else if (!this.#draining) {
-          if (this.workerId !== null) enter('degraded', message.error ?? 'no connection')
+          if (this.workerId !== null) this.#feel('degraded', message.error ?? 'no connection')
           bus.emit('worker.degraded', { reason: message.error ?? 'no connection' })
         }
         break
@@ -1217,10 +1289,10 @@ class Running implements ExecutionHost {
       case 'stuck':
         this.#stuck = message.part !== null || (this.#stuck && this.#draining)
         if (message.part !== null) {
-          if (!this.#draining) enter('degraded', `stuck: ${message.part}`)
+          this.#feel('degraded', `stuck: ${message.part}`)
           bus.emit('worker.stuck', { part: message.part, forMs: message.forMs })
-        } else if (this.#live && !this.#draining) {
-          enter('ready', 'no longer stuck')
+        } else if (this.#live) {
+          this.#feel('ready', 'no longer stuck')
         }
         break
       case 'sweep_failed':
@@ -1260,14 +1332,14 @@ class Running implements ExecutionHost {
   }
 
   #registered(message: Extract<FromLifeline, { type: 'registered' }>): void {
-    const { bus, enter, settings, queues } = this.#o
+    const { bus, settings, queues } = this.#o
     this.workerId = message.id
     this.incarnation = message.incarnation
     this.#pickUp.listen = message.listening
-    this.#openClaim = null
+    this.#closeClaim()
     this.#live = true
     this.#bounds.registered(elapsedMs())
-    if (!this.#draining) enter('ready', 'registered')
+    this.#feel('ready', 'registered')
     bus.emit('worker.started', {
       workerId: message.id,
       queues,
@@ -1283,8 +1355,8 @@ class Running implements ExecutionHost {
   #over(message: string, evicted: boolean): void {
     this.#live = false
     this.#evicted = evicted
-    if (!this.#draining) this.#o.enter('degraded', message)
-    this.#ahead.clear()
+    this.#feel('degraded', message)
+    this.#forgetAhead()
     this.#abortAll('lease_lost', message)
     if (this.executions.size === 0) this.#goOn()
   }
@@ -1305,9 +1377,9 @@ class Running implements ExecutionHost {
     for (const [token, { claimedMs }] of this.#ahead) {
       if (claimedMs < sentMs && !held.has(token)) this.#ahead.delete(token)
     }
-    // Also one without an answer that is to be asked again; of a worker that takes no more jobs it never is.
-    const claimWasUnderWay =
-      (this.#openClaim !== null && this.#claiming) || this.#lastClaimMs >= sentMs
+    const claimWasUnderWay = this.#claiming || this.#lastClaimMs >= sentMs
+    // Its answer was lost and nobody asks again, as nothing may be claimed now: what it gave goes back, and its id must not ask for it.
+    if (!claimWasUnderWay) this.#closeClaim()
     for (const attempt of answer.held) {
       const execution = this.executions.get(attempt.token)
       const ahead = this.#ahead.get(attempt.token)
@@ -1614,6 +1686,11 @@ function groupByEnd(
 
 function idsOf(executions: readonly Execution[]): string[] {
   return executions.map((execution) => execution.job.id)
+}
+
+/** What the database answered when it first took this outcome, as far as the outcome tells. */
+function acceptedAs(outcome: Outcome): string {
+  return outcome === 'failed_finally' ? 'failed' : outcome
 }
 
 /** What the database made of an outcome, for the count. */

@@ -118,6 +118,20 @@ export const spin = defineJob({
   },
 })
 
+/** The same, once a file appears. */
+export const spinLater = defineJob({
+  type: 'spin.later',
+  input: shape<{ gate: string; ms: number }>(),
+  async run(ctx) {
+    note(ctx, 'waits')
+    await gate(ctx, ctx.input.gate)
+    const endMs = performance.now() + ctx.input.ms
+    while (performance.now() < endMs);
+    note(ctx, 'end')
+    return null
+  },
+})
+
 /** Ends well, but its first attempt leaves something behind that blocks the main thread before the outcome is sent. */
 export const jam = defineJob({
   type: 'jam',

@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { limitOf, rounds } from '../support/long.ts'
 import { builtProgram, Scenario } from '../support/process.ts'
+import { LIMIT_MS } from '../support/until.ts'
 import { testDatabaseUrl } from '../support/database.ts'
 import { Proxy } from './proxy.ts'
 
@@ -129,6 +130,32 @@ describe.concurrent('a lease', () => {
     const again = await s.journalLine('start', (line) => line.attempt === 2)
     expect(end.atMs).toBeLessThan(again.atMs + 100)
     expect((await s.job(jobId)).attempts?.[0]).toMatchObject({ endedAs: 'lost' })
+  })
+
+  test('a worker that is frozen among short jobs begins none of those that it had claimed ahead', async (context) => {
+    const s = await Scenario.open(context)
+    const first = await s.worker({ env: SHORT, args: ['--concurrency', '20'] })
+    for (let round = 0; round < 4; round += 1) await s.enqueueSome(200, 'spin', { ms: 3 })
+    const held = async (): Promise<number> =>
+      (await s.rows('select from %s.job where token is not null')).length
+    await s.until('it holds jobs ahead, and is frozen', async () => {
+      first.kill('SIGSTOP')
+      if (s.journal().length > 100 && (await held()) > 20) return true
+      first.kill('SIGCONT')
+      return false
+    })
+    const second = await s.worker({ machine: 'machine-b', env: SHORT })
+    const left = async (): Promise<number> => (await s.rows('select from %s.job')).length
+    await s.until('the other has run all', async () => (await left()) === 0, 2 * LIMIT_MS)
+    const thawMs = Date.now()
+    first.kill('SIGCONT')
+    await s.until('it has begun anew', () => first.events('worker.started').length === 2)
+    const begun = s
+      .journal()
+      .filter((line) => line.pid === first.pid && line.what === 'start' && line.atMs >= thawMs)
+    // One that was about to begin when it froze may say so.
+    expect(begun.length).toBeLessThanOrEqual(1)
+    expect(second.ended).toBe(false)
   })
 
   test('B7: a frozen worker is overtaken once, is told at its thaw, and writes nothing', async (context) => {

@@ -148,6 +148,35 @@ describe.concurrent('order', () => {
     expect(worker.events('jobs.released')).toEqual([])
   })
 
+  test('order 1: a claim whose reply was lost goes back also when its worker may not ask again, as it drains', async (context) => {
+    const s = await Scenario.open(context)
+    await using proxy = await Proxy.open(testDatabaseUrl())
+    const worker = await s.worker({
+      databaseUrl: proxy.url,
+      args: ['--concurrency', '2', '--shutdown-grace', '60s'],
+      env: { LEASE_DURATION: '9', HEARTBEAT_INTERVAL: '3' },
+    })
+    const gate = s.gate('go')
+    const first = await s.enqueue('wait', { gate: gate.file })
+    await s.journalLine('start')
+    const held = proxy.holdAnswer('leasehold worker', 'claim(')
+    const second = await s.enqueue('plain')
+    await held
+    worker.kill('SIGTERM')
+    await worker.event('worker.draining')
+    await s.worker({ machine: 'machine-b' })
+    expect(await s.jobIs(second, 'completed')).toMatchObject({
+      attempt: 2,
+      lost: 0,
+      interruptions: 0,
+      attempts: [{ endedAs: 'released', endReason: { code: 'claim_lost' } }, {}],
+    })
+    expect(await s.job(first)).toMatchObject({ status: 'running', attempt: 1 })
+    gate.open()
+    expect(await worker.exit()).toMatchObject({ code: 0 })
+    expect(await s.job(first)).toMatchObject({ status: 'completed', attempt: 1 })
+  })
+
   test('order 10: one of two workers is refused: its job goes elsewhere, and what it still returns is a note', async (context) => {
     const s = await Scenario.open(context)
     await using proxy = await Proxy.open(testDatabaseUrl())

@@ -80,6 +80,33 @@ describe.concurrent('a worker that is aimed at a run', () => {
       expect(await s.job(id)).toMatchObject({ status: 'completed' })
   })
 
+  test('lets what it runs finish also when its connection is cut meanwhile', async (context) => {
+    const s = await Scenario.open(context)
+    const run = await s.client.runs.create({ name: 'batch' })
+    const gate = s.gate('gate')
+    const jobId = await s.enqueue('wait', { gate: gate.file }, { run: run.id })
+    const aimed = await s.worker({ args: ['--run', run.id] })
+    await s.journalLine('start')
+    await endNow(s, run, 'keep')
+    await aimed.event('run.ended')
+    const reserved = async (): Promise<number[]> => {
+      const rows = await s.rows<{ pid: number }>(
+        `select pid from pg_stat_activity where application_name = 'leasehold lifeline' and query like $1`,
+        [`%${s.schemaName}%`],
+      )
+      return rows.map(({ pid }) => pid)
+    }
+    const before = await reserved()
+    await s.rows('select pg_terminate_backend(pid) from unnest($1::integer[]) as pid', [before])
+    await aimed.event('worker.degraded')
+    await s.until('it has another connection', async () =>
+      (await reserved()).some((pid) => !before.includes(pid)),
+    )
+    gate.open()
+    expect(await aimed.exit()).toMatchObject({ code: 0 })
+    expect(await s.job(jobId)).toMatchObject({ status: 'completed', attempt: 1, lost: 0 })
+  })
+
   test('I1: what the end of the run cancels is aborted, and then it leaves', async (context) => {
     const s = await Scenario.open(context)
     const run = await s.client.runs.create({ name: 'batch' })

@@ -172,6 +172,27 @@ describe.concurrent('the spool', LIMIT, () => {
     await s.jobIs(jobId, 'cancelled')
   })
 
+  test('a failure whose reply was lost is said to be one, when it was accepted before', async (context) => {
+    const s = await Scenario.open(context)
+    await using proxy = await Proxy.open(s.databaseUrl)
+    const worker = await s.worker({ databaseUrl: proxy.url })
+    const answered = proxy.holdAnswer('leasehold worker', 'settle(')
+    const jobId = await s.enqueue(
+      'wait.in_time',
+      { gate: s.gate('never').file },
+      { timeoutMs: 100, maxAttempts: 1 },
+    )
+    await answered
+    await s.jobIs(jobId, 'failed')
+    await proxy.heal()
+    expect(await worker.event('job.failed')).toMatchObject({
+      jobId,
+      code: 'timeout',
+      retrying: null,
+    })
+    expect(worker.events('jobs.released')).toEqual([])
+  })
+
   test('G5: a stop while the database is down ends in time and leaves the outcomes on disk', async (context) => {
     const server = await ownServer(context)
     const s = await Scenario.open(context, { databaseUrl: server.url })

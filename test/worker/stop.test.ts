@@ -189,3 +189,45 @@ test('a start that fails leaves nothing behind either, and may be tried again', 
   expect(resources()['Timeout'] ?? 0).toBeLessThanOrEqual(before['Timeout'] ?? 0)
   await new Promise((resolve) => server.close(resolve))
 })
+
+test('a worker that stops gives back at once what it has claimed ahead, while its handler goes on', async () => {
+  const db = await createTestDatabase()
+  const connect = { databaseUrl: db.databaseUrl, schema: db.schemaName }
+  const client = createClient({ ...connect, connectionsMax: 2 })
+  let calls = 0
+  let finish: () => void = () => undefined
+  const finished = new Promise<void>((resolve) => {
+    finish = resolve
+  })
+  const running = async (): Promise<number> => (await client.stats()).jobs.running
+  let held = 0
+  const short = defineJob({
+    type: 'short',
+    input: anything,
+    async run() {
+      calls += 1
+      // Some short ones first: the worker claims ahead of its one slot.
+      if (held > 1 || calls < 20) return
+      held = await running()
+      if (held === 1) return
+      void worker.stop({ graceMs: 60_000 })
+      await finished
+    },
+  })
+  const worker = createWorker({ ...connect, jobs: [short], concurrency: 1 })
+  await worker.start()
+  await client.enqueueMany(
+    short,
+    Array.from({ length: 400 }, () => ({})),
+  )
+  await until('it stops, and holds nothing but what it runs', async () => {
+    return worker.state === 'draining' && (await running()) === 1
+  })
+  expect(held).toBeGreaterThan(1)
+  finish()
+  const report = await worker.stop()
+  expect(report?.released.length).toBeGreaterThan(0)
+  for (const id of report?.released ?? [])
+    expect(await client.get(id)).toMatchObject({ status: 'pending', interruptions: 0, lost: 0 })
+  await client.close()
+})
