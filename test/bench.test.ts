@@ -10,6 +10,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
+import { PeerProcess } from '../bench/compare/process.ts'
 import { testDatabaseUrl } from './support/database.ts'
 import { builtProgram } from './support/process.ts'
 
@@ -72,3 +73,18 @@ test(
     }
   },
 )
+
+test('a process of a contestant that is gone while it is told something does not end the benchmark', async () => {
+  for (let round = 0; round < 3; round += 1) {
+    const contestant = new PeerProcess('raw-sql', { onEvent: () => undefined })
+    await contestant.ready()
+    let gone = false
+    const killed = contestant.kill().then(() => (gone = true))
+    while (!gone) {
+      contestant.tell('handled', { count: 1 })
+      await new Promise(setImmediate)
+    }
+    await killed
+    await expect(contestant.call('memory')).rejects.toThrow(/channel|ended/i)
+  }
+})

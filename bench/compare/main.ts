@@ -17,12 +17,12 @@ import { parseArgs } from 'node:util'
 import path from 'node:path'
 import { createTerminal } from '../../src/cli/terminal/style.ts'
 import { describeMachine, describeServer } from '../machine.ts'
-import { runInTurn, runProgram, say, stopAfter, writeResults } from '../run.ts'
+import { type Measured, runInTurn, runProgram, say, stopAfter, writeResults } from '../run.ts'
 import { type Server, startServer } from '../server.ts'
 import { type ArenaOptions, PEERS, type Contestant } from './arena.ts'
 import { type ContestantName, enter, LEFT_OUT, OURS } from './arena.ts'
 import { chart } from './chart.ts'
-import type { Comparison } from './comparison.ts'
+import type { Comparison, Row } from './comparison.ts'
 import { backlog } from './measures/backlog.ts'
 import { cost } from './measures/cost.ts'
 import { drain } from './measures/drain.ts'
@@ -135,33 +135,41 @@ async function main(args: string[]): Promise<number> {
       contestants,
       options: choice.options,
     }
-    const { rows, errors } = await runInTurn(choice.comparisons, (comparison, progress) =>
-      comparison.run({ ...arena, progress }),
+    // Written anew after each measure.
+    const keep = ({ rows, errors }: Measured<Row>): string => {
+      const document = {
+        startedAt: startedAt.toISOString(),
+        ...choice.options,
+        about,
+        absent,
+        errors,
+        rows,
+      }
+      return writeResults(
+        { directory: choice.directory, prefix: 'compare-', startedAt },
+        {
+          '.json': `${JSON.stringify(document, plain, 2)}\n`,
+          '.svg': chart(rows, { title: 'Leasehold and its peers', about }),
+        },
+      )
+    }
+    const measured = await runInTurn(
+      choice.comparisons,
+      (comparison, progress) => comparison.run({ ...arena, progress }),
+      keep,
     )
+    const { rows, errors } = measured
     const terminal = createTerminal(process.stdout, process.env)
     process.stdout.write(`${['', ...renderRows(terminal, rows), ''].join('\n')}\n`)
-    const document = {
-      startedAt: startedAt.toISOString(),
-      ...choice.options,
-      about,
-      absent,
-      errors,
-      rows,
-    }
-    // Notes are sets; a file has lists.
-    const plain = (_: string, value: unknown): unknown =>
-      value instanceof Set ? [...value] : value
-    const base = writeResults(
-      { directory: choice.directory, prefix: 'compare-', startedAt },
-      {
-        '.json': `${JSON.stringify(document, plain, 2)}\n`,
-        '.svg': chart(rows, { title: 'Leasehold and its peers', about }),
-      },
-    )
-    say(`Every value is in ${base}.json, the chart beside it in .svg`)
+    say(`Every value is in ${keep(measured)}.json, the chart beside it in .svg`)
     const allMeasured = rows.every(({ values }) => values.length > 0)
     return allMeasured && Object.keys(errors).length === 0 ? 0 : 1
   })
+}
+
+/** Notes are sets; a file has lists. */
+function plain(_: string, value: unknown): unknown {
+  return value instanceof Set ? [...value] : value
 }
 
 /** Those that can be here, and for the others why not. */
