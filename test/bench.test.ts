@@ -10,7 +10,12 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
+import type { Arena, Contestant } from '../bench/compare/arena.ts'
+import { chart } from '../bench/compare/chart.ts'
+import { type Case, interleave } from '../bench/compare/comparison.ts'
+import { renderRows } from '../bench/compare/output.ts'
 import { PeerProcess } from '../bench/compare/process.ts'
+import { createTerminal } from '../src/cli/terminal/style.ts'
 import { testDatabaseUrl } from './support/database.ts'
 import { builtProgram } from './support/process.ts'
 
@@ -78,13 +83,54 @@ test('a process of a contestant that is gone while it is told something does not
   for (let round = 0; round < 3; round += 1) {
     const contestant = new PeerProcess('raw-sql', { onEvent: () => undefined })
     await contestant.ready()
-    let gone = false
-    const killed = contestant.kill().then(() => (gone = true))
-    while (!gone) {
+    const killed = contestant.kill().then(() => 'killed')
+    const told = async (): Promise<string> => {
       contestant.tell('handled', { count: 1 })
-      await new Promise(setImmediate)
+      return new Promise((resolve) => setImmediate(resolve, 'told'))
     }
-    await killed
+    while ((await Promise.race([killed, told()])) === 'told');
     await expect(contestant.call('memory')).rejects.toThrow(/channel|ended/i)
+  }
+})
+
+test('a reading that fails is missed in its row, in the table and in the chart', async () => {
+  const options = { quick: false, repetitions: 3, big: false, pinMs: 0, freeMs: 0 }
+  const arena = { options, progress: () => undefined } as unknown as Arena
+  const caseOf = (name: string, variant: string, read: Case['read']): Case => {
+    const contestant = { name, version: '1', modes: { fast: {} } } as unknown as Contestant
+    return { variant, contestant, mode: 'fast', read }
+  }
+  let calls = 0
+  const sometimes = async (): ReturnType<Case['read']> => {
+    calls += 1
+    if (calls === 2) throw new Error('broke once')
+    return [{ unit: 'jobs/s', value: 3 }]
+  }
+  const rows = await interleave(arena, [
+    caseOf('leasehold', 'latency', async () => [{ what: 'p50', unit: 'ms', value: 5 }]),
+    caseOf('peer', 'latency', async () => Promise.reject(new Error('never worked'))),
+    caseOf('peer', 'drain', sometimes),
+    caseOf('peer', 'cost', async () => [{ unit: 'bytes', value: 1 / 0 }]),
+  ])
+
+  const failed = rows.map(({ variant, contestant, values, failures }) => {
+    return [variant, contestant, values.length, failures.length]
+  })
+  expect(failed).toEqual([
+    ['latency, p50', 'leasehold', 3, 0],
+    ['drain', 'peer', 2, 1],
+    ['latency, p50', 'peer', 0, 3],
+    ['cost', 'peer', 0, 3],
+  ])
+  const table = renderRows(createTerminal({ isTTY: false }, {}), rows)
+  const svg = chart(rows, { title: '', about: [] })
+  for (const text of [
+    'failed 1 of 3',
+    'failed 3 of 3',
+    'never worked',
+    'There is no value for cost',
+  ]) {
+    expect(table.join('\n')).toContain(text)
+    expect(svg).toContain(text)
   }
 })

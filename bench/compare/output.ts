@@ -27,6 +27,12 @@ export function median(values: readonly number[]): number {
   return quantile(values, 0.5)
 }
 
+/** `failed 1 of 3`, or nothing. */
+export function failureText({ values, failures }: Row): string {
+  const { length } = failures
+  return length === 0 ? '' : `failed ${length} of ${length + values.length}`
+}
+
 /** The rows of each variant, in the order in which they came. */
 export function byVariant(rows: readonly Row[]): Map<string, Row[]> {
   const groups = new Map<string, Row[]>()
@@ -58,9 +64,10 @@ export function renderRows(terminal: Terminal, rows: readonly Row[]): string[] {
 }
 
 function cellsOf(row: Row): string[] {
-  const { contestant, mode, values, ratios, unit, notes } = row
+  const { contestant, mode, values, ratios, unit, notes, failures } = row
   const shown = (value: number): string => formatValue(value, unit)
-  const note = [...notes].join('; ').replaceAll(/\s+/g, ' ')
+  const failed = failures.length === 0 ? [] : [failureText(row), ...new Set(failures)]
+  const note = [...failed, ...notes].join('; ').replaceAll(/\s+/g, ' ')
   if (values.length === 0) return [contestant, mode, '–', '–', '–', '0', note]
   return [
     contestant,
