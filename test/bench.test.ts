@@ -25,6 +25,7 @@ const ROOT = path.resolve(import.meta.dirname, '..')
 const SLOW_MS = 120_000
 
 interface Results {
+  readonly about: readonly string[]
   readonly rows: readonly {
     variant: string
     contestant: string
@@ -63,7 +64,16 @@ test(
     const [json = '', svg = ''] = written.map((name) =>
       readFileSync(path.join(directory, name), 'utf8'),
     )
-    const { rows } = JSON.parse(json) as Results
+    const { about, rows } = JSON.parse(json) as Results
+    for (const line of [
+      /^leasehold \d.*default: concurrency/,
+      /^PostgreSQL \d+.*fsync/,
+      /^drain: /,
+    ]) {
+      const shown = about.find((text) => line.test(text))?.slice(0, 60) ?? `nothing like ${line}`
+      expect(table).toContain(`# ${shown}`)
+      expect(svg).toContain(`>${shown}`)
+    }
     const measured = rows.filter(({ contestant }) => contestant === 'leasehold')
     for (const name of ['drain', 'enqueue', 'latency', 'cost'])
       expect(measured.map(({ variant }) => variant.split(/[ ,]/)[0])).toContain(name)
@@ -122,7 +132,7 @@ test('a reading that fails is missed in its row, in the table and in the chart',
     ['latency, p50', 'peer', 0, 3],
     ['cost', 'peer', 0, 3],
   ])
-  const table = renderRows(createTerminal({ isTTY: false }, {}), rows)
+  const table = renderRows(createTerminal({ isTTY: false }, {}), rows, [])
   const svg = chart(rows, { title: '', about: [] })
   for (const text of [
     'failed 1 of 3',

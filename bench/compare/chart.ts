@@ -9,7 +9,7 @@
 import { formatValue, moreIsBetter } from '../figures.ts'
 import { OURS } from './arena.ts'
 import { RAW, type Row } from './comparison.ts'
-import { byVariant, failureText, median } from './output.ts'
+import { byVariant, failureText, median, ratioText } from './output.ts'
 
 const WIDTH = 920
 const MARGIN = 24
@@ -21,6 +21,8 @@ const BAR_HEIGHT = 13
 const HEADING_HEIGHT = 44
 const TITLE_HEIGHT = 44
 const ABOUT_HEIGHT = 16
+/** Letters of the small text that fit beside each other. */
+const ABOUT_LENGTH = 138
 const CAP_HEIGHT = 3
 const GAP = 10
 /** What fits where bars and values would be. */
@@ -40,11 +42,12 @@ const STYLE = `
 
 interface ChartText {
   readonly title: string
-  /** Machine, server, repetitions. */
+  /** What the figures hold for: machine, servers, versions and settings. */
   readonly about: readonly string[]
 }
 
 export function chart(rows: readonly Row[], { title, about }: ChartText): string {
+  const block = about.flatMap((line) => wrapped(line))
   const ceilings = rows.filter(({ contestant }) => contestant === RAW)
   const panels = [...byVariant(rows.filter(({ contestant }) => contestant !== RAW))].map(
     ([variant, group]): [string, Row[]] => {
@@ -53,7 +56,7 @@ export function chart(rows: readonly Row[], { title, about }: ChartText): string
     },
   )
   const parts: string[] = []
-  let y = TITLE_HEIGHT + about.length * ABOUT_HEIGHT
+  let y = TITLE_HEIGHT + block.length * ABOUT_HEIGHT
   for (const [variant, group] of panels) {
     parts.push(...panel(variant, group, y))
     y += HEADING_HEIGHT + group.length * LINE_HEIGHT
@@ -64,7 +67,7 @@ export function chart(rows: readonly Row[], { title, about }: ChartText): string
 <style>${STYLE}</style>
 <rect class="ground" width="${WIDTH}" height="${height}"/>
 ${text(MARGIN, 32, title, 'title')}
-${about.map((line, index) => text(MARGIN, 52 + index * ABOUT_HEIGHT, line, 'quiet')).join('\n')}
+${block.map((line, index) => text(MARGIN, 52 + index * ABOUT_HEIGHT, line, 'quiet')).join('\n')}
 ${parts.join('\n')}
 </svg>
 `
@@ -93,7 +96,7 @@ function panel(variant: string, rows: readonly Row[], top: number): string[] {
 }
 
 function rowOf(row: Row, top: number, widthOf: (value: number) => number): string[] {
-  const { contestant, mode, values, ratios, failures, unit } = row
+  const { contestant, mode, values, failures, unit } = row
   const x = MARGIN + LABEL_WIDTH
   const base = top + 11
   const strong = contestant === OURS ? 'strong' : ''
@@ -110,7 +113,6 @@ function rowOf(row: Row, top: number, widthOf: (value: number) => number): strin
   const cap = (at: number): string => `M${at} ${middle - CAP_HEIGHT}v${2 * CAP_HEIGHT}`
   // In columns of their own: beside the end of a line that reaches far, a value would look like that of a far longer bar.
   const valueEnd = x + BAR_WIDTH + VALUE_WIDTH
-  const ratio = ratios.length === 0 ? '' : `${formatValue(median(ratios), 'ratio')} × raw`
   return [
     label,
     `<rect class="${kind}" x="${x}" y="${top}" width="${widthOf(value)}" height="${BAR_HEIGHT}" rx="2"/>`,
@@ -118,7 +120,7 @@ function rowOf(row: Row, top: number, widthOf: (value: number) => number): strin
       ? []
       : [`<path class="span" d="M${from} ${middle}H${to}${cap(from)}${cap(to)}"/>`]),
     text(valueEnd, base, formatValue(value, unit), strong, 'end'),
-    text(valueEnd + GAP, base, ratio, 'quiet'),
+    text(valueEnd + GAP, base, ratioText(row), 'quiet'),
     ...(failures.length === 0
       ? []
       : [text(WIDTH - MARGIN, base, failureText(row), 'failed', 'end')]),
@@ -127,6 +129,18 @@ function rowOf(row: Row, top: number, widthOf: (value: number) => number): strin
 
 function text(x: number, y: number, content: string, kind: string, anchor = 'start'): string {
   return `<text x="${x}" y="${y}" class="${kind}" text-anchor="${anchor}">${escaped(content)}</text>`
+}
+
+/** Lines that fit, all but the first indented. */
+function wrapped(content: string): string[] {
+  const lines: string[] = []
+  for (const word of content.split(' ')) {
+    const last = lines.at(-1)
+    if (last !== undefined && last.length + word.length < ABOUT_LENGTH)
+      lines.splice(-1, 1, `${last} ${word}`)
+    else lines.push(last === undefined ? word : `\u2003${word}`)
+  }
+  return lines
 }
 
 function escaped(content: string): string {

@@ -10,6 +10,8 @@ export interface Comparison {
   /** As `--only` takes it. */
   readonly name: string
   readonly what: string
+  /** Callers, connections and limits, the same for every contestant: printed with the results. */
+  readonly how: string
   /** Part of `--quick`. */
   readonly quick: boolean
   readonly run: (arena: Arena) => Promise<Row[]>
@@ -23,6 +25,8 @@ export interface Reading {
   readonly value: number
   readonly note?: string
   readonly details?: unknown
+  /** To another value of the same reading, where that is the ceiling. */
+  readonly ratio?: { readonly value: number; readonly to: string }
 }
 
 export interface Row {
@@ -35,7 +39,9 @@ export interface Row {
   readonly values: number[]
   /** Of each value to the ceiling of its repetition. */
   readonly ratios: number[]
-  /** Variant of that ceiling's row. */
+  /** What the ratios are to, in a word or two; null where there is no ceiling. */
+  ratioTo: string | null
+  /** Variant of that ceiling's row, if bare SQL is the ceiling. */
   readonly ceiling: string | null
   readonly notes: Set<string>
   /** What went wrong, once for each repetition that gave no value. */
@@ -73,7 +79,7 @@ export function modesOf({ options }: Arena): readonly Mode[] {
 export function casesOf(
   arena: Arena,
   modes: readonly Mode[],
-  make: (contestant: Contestant, mode: Mode) => Pick<Case, 'variant' | 'read' | 'ceiling'>,
+  make: (contestant: Contestant, mode: Mode) => Omit<Case, 'contestant' | 'mode'>,
 ): Case[] {
   return arena.contestants.flatMap((contestant) =>
     modes.map((mode) => ({ contestant, mode, ...make(contestant, mode) })),
@@ -100,16 +106,31 @@ export async function interleave(
         variant,
         contestant: contestant.name,
         mode,
-        settings: settings ?? JSON.stringify(contestant.modes[mode]),
+        settings: settings ?? settingsText(contestant.modes[mode] ?? {}),
         ceiling: ceiling === undefined ? null : `${CEILING}${ceiling}`,
       }
-      await sheet.read(about, read, (row, { value }) => {
+      await sheet.read(about, read, (row, { value, ratio }) => {
         const above = row.ceiling === null ? undefined : reached.get(row.ceiling)
-        if (above !== undefined) row.ratios.push(value / above)
+        if (ratio !== undefined) addRatio(row, ratio)
+        else if (above !== undefined) addRatio(row, { value: value / above, to: 'raw' })
       })
     }
   }
   return sheet.rows()
+}
+
+function addRatio(row: Row, { value, to }: { value: number; to: string }): void {
+  row.ratios.push(value)
+  row.ratioTo = to
+}
+
+/** `concurrentJobs 24, localQueue { size 500 }` */
+export function settingsText(settings: Readonly<Record<string, unknown>>): string {
+  const texts = Object.entries(settings).map(([name, value]) => {
+    if (typeof value !== 'object' || value === null) return `${name} ${String(value)}`
+    return `${name} { ${settingsText({ ...value })} }`
+  })
+  return texts.join(', ') || 'no settings'
 }
 
 const OF_CEILING = { contestant: RAW, mode: '', settings: '', ceiling: null } as const
@@ -177,6 +198,7 @@ class Sheet {
       unit,
       values: [],
       ratios: [],
+      ratioTo: null,
       notes: new Set(),
       failures: [],
       details: [],

@@ -22,7 +22,7 @@ import { type Server, startServer } from '../server.ts'
 import { type ArenaOptions, PEERS, type Contestant } from './arena.ts'
 import { type ContestantName, enter, LEFT_OUT, OURS } from './arena.ts'
 import { chart } from './chart.ts'
-import type { Comparison, Row } from './comparison.ts'
+import { type Comparison, type Row, settingsText } from './comparison.ts'
 import { backlog } from './measures/backlog.ts'
 import { cost } from './measures/cost.ts'
 import { drain } from './measures/drain.ts'
@@ -126,9 +126,8 @@ async function main(args: string[]): Promise<number> {
   return stopAfter(stop, async () => {
     if (choice.names.includes('bullmq')) redis = await startRedis(say)
     const { contestants, absent } = await enterAll(choice, redis)
-    const about = aboutOf(choice, { server, redis, contestants })
+    const about = aboutOf(choice, { server, redis, contestants, absent })
     for (const line of about) say(line)
-    for (const [name, reason] of Object.entries(absent)) say(`Without ${name}: ${reason}.`)
     const arena = {
       server,
       redis: typeof redis === 'string' ? null : redis,
@@ -141,6 +140,7 @@ async function main(args: string[]): Promise<number> {
         startedAt: startedAt.toISOString(),
         ...choice.options,
         about,
+        contestants,
         absent,
         errors,
         rows,
@@ -149,7 +149,10 @@ async function main(args: string[]): Promise<number> {
         { directory: choice.directory, prefix: 'compare-', startedAt },
         {
           '.json': `${JSON.stringify(document, plain, 2)}\n`,
-          '.svg': chart(rows, { title: 'Leasehold and its peers', about }),
+          '.svg': chart(rows, {
+            title: 'Leasehold and its peers',
+            about: [...about, ...errorLines(errors)],
+          }),
         },
       )
     }
@@ -160,7 +163,8 @@ async function main(args: string[]): Promise<number> {
     )
     const { rows, errors } = measured
     const terminal = createTerminal(process.stdout, process.env)
-    process.stdout.write(`${['', ...renderRows(terminal, rows), ''].join('\n')}\n`)
+    const table = renderRows(terminal, rows, [...about, ...errorLines(errors)])
+    process.stdout.write(`${['', ...table, ''].join('\n')}\n`)
     say(`Every value is in ${keep(measured)}.json, the chart beside it in .svg`)
     const allMeasured = rows.every(({ failures }) => failures.length === 0)
     return allMeasured && Object.keys(errors).length === 0 ? 0 : 1
@@ -187,9 +191,15 @@ async function enterAll(
   return { contestants, absent }
 }
 
+/** What the figures hold for. It stands with the table, in the file and in the chart. */
 function aboutOf(
-  { options }: Choice,
-  on: { server: Server; redis: Redis | string | null; contestants: readonly Contestant[] },
+  { comparisons, options }: Choice,
+  on: {
+    server: Server
+    redis: Redis | string | null
+    contestants: readonly Contestant[]
+    absent: Readonly<Record<string, string>>
+  },
 ): string[] {
   return [
     options.quick
@@ -198,10 +208,22 @@ function aboutOf(
     describeServer(on.server),
     ...(on.redis === null || typeof on.redis === 'string'
       ? []
-      : [`Redis ${on.redis.version}: ${on.redis.settings}`]),
+      : [`Redis ${on.redis.version}, the redis-server of the machine: ${on.redis.settings}`]),
     `Node.js ${process.version}, ${describeMachine()}`,
-    on.contestants.map(({ name, version }) => `${name} ${version}`).join(', '),
+    ...on.contestants.flatMap(({ name, version, modes }) =>
+      Object.entries(modes).map(
+        ([mode, settings]) => `${name} ${version}, ${mode}: ${settingsText(settings)}`,
+      ),
+    ),
+    ...Object.entries(on.absent).map(([name, reason]) => `Without ${name}: ${reason}`),
+    ...comparisons.map(({ name, how }) => `${name}: ${how}`),
   ]
+}
+
+function errorLines(errors: Readonly<Record<string, string>>): string[] {
+  return Object.entries(errors).map(
+    ([name, message]) => `${name} could not be measured: ${message}`,
+  )
 }
 
 await runProgram(import.meta.filename, main)

@@ -8,6 +8,7 @@ import { monotonicMs } from '../../../src/clock.ts'
 import { type Arena, type Entry, inRound, OURS, type Round } from '../arena.ts'
 import { type Case, casesOf, type Comparison, interleave, type Reading } from '../comparison.ts'
 import { DirectWorker } from '../direct-worker.ts'
+import { stoppedText } from './drain.ts'
 
 const DRAIN_MS_MAX = 10_000
 const LOAD_MS_MAX = 90_000
@@ -27,6 +28,7 @@ function sizes({ options }: Arena): { backlogs: number[]; histories: number[]; d
 export const backlog: Comparison = {
   name: 'backlog',
   what: 'drain and claim beside pending and finished jobs',
+  how: 'one process drains as much beside each; what is not done after 10 s is stopped, and its rate is of handlers called; claims are of 10 jobs by the SQL function of ours, without marks, on one connection',
   quick: false,
   run: (arena) => {
     const { backlogs, histories, drained } = sizes(arena)
@@ -103,7 +105,7 @@ async function drainedBeside(given: {
     const fromMs = first?.event === 'first' ? first.atMs : Number.NaN
     const enough = await round.handledBy(before + drained, DRAIN_MS_MAX)
     const value = (round.handled - before) / ((monotonicMs() - fromMs) / 1_000)
-    if (!enough) notes.push(`stopped after ${DRAIN_MS_MAX / 1_000} s`)
+    if (!enough) notes.push(stoppedText(DRAIN_MS_MAX))
     return { unit: 'jobs/s', value, ...(notes.length === 0 ? {} : { note: notes.join('; ') }) }
   })
 }

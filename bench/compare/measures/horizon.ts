@@ -26,6 +26,7 @@ interface Hardship {
 export const horizon: Comparison = {
   name: 'horizon',
   what: 'continuous enqueue and drain under a pinned horizon',
+  how: 'one process keeps a backlog of 5,000, 500 a call, and one works; rates are of handlers called; once',
   quick: false,
   run: (arena) => {
     const { pinMs, freeMs } = arena.options

@@ -20,6 +20,7 @@ const HAND_OVER = 'one row inserted with a notification, and updated by who hear
 export const latency: Comparison = {
   name: 'latency',
   what: 'enqueue → handler start, across processes',
+  how: 'one job after the other, 5 to 30 ms apart, from the call of enqueue to the handler in another process; half-loaded: beside half of what this worker was just seen to sustain',
   quick: true,
   run: (arena) =>
     interleave(

@@ -11,6 +11,7 @@ const DRAIN_MS_MAX = 8_000
 export const memory: Comparison = {
   name: 'memory',
   what: 'resident memory of a worker process',
+  how: 'resident memory of one worker process, as the system has it',
   quick: false,
   run: (arena) =>
     interleave(

@@ -17,6 +17,7 @@ const JOB = { type: 'bench.noop', input: '{}', options: '{}' }
 export const notify: Comparison = {
   name: 'notify',
   what: `enqueue by ${WRITERS} writers, with and without NOTIFY`,
+  how: '64 connections, one job a statement, by the SQL function of ours; no worker runs',
   quick: false,
   run: (arena) => {
     const jobs = arena.options.quick ? 300 : 20_000
@@ -43,7 +44,7 @@ function caseOf(
     contestant,
     mode: 'default',
     ceiling: hint ? NOTIFYING : SILENT,
-    settings: `p_hint ${hint}, by SQL`,
+    settings: `p_hint ${hint}, by SQL, ${WRITERS} connections`,
     read: () =>
       inRound(arena, { contestant, mode: 'default' }, async (round) => {
         const { databaseUrl } = round.place

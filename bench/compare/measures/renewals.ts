@@ -23,6 +23,7 @@ interface Held {
 export const renewals: Comparison = {
   name: 'renewals',
   what: 'renewals of running jobs',
+  how: 'all jobs run and nothing else happens, for 60 s; concurrency is as many as run; once',
   quick: false,
   run: (arena) => {
     const few = { workers: 1, each: arena.options.quick ? 20 : 200 }
