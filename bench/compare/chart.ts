@@ -22,7 +22,7 @@ const HEADING_HEIGHT = 44
 const TITLE_HEIGHT = 44
 const ABOUT_HEIGHT = 16
 /** Letters of the small text that fit beside each other. */
-const ABOUT_LENGTH = 138
+const ABOUT_LENGTH = 142
 const CAP_HEIGHT = 3
 const GAP = 10
 /** What fits where bars and values would be. */
@@ -131,14 +131,14 @@ function text(x: number, y: number, content: string, kind: string, anchor = 'sta
   return `<text x="${x}" y="${y}" class="${kind}" text-anchor="${anchor}">${escaped(content)}</text>`
 }
 
-/** Lines that fit, all but the first indented. */
+/** Lines that fit. */
 function wrapped(content: string): string[] {
   const lines: string[] = []
   for (const word of content.split(' ')) {
     const last = lines.at(-1)
     if (last !== undefined && last.length + word.length < ABOUT_LENGTH)
       lines.splice(-1, 1, `${last} ${word}`)
-    else lines.push(last === undefined ? word : `\u2003${word}`)
+    else lines.push(word)
   }
   return lines
 }
