@@ -4,11 +4,11 @@
  *     npm run bench                                everything, about 10 minutes
  *     npm run bench -- --only kill --only drain    some of it
  *     npm run bench -- --quick                     few repetitions of what is fast to measure
- *     npm run bench -- compare                     Leasehold beside its peers: compare/main.ts
+ *     npm run bench -- compare                     Leasehold beside its peers, with a chart: `compare --help`
  *
  * Latencies run from just before the kill or the call to what the successor's handler itself reads from the same clock; nothing is
- * timed by sleeping. The table goes to standard output, progress to standard error, every raw value to `bench/results/`. A bound
- * that is missed is said so, and the exit code is 1; 2 is wrong usage.
+ * timed by sleeping. The table goes to standard output, progress to standard error, every raw value to `bench/results/`; it has
+ * no peers and draws no chart, `compare` does. A bound that is missed is said so, and the exit code is 1; 2 is wrong usage.
  */
 import path from 'node:path'
 import { parseArgs } from 'node:util'

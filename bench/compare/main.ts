@@ -7,8 +7,10 @@
  *     npm run bench -- compare --quick                      Leasehold alone, tiny counts: to see that the harness works;
  *                                                           with --peers those beside it
  *
- * The table goes to standard output, progress to standard error; every value and a chart to `bench/results/`, or to `--out`. A
- * contestant that can't be here is said so and left out. The exit code is 1 if any reading failed, 2 for wrong usage.
+ * The table goes to standard output with the versions and settings that it holds for, progress to standard error; every value and a
+ * chart (SVG) to `bench/results/`, or to `--out`, anew after each measure. A contestant that can't be here is said so and left out. The
+ * exit code is 1 if any reading failed, in whichever repetition, 2 for wrong usage. What Leasehold promises in milliseconds, without
+ * peers and without a chart, is `npm run bench` without `compare`.
  *
  * `--reps` (3) times each; a pinned horizon for `--pin-seconds` (120) and the same without a pin for `--free-minutes` (2), both once;
  * `--big` adds a backlog of 10 million and histories of 1 and 10 million.
@@ -126,7 +128,7 @@ async function main(args: string[]): Promise<number> {
   return stopAfter(stop, async () => {
     if (choice.names.includes('bullmq')) redis = await startRedis(say)
     const { contestants, absent } = await enterAll(choice, redis)
-    const about = aboutOf(choice, { server, redis, contestants, absent })
+    const about = aboutOf(choice, { startedAt, server, redis, contestants, absent })
     for (const line of about) say(line)
     const arena = {
       server,
@@ -195,6 +197,7 @@ async function enterAll(
 function aboutOf(
   { comparisons, options }: Choice,
   on: {
+    startedAt: Date
     server: Server
     redis: Redis | string | null
     contestants: readonly Contestant[]
@@ -202,6 +205,7 @@ function aboutOf(
   },
 ): string[] {
   return [
+    `Measured on ${on.startedAt.toISOString().slice(0, 10)}`,
     options.quick
       ? 'Quick run with tiny counts: it shows that the harness works, not how fast anything is'
       : `Medians of ${options.repetitions}; horizon and renewals once`,
