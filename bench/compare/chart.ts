@@ -6,6 +6,7 @@
  * Bars of rates begin at zero. Milliseconds that differ by more than fifty times are drawn on a logarithmic scale, and say so: on a
  * linear one everything but a queue that is polled would be invisible. What failed is said in the place of what it would have shown.
  */
+import { plain } from '../../src/cli/terminal/text.ts'
 import { formatValue, moreIsBetter } from '../figures.ts'
 import { OURS } from './arena.ts'
 import { RAW, type Row } from './comparison.ts'
@@ -144,5 +145,5 @@ function wrapped(content: string): string[] {
 }
 
 function escaped(content: string): string {
-  return content.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
+  return plain(content).replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
 }

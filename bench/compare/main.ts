@@ -219,15 +219,19 @@ function aboutOf(
         ([mode, settings]) => `${name} ${version}, ${mode}: ${settingsText(settings)}`,
       ),
     ),
-    ...Object.entries(on.absent).map(([name, reason]) => `Without ${name}: ${reason}`),
+    ...Object.entries(on.absent).map(([name, reason]) => `Without ${name}: ${onOneLine(reason)}`),
     ...comparisons.map(({ name, how }) => `${name}: ${how}`),
   ]
 }
 
 function errorLines(errors: Readonly<Record<string, string>>): string[] {
   return Object.entries(errors).map(
-    ([name, message]) => `${name} could not be measured: ${message}`,
+    ([name, message]) => `${name} could not be measured: ${onOneLine(message)}`,
   )
+}
+
+function onOneLine(text: string): string {
+  return text.replaceAll(/\s+/g, ' ')
 }
 
 await runProgram(import.meta.filename, main)
