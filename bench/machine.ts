@@ -2,9 +2,9 @@
 import { cpus, totalmem } from 'node:os'
 import type { Server } from './server.ts'
 
-export function describeServer({ version, settings }: Server): string {
+export function describeServer({ version, origin, settings }: Server): string {
   const shown = Object.entries(settings).map(([name, value]) => `${name} ${value}`)
-  return `PostgreSQL ${version}: ${shown.join(', ')}`
+  return `PostgreSQL ${version}, ${origin}: ${shown.join(', ')}`
 }
 
 export function describeMachine(): string {

@@ -4,15 +4,16 @@
  *     npm run bench                                everything, about 10 minutes
  *     npm run bench -- --only kill --only drain    some of it
  *     npm run bench -- --quick                     few repetitions of what is fast to measure
- *     npm run bench -- compare                     Leasehold beside its peers: compare/main.ts
+ *     npm run bench -- compare                     Leasehold beside its peers, with a chart: `compare --help`
  *
  * Latencies run from just before the kill or the call to what the successor's handler itself reads from the same clock; nothing is
- * timed by sleeping. The table goes to standard output, progress to standard error, every raw value to `bench/results/`. A bound
- * that is missed is said so, and the exit code is 1; 2 is wrong usage.
+ * timed by sleeping. The table goes to standard output, progress to standard error, every raw value to `bench/results/`; it has
+ * no peers and draws no chart, `compare` does. A bound that is missed is said so, and the exit code is 1; 2 is wrong usage.
  */
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { createTerminal } from '../src/cli/terminal/style.ts'
+import type { Figure } from './figures.ts'
 import { Fleet } from './fleet.ts'
 import { describeMachine, describeServer } from './machine.ts'
 import type { Measure } from './measure.ts'
@@ -22,7 +23,7 @@ import { killMachine, killNeighbour, killPooler, killSupervised } from './measur
 import { cancel, start } from './measures/latency.ts'
 import { idle, renew } from './measures/quiet.ts'
 import { sigint, sigterm } from './measures/stop.ts'
-import { runInTurn, runProgram, say, stopAfter, writeResults } from './run.ts'
+import { type Measured, runInTurn, runProgram, say, stopAfter, writeResults } from './run.ts'
 import { startServer } from './server.ts'
 import { allMet, renderFigures } from './table.ts'
 
@@ -79,25 +80,28 @@ async function main(args: string[]): Promise<number> {
   return stopAfter(stop, async () => {
     say(describeServer(server))
     say(`Node.js ${process.version}, ${describeMachine()}`)
-    const { rows: figures, errors } = await runInTurn(measures, (measure, progress) =>
-      measure.run({ server, quick, progress }),
-    )
-    const terminal = createTerminal(process.stdout, process.env)
-    process.stdout.write(`${['', ...renderFigures(terminal, figures), ''].join('\n')}\n`)
-    const document = {
+    const about = {
       startedAt: startedAt.toISOString(),
       quick,
       machine: describeMachine(),
       node: process.version,
       postgres: { version: server.version, settings: server.settings },
-      figures,
-      errors,
     }
-    const base = writeResults(
-      { directory: RESULTS_DIR, prefix: '', startedAt },
-      { '.json': `${JSON.stringify(document, null, 2)}\n` },
+    // Written anew after each measure.
+    const keep = ({ rows: figures, errors }: Measured<Figure>): string =>
+      writeResults(
+        { directory: RESULTS_DIR, prefix: '', startedAt },
+        { '.json': `${JSON.stringify({ ...about, figures, errors }, null, 2)}\n` },
+      )
+    const measured = await runInTurn(
+      measures,
+      (measure, progress) => measure.run({ server, quick, progress }),
+      keep,
     )
-    say(`Every raw value is in ${base}.json`)
+    const { rows: figures, errors } = measured
+    const terminal = createTerminal(process.stdout, process.env)
+    process.stdout.write(`${['', ...renderFigures(terminal, figures), ''].join('\n')}\n`)
+    say(`Every raw value is in ${keep(measured)}.json`)
     return allMet(figures) && Object.keys(errors).length === 0 ? 0 : 1
   })
 }

@@ -35,11 +35,22 @@ export async function stopAfter<T>(stop: () => Promise<void>, run: () => Promise
   }
 }
 
-/** One after the other: two at once would measure each other. One that breaks leaves the others alone. */
+export interface Measured<Row> {
+  readonly rows: Row[]
+  /** By the name of what could not be measured. */
+  readonly errors: Record<string, string>
+}
+
+/**
+ * One after the other: two at once would measure each other. One that breaks leaves the others alone.
+ *
+ * @param keep Called after each with all that was measured so far, so that a run which is cut short has not measured in vain.
+ */
 export async function runInTurn<Part extends { readonly name: string; readonly what: string }, Row>(
   parts: readonly Part[],
   measure: (part: Part, progress: (text: string) => void) => Promise<readonly Row[]>,
-): Promise<{ rows: Row[]; errors: Record<string, string> }> {
+  keep: (measured: Measured<Row>) => void,
+): Promise<Measured<Row>> {
   const terminal = createTerminal(process.stderr, process.env)
   const rows: Row[] = []
   const errors: Record<string, string> = {}
@@ -53,6 +64,7 @@ export async function runInTurn<Part extends { readonly name: string; readonly w
     } catch (error) {
       errors[part.name] = messageOf(error)
     }
+    keep({ rows, errors })
     live.close()
     const seconds = ((performance.now() - startedMs) / 1_000).toFixed(1)
     const outcome = part.name in errors ? 'FAILED' : 'measured'

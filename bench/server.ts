@@ -29,13 +29,18 @@ const SETTINGS_SHOWN = [
 export interface Server {
   readonly url: string
   readonly version: string
+  /** Where it comes from, in words. */
+  readonly origin: string
   readonly settings: Readonly<Record<string, string>>
   stop(): Promise<void>
 }
 
 export async function startServer(): Promise<Server> {
   const given = process.env['DATABASE_URL']
-  if (given) return { ...(await describe(given)), url: given, stop: () => Promise.resolve() }
+  if (given) {
+    const origin = 'the server of DATABASE_URL'
+    return { ...(await describe(given)), origin, url: given, stop: () => Promise.resolve() }
+  }
   const server = await startEmbedded({
     dataDir: DATA_DIR,
     durable: true,
@@ -44,7 +49,8 @@ export async function startServer(): Promise<Server> {
   })
   if (server.attached)
     throw new Error(`Another benchmark runs on ${DATA_DIR}; two would measure each other.`)
-  return { ...(await describe(server.url)), url: server.url, stop: () => server.stop() }
+  const origin = 'the embedded server of the benchmark'
+  return { ...(await describe(server.url)), origin, url: server.url, stop: () => server.stop() }
 }
 
 async function describe(url: string): Promise<Pick<Server, 'version' | 'settings'>> {

@@ -1,10 +1,10 @@
 // The benchmark command. It does all its set-up, in a fresh clone too, and needs nothing but Node and npm; one measure also wants
 // Debian's pgbouncer, and says so when it is not there.
 //
-//   npm run bench                               everything
+//   npm run bench                               what Leasehold promises, all of it: no peers, no chart
 //   npm run bench -- --only kill --only drain   some of it
 //   npm run bench -- --quick                    few repetitions of what is fast to measure
-//   npm run bench -- compare                    Leasehold beside its peers; --only, --peers, --reps, --quick
+//   npm run bench -- compare                    Leasehold beside its peers, with a chart; --only, --peers, --reps, --quick
 //   npm run bench -- [compare] --help           what there is to choose
 //
 // The comparison runs everything on one Node.js, which some peers want newer than Leasehold does, and has the peers installed from a

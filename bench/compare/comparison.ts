@@ -10,6 +10,8 @@ export interface Comparison {
   /** As `--only` takes it. */
   readonly name: string
   readonly what: string
+  /** Callers, connections and limits, the same for every contestant: printed with the results. */
+  readonly how: string
   /** Part of `--quick`. */
   readonly quick: boolean
   readonly run: (arena: Arena) => Promise<Row[]>
@@ -23,6 +25,8 @@ export interface Reading {
   readonly value: number
   readonly note?: string
   readonly details?: unknown
+  /** To another value of the same reading, where that is the ceiling. */
+  readonly ratio?: { readonly value: number; readonly to: string }
 }
 
 export interface Row {
@@ -35,9 +39,13 @@ export interface Row {
   readonly values: number[]
   /** Of each value to the ceiling of its repetition. */
   readonly ratios: number[]
-  /** Variant of that ceiling's row. */
+  /** What the ratios are to, in a word or two; null where there is no ceiling. */
+  ratioTo: string | null
+  /** Variant of that ceiling's row, if bare SQL is the ceiling. */
   readonly ceiling: string | null
   readonly notes: Set<string>
+  /** What went wrong, once for each repetition that gave no value. */
+  readonly failures: string[]
   readonly details: unknown[]
 }
 
@@ -56,12 +64,10 @@ export type Ceilings = Readonly<Record<string, () => Promise<Reading[]>>>
 
 export const RAW = 'raw SQL'
 
+const CEILING = 'ceiling: '
+
 function variantOf(name: string, what: string | undefined): string {
   return what === undefined ? name : `${name}, ${what}`
-}
-
-function ceilingVariant(name: string, what: string | undefined): string {
-  return `ceiling: ${variantOf(name, what)}`
 }
 
 /** Both modes of every contestant; of a quick run only the one. */
@@ -73,7 +79,7 @@ export function modesOf({ options }: Arena): readonly Mode[] {
 export function casesOf(
   arena: Arena,
   modes: readonly Mode[],
-  make: (contestant: Contestant, mode: Mode) => Pick<Case, 'variant' | 'read' | 'ceiling'>,
+  make: (contestant: Contestant, mode: Mode) => Omit<Case, 'contestant' | 'mode'>,
 ): Case[] {
   return arena.contestants.flatMap((contestant) =>
     modes.map((mode) => ({ contestant, mode, ...make(contestant, mode) })),
@@ -85,59 +91,123 @@ export async function interleave(
   cases: readonly Case[],
   ceilings: Ceilings = {},
 ): Promise<Row[]> {
-  const rows = new Map<string, Row>()
-  const row = (fields: Omit<Row, 'values' | 'ratios' | 'notes' | 'details'>): Row => {
-    const key = JSON.stringify([fields.variant, fields.contestant, fields.mode])
-    const found = rows.get(key)
-    if (found !== undefined) return found
-    const fresh = { ...fields, values: [], ratios: [], notes: new Set<string>(), details: [] }
-    rows.set(key, fresh)
-    return fresh
-  }
+  const sheet = new Sheet()
   for (let repetition = 1; repetition <= arena.options.repetitions; repetition += 1) {
     const reached = new Map<string, number>()
     for (const [name, measure] of Object.entries(ceilings)) {
       arena.progress(`${repetition}: ${RAW}, ${name}`)
-      for (const { what, unit, value } of await measure()) {
-        const variant = ceilingVariant(name, what)
-        reached.set(variant, value)
-        row({ ...ROW_OF_CEILING, variant, unit }).values.push(value)
-      }
+      await sheet.read({ ...OF_CEILING, variant: `${CEILING}${name}` }, measure, (row, { value }) =>
+        reached.set(row.variant, value),
+      )
     }
     for (const { variant, contestant, mode, ceiling, settings, read } of cases) {
       arena.progress(`${repetition}: ${contestant.name} ${mode}, ${variant}`)
-      const fields = {
+      const about = {
+        variant,
         contestant: contestant.name,
         mode,
-        settings: settings ?? JSON.stringify(contestant.modes[mode]),
+        settings: settings ?? settingsText(contestant.modes[mode] ?? {}),
+        ceiling: ceiling === undefined ? null : `${CEILING}${ceiling}`,
       }
-      try {
-        for (const { what, unit, value, note, details } of await read()) {
-          const above = ceiling === undefined ? null : ceilingVariant(ceiling, what)
-          const {
-            values,
-            ratios,
-            notes,
-            details: all,
-          } = row({ ...fields, variant: variantOf(variant, what), unit, ceiling: above })
-          values.push(value)
-          if (above !== null) ratios.push(value / (reached.get(above) ?? Number.NaN))
-          if (note !== undefined) notes.add(note)
-          if (details !== undefined) all.push(details)
-        }
-      } catch (error) {
-        // One that breaks leaves the others alone; its row says what happened.
-        const text = error instanceof Error ? error.message : String(error)
-        row({ ...fields, variant, unit: 'jobs/s', ceiling: null }).notes.add(`failed: ${text}`)
-      }
+      await sheet.read(about, read, (row, { value, ratio }) => {
+        const above = row.ceiling === null ? undefined : reached.get(row.ceiling)
+        if (ratio !== undefined) addRatio(row, ratio)
+        else if (above !== undefined) addRatio(row, { value: value / above, to: 'raw' })
+      })
     }
   }
-  return [...rows.values()]
+  return sheet.rows()
 }
 
-const ROW_OF_CEILING = {
-  contestant: RAW,
-  mode: '',
-  settings: '',
-  ceiling: null,
-} as const
+function addRatio(row: Row, { value, to }: { value: number; to: string }): void {
+  row.ratios.push(value)
+  row.ratioTo = to
+}
+
+/** `concurrentJobs 24, localQueue { size 500 }` */
+export function settingsText(settings: Readonly<Record<string, unknown>>): string {
+  const texts = Object.entries(settings).map(([name, value]) => {
+    if (typeof value !== 'object' || value === null) return `${name} ${String(value)}`
+    return `${name} { ${settingsText({ ...value })} }`
+  })
+  return texts.join(', ') || 'no settings'
+}
+
+const OF_CEILING = { contestant: RAW, mode: '', settings: '', ceiling: null } as const
+
+/** A row but for what was read, whose name is added to its variant and to that of its ceiling. */
+type About = Pick<Row, 'variant' | 'contestant' | 'mode' | 'settings' | 'ceiling'>
+
+/** All rows of a comparison as they come in. One reading that breaks leaves the others alone, and is missed in its rows. */
+class Sheet {
+  readonly #entries: { about: About; what: string | undefined; row: Row }[] = []
+  readonly #failed: { about: About; text: string }[] = []
+
+  async read(
+    about: About,
+    read: () => Promise<Reading[]>,
+    take: (row: Row, reading: Reading) => void,
+  ): Promise<void> {
+    try {
+      const readings = await read()
+      const unknown = readings.find(({ value }) => !Number.isFinite(value))
+      if (unknown !== undefined)
+        throw new Error(`There is no value for ${unknown.what ?? about.variant}.`)
+      for (const reading of readings) {
+        const row = this.#rowOf(about, reading)
+        row.values.push(reading.value)
+        if (reading.note !== undefined) row.notes.add(reading.note)
+        if (reading.details !== undefined) row.details.push(reading.details)
+        take(row, reading)
+      }
+    } catch (error) {
+      const text = error instanceof Error ? error.message : String(error)
+      this.#failed.push({ about, text })
+    }
+  }
+
+  /** Each failed reading counts against the rows that it would have had a value for. */
+  rows(): Row[] {
+    for (const { about, text } of this.#failed.splice(0))
+      for (const row of this.#rowsMissed(about)) row.failures.push(text)
+    return this.#entries.map(({ row }) => row)
+  }
+
+  /** Its own rows; when it never gave a value, rows for what others gave values for. */
+  #rowsMissed(about: About): Row[] {
+    const alike = this.#entries.filter(({ about: { variant } }) => variant === about.variant)
+    const own = alike.filter(({ row }) => isOf(row, about))
+    if (own.length > 0) return own.map(({ row }) => row)
+    if (alike.length === 0) return [this.#rowOf(about, { unit: 'jobs/s' })]
+    const read = new Map(alike.map(({ what, row: { unit } }) => [what, unit]))
+    return [...read].map(([what, unit]) =>
+      this.#rowOf(about, what === undefined ? { unit } : { what, unit }),
+    )
+  }
+
+  #rowOf(about: About, { what, unit }: Pick<Reading, 'what' | 'unit'>): Row {
+    const known = this.#entries.find(
+      (entry) =>
+        entry.about.variant === about.variant && entry.what === what && isOf(entry.row, about),
+    )
+    if (known !== undefined) return known.row
+    const row: Row = {
+      ...about,
+      variant: variantOf(about.variant, what),
+      ceiling: about.ceiling === null ? null : variantOf(about.ceiling, what),
+      unit,
+      values: [],
+      ratios: [],
+      ratioTo: null,
+      notes: new Set(),
+      failures: [],
+      details: [],
+    }
+    this.#entries.push({ about, what, row })
+    return row
+  }
+}
+
+function isOf(row: Row, { contestant, mode }: About): boolean {
+  return row.contestant === contestant && row.mode === mode
+}

@@ -7,8 +7,10 @@
  *     npm run bench -- compare --quick                      Leasehold alone, tiny counts: to see that the harness works;
  *                                                           with --peers those beside it
  *
- * The table goes to standard output, progress to standard error; every value and a chart to `bench/results/`, or to `--out`. A
- * contestant that can't be here is said so and left out. The exit code is 1 if any reading failed, 2 for wrong usage.
+ * The table goes to standard output with the versions and settings that it holds for, progress to standard error; every value and a
+ * chart (SVG) to `bench/results/`, or to `--out`, anew after each measure. A contestant that can't be here is said so and left out. The
+ * exit code is 1 if any reading failed, in whichever repetition, 2 for wrong usage. What Leasehold promises in milliseconds, without
+ * peers and without a chart, is `npm run bench` without `compare`.
  *
  * `--reps` (3) times each; a pinned horizon for `--pin-seconds` (120) and the same without a pin for `--free-minutes` (2), both once;
  * `--big` adds a backlog of 10 million and histories of 1 and 10 million.
@@ -17,12 +19,12 @@ import { parseArgs } from 'node:util'
 import path from 'node:path'
 import { createTerminal } from '../../src/cli/terminal/style.ts'
 import { describeMachine, describeServer } from '../machine.ts'
-import { runInTurn, runProgram, say, stopAfter, writeResults } from '../run.ts'
+import { type Measured, runInTurn, runProgram, say, stopAfter, writeResults } from '../run.ts'
 import { type Server, startServer } from '../server.ts'
 import { type ArenaOptions, PEERS, type Contestant } from './arena.ts'
 import { type ContestantName, enter, LEFT_OUT, OURS } from './arena.ts'
 import { chart } from './chart.ts'
-import type { Comparison } from './comparison.ts'
+import { type Comparison, type Row, settingsText } from './comparison.ts'
 import { backlog } from './measures/backlog.ts'
 import { cost } from './measures/cost.ts'
 import { drain } from './measures/drain.ts'
@@ -126,42 +128,54 @@ async function main(args: string[]): Promise<number> {
   return stopAfter(stop, async () => {
     if (choice.names.includes('bullmq')) redis = await startRedis(say)
     const { contestants, absent } = await enterAll(choice, redis)
-    const about = aboutOf(choice, { server, redis, contestants })
+    const about = aboutOf(choice, { startedAt, server, redis, contestants, absent })
     for (const line of about) say(line)
-    for (const [name, reason] of Object.entries(absent)) say(`Without ${name}: ${reason}.`)
     const arena = {
       server,
       redis: typeof redis === 'string' ? null : redis,
       contestants,
       options: choice.options,
     }
-    const { rows, errors } = await runInTurn(choice.comparisons, (comparison, progress) =>
-      comparison.run({ ...arena, progress }),
-    )
-    const terminal = createTerminal(process.stdout, process.env)
-    process.stdout.write(`${['', ...renderRows(terminal, rows), ''].join('\n')}\n`)
-    const document = {
-      startedAt: startedAt.toISOString(),
-      ...choice.options,
-      about,
-      absent,
-      errors,
-      rows,
+    // Written anew after each measure.
+    const keep = ({ rows, errors }: Measured<Row>): string => {
+      const document = {
+        startedAt: startedAt.toISOString(),
+        ...choice.options,
+        about,
+        contestants,
+        absent,
+        errors,
+        rows,
+      }
+      return writeResults(
+        { directory: choice.directory, prefix: 'compare-', startedAt },
+        {
+          '.json': `${JSON.stringify(document, plain, 2)}\n`,
+          '.svg': chart(rows, {
+            title: 'Leasehold and its peers',
+            about: [...about, ...errorLines(errors)],
+          }),
+        },
+      )
     }
-    // Notes are sets; a file has lists.
-    const plain = (_: string, value: unknown): unknown =>
-      value instanceof Set ? [...value] : value
-    const base = writeResults(
-      { directory: choice.directory, prefix: 'compare-', startedAt },
-      {
-        '.json': `${JSON.stringify(document, plain, 2)}\n`,
-        '.svg': chart(rows, { title: 'Leasehold and its peers', about }),
-      },
+    const measured = await runInTurn(
+      choice.comparisons,
+      (comparison, progress) => comparison.run({ ...arena, progress }),
+      keep,
     )
-    say(`Every value is in ${base}.json, the chart beside it in .svg`)
-    const allMeasured = rows.every(({ values }) => values.length > 0)
+    const { rows, errors } = measured
+    const terminal = createTerminal(process.stdout, process.env)
+    const table = renderRows(terminal, rows, [...about, ...errorLines(errors)])
+    process.stdout.write(`${['', ...table, ''].join('\n')}\n`)
+    say(`Every value is in ${keep(measured)}.json, the chart beside it in .svg`)
+    const allMeasured = rows.every(({ failures }) => failures.length === 0)
     return allMeasured && Object.keys(errors).length === 0 ? 0 : 1
   })
+}
+
+/** Notes are sets; a file has lists. */
+function plain(_: string, value: unknown): unknown {
+  return value instanceof Set ? [...value] : value
 }
 
 /** Those that can be here, and for the others why not. */
@@ -179,21 +193,45 @@ async function enterAll(
   return { contestants, absent }
 }
 
+/** What the figures hold for. It stands with the table, in the file and in the chart. */
 function aboutOf(
-  { options }: Choice,
-  on: { server: Server; redis: Redis | string | null; contestants: readonly Contestant[] },
+  { comparisons, options }: Choice,
+  on: {
+    startedAt: Date
+    server: Server
+    redis: Redis | string | null
+    contestants: readonly Contestant[]
+    absent: Readonly<Record<string, string>>
+  },
 ): string[] {
   return [
+    `Measured on ${on.startedAt.toISOString().slice(0, 10)}`,
     options.quick
       ? 'Quick run with tiny counts: it shows that the harness works, not how fast anything is'
       : `Medians of ${options.repetitions}; horizon and renewals once`,
     describeServer(on.server),
     ...(on.redis === null || typeof on.redis === 'string'
       ? []
-      : [`Redis ${on.redis.version}: ${on.redis.settings}`]),
+      : [`Redis ${on.redis.version}, the redis-server of the machine: ${on.redis.settings}`]),
     `Node.js ${process.version}, ${describeMachine()}`,
-    on.contestants.map(({ name, version }) => `${name} ${version}`).join(', '),
+    ...on.contestants.flatMap(({ name, version, modes }) =>
+      Object.entries(modes).map(
+        ([mode, settings]) => `${name} ${version}, ${mode}: ${settingsText(settings)}`,
+      ),
+    ),
+    ...Object.entries(on.absent).map(([name, reason]) => `Without ${name}: ${onOneLine(reason)}`),
+    ...comparisons.map(({ name, how }) => `${name}: ${how}`),
   ]
+}
+
+function errorLines(errors: Readonly<Record<string, string>>): string[] {
+  return Object.entries(errors).map(
+    ([name, message]) => `${name} could not be measured: ${onOneLine(message)}`,
+  )
+}
+
+function onOneLine(text: string): string {
+  return text.replaceAll(/\s+/g, ' ')
 }
 
 await runProgram(import.meta.filename, main)

@@ -66,9 +66,10 @@ export class PeerProcess {
     this.#child.stderr?.on('data', (text) => this.#hear(String(text)))
     this.#child.on('message', (message) => this.#take(message as PeerEvent | Answer))
     this.#child.once('exit', (code, signal) => {
-      const error = `The process of ${name} has ended (${signal ?? `status ${code}`}).`
-      for (const [id, settle] of this.#waiting) settle({ id, error })
+      this.#abandon(`The process of ${name} has ended (${signal ?? `status ${code}`}).`)
     })
+    // One that can't be started or reached is its own failure, and not the end of the benchmark.
+    this.#child.on('error', ({ message }) => this.#abandon(message))
   }
 
   get pid(): number {
@@ -78,7 +79,8 @@ export class PeerProcess {
   /** Its settings for each mode, once it has loaded. */
   async ready(): Promise<Readonly<Record<string, Settings>>> {
     const ended = new Promise<never>((_, reject) => {
-      this.#child.once('exit', () => reject(this.#failure('It did not start.')))
+      for (const event of ['exit', 'error'])
+        this.#child.once(event, () => reject(this.#failure('It did not start.')))
     })
     const loaded = this.events.first(`${this.#name} to load`, ({ event }) => event === 'ready')
     const event = await Promise.race([loaded, ended])
@@ -110,9 +112,9 @@ export class PeerProcess {
     return answer.answer as Answers[Verb]
   }
 
-  /** Tells without waiting for an answer: for what is told often. */
+  /** Tells without waiting for an answer: for what is told often. Who is gone need not hear it. */
   tell(verb: keyof Answers, args: object = {}): void {
-    if (this.#child.connected) this.#child.send({ id: 0, verb, args })
+    if (this.#child.connected) this.#child.send({ id: 0, verb, args }, () => undefined)
   }
 
   async kill(): Promise<void> {
@@ -132,6 +134,10 @@ export class PeerProcess {
     if (message.event === 'handled') this.handled = message.count
     else this.events.push(message)
     this.#onEvent(message)
+  }
+
+  #abandon(error: string): void {
+    for (const [id, settle] of this.#waiting) settle({ id, error })
   }
 
   #hear(text: string): void {

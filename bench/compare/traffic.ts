@@ -14,7 +14,8 @@ export interface Written {
 
 const GONE_MS_MAX = 10_000
 
-export async function written(round: Round): Promise<Written> {
+/** @param table Of it alone; of all when it is not given. */
+export async function written(round: Round, table: string | null = null): Promise<Written> {
   const [seen] = await round.rows<Written>(
     `select coalesce(sum(n_tup_ins), 0)::float8 as inserted,
             coalesce(sum(n_tup_upd), 0)::float8 as updated,
@@ -22,7 +23,9 @@ export async function written(round: Round): Promise<Written> {
             coalesce(sum(n_tup_del), 0)::float8 as deleted,
             (select xact_commit from pg_stat_database where datname = current_database())::float8 as commits,
             pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8 as "walBytes"
-     from pg_stat_user_tables`,
+     from pg_stat_user_tables
+     where $1::text is null or relid = to_regclass($1)`,
+    [table],
   )
   if (seen === undefined) throw new Error('The server has no statistics.')
   return seen

@@ -1,6 +1,7 @@
 /** OpenWorkflow: a run without steps is its nearest thing to a job. It has one setting of speed, and no call for many at once. */
 import { OpenWorkflow } from 'openworkflow'
 import { BackendPostgres } from 'openworkflow/postgres'
+import postgres from 'postgres'
 import { watchQuery } from './watch-query.mjs'
 
 export const modes = {
@@ -8,25 +9,30 @@ export const modes = {
   fast: { concurrency: 100 },
 }
 
-async function open({ databaseUrl }, onJob) {
-  const backend = await BackendPostgres.connect(databaseUrl)
+/** Its own pool has the ten connections of its driver; this is the same pool with as many as the others get. */
+function open({ databaseUrl, callers = 10 }, onJob) {
+  const pool = postgres(databaseUrl, {
+    max: callers,
+    transform: { column: { from: postgres.toCamel } },
+  })
+  const backend = BackendPostgres.fromPool(pool)
   const client = new OpenWorkflow({ backend })
   const noop = client.defineWorkflow({ name: 'noop' }, async ({ input }) => onJob(input))
   return { backend, client, noop }
 }
 
-export async function setup(place) {
-  const { backend } = await open(place)
+export async function setup({ databaseUrl }) {
+  const backend = await BackendPostgres.connect(databaseUrl)
   await backend.stop()
 }
 
-export async function openProducer(place) {
-  const { backend, noop } = await open(place)
+export function openProducer(place) {
+  const { backend, noop } = open(place)
   return { one: (data) => noop.run(data), many: null, close: () => backend.stop() }
 }
 
 export async function startWorker({ mode, concurrency, ...place }, onJob) {
-  const { backend, client } = await open(place, onJob)
+  const { backend, client } = open(place, onJob)
   const worker = client.newWorker({
     ...modes[mode],
     ...(concurrency === undefined ? {} : { concurrency }),

@@ -3,17 +3,19 @@
  * contestant drains the same number of jobs beside it; of ours a claim of 10 is also timed alone, by its SQL function.
  */
 import { openDatabase } from '../../../src/db/connect.ts'
-import { quantile } from '../../figures.ts'
 import { monotonicMs } from '../../../src/clock.ts'
 import { type Arena, type Entry, inRound, OURS, type Round } from '../arena.ts'
+import { CLAIM, claimCeiling, claimReadings, oneClaimCeiling } from '../ceilings.ts'
 import { type Case, casesOf, type Comparison, interleave, type Reading } from '../comparison.ts'
 import { DirectWorker } from '../direct-worker.ts'
+import { stoppedText } from './drain.ts'
 
 const DRAIN_MS_MAX = 10_000
 const LOAD_MS_MAX = 90_000
 const LOAD_BIG_MS_MAX = 1_200_000
 const CLAIMS = 200
 const CLAIM_SIZE = 10
+const ONE_CLAIM = `claim of ${CLAIM_SIZE} narrow rows beside nothing`
 
 function sizes({ options }: Arena): { backlogs: number[]; histories: number[]; drained: number } {
   if (options.quick) return { backlogs: [100, 400], histories: [200], drained: 100 }
@@ -27,6 +29,7 @@ function sizes({ options }: Arena): { backlogs: number[]; histories: number[]; d
 export const backlog: Comparison = {
   name: 'backlog',
   what: 'drain and claim beside pending and finished jobs',
+  how: 'one process drains as much beside each; what is not done after 10 s is stopped, and its rate is of handlers called; claims are of 10 jobs by the SQL function of ours, without marks, on one connection',
   quick: false,
   run: (arena) => {
     const { backlogs, histories, drained } = sizes(arena)
@@ -36,6 +39,7 @@ export const backlog: Comparison = {
         variant,
         contestant,
         mode: 'fast',
+        ceiling: ONE_CLAIM,
         settings: `claim of ${CLAIM_SIZE}, by SQL`,
         read: () =>
           inRound(arena, { contestant, mode: 'fast' }, (round) => claimed(round, prepare)),
@@ -43,11 +47,12 @@ export const backlog: Comparison = {
     const drains = (variant: string, prepare: (round: Round) => Promise<string[]>): Case[] =>
       casesOf(arena, ['fast'], (contestant, mode) => ({
         variant,
+        ceiling: CLAIM,
         read: async () => [
           await drainedBeside({ arena, entry: { contestant, mode }, prepare, drained }),
         ],
       }))
-    return interleave(arena, [
+    const cases = [
       ...backlogs.flatMap((count) => [
         ...drains(`drain beside ${shown(count)} pending`, (round) => store(arena, round, count)),
         ...claims(`claim beside ${shown(count)} pending`, (round) => store(arena, round, count)),
@@ -56,7 +61,11 @@ export const backlog: Comparison = {
         ...drains(`drain beside ${shown(count)} finished`, (round) => finish(arena, round, count)),
         ...claims(`claim beside ${shown(count)} finished`, (round) => finish(arena, round, count)),
       ]),
-    ])
+    ]
+    return interleave(arena, cases, {
+      [CLAIM]: () => claimCeiling(arena, drained),
+      [ONE_CLAIM]: () => oneClaimCeiling(arena, { claims: CLAIMS, size: CLAIM_SIZE }),
+    })
   },
 }
 
@@ -103,7 +112,7 @@ async function drainedBeside(given: {
     const fromMs = first?.event === 'first' ? first.atMs : Number.NaN
     const enough = await round.handledBy(before + drained, DRAIN_MS_MAX)
     const value = (round.handled - before) / ((monotonicMs() - fromMs) / 1_000)
-    if (!enough) notes.push(`stopped after ${DRAIN_MS_MAX / 1_000} s`)
+    if (!enough) notes.push(stoppedText(DRAIN_MS_MAX))
     return { unit: 'jobs/s', value, ...(notes.length === 0 ? {} : { note: notes.join('; ') }) }
   })
 }
@@ -127,12 +136,8 @@ async function claimed(
       tookMs.push(monotonicMs() - calledMs)
       if (got !== CLAIM_SIZE) throw new Error(`A claim of ${CLAIM_SIZE} got ${got}.`)
     }
-    return [0.5, 0.95].map((share) => ({
-      what: `p${share * 100}`,
-      unit: 'ms' as const,
-      value: quantile(tookMs, share),
-      ...(notes.length === 0 ? {} : { note: notes.join('; ') }),
-    }))
+    const note = notes.length === 0 ? {} : { note: notes.join('; ') }
+    return claimReadings(tookMs).map((reading) => ({ ...reading, ...note }))
   } finally {
     await db.close()
   }

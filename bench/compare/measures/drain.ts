@@ -13,6 +13,11 @@ const DRAIN_MS_MAX = 8_000
 export const LOAD_MS_MAX = 60_000
 const SETTLE_MS_MAX = 30_000
 
+/** What there is to say of a rate that is not of jobs done. */
+export function stoppedText(afterMs: number): string {
+  return `stopped after ${afterMs / 1_000} s: handlers called, not jobs done`
+}
+
 export interface Drain {
   readonly jobs: number
   readonly processes: number
@@ -22,6 +27,7 @@ export interface Drain {
 export const drain: Comparison = {
   name: 'drain',
   what: 'drain of no-op jobs',
+  how: 'jobs are stored before, and timed from the start of the first handler until the queue itself says that nothing is left; what is not done after 8 s is stopped, and its rate is of handlers called, not of jobs done',
   quick: true,
   run: (arena) => {
     const jobs = arena.options.quick ? 300 : 50_000
@@ -68,7 +74,7 @@ export function drained(arena: Arena, entry: Entry, choice: Drain): Promise<Read
     ]
     if (!(await round.handledBy(count, DRAIN_MS_MAX))) {
       const value = round.handled / ((monotonicMs() - fromMs) / 1_000)
-      return { unit, value, note: [...notes, `stopped after ${DRAIN_MS_MAX / 1_000} s`].join('; ') }
+      return { unit, value, note: [...notes, stoppedText(DRAIN_MS_MAX)].join('; ') }
     }
     const { atMs } = await store.call('watch', { place, limitMs: SETTLE_MS_MAX })
     const value = count / ((atMs - fromMs) / 1_000)

@@ -9,6 +9,7 @@ const CALLERS = 16
 export const enqueue: Comparison = {
   name: 'enqueue',
   what: 'enqueue by one process',
+  how: 'one process and no worker: one job a call from 16 callers, on a pool of 16 connections (bullmq: one connection to Redis); 1,000 a call, one call after the other',
   quick: true,
   run: (arena) => {
     const counts = arena.options.quick ? { one: 200, many: 2_000 } : { one: 20_000, many: 100_000 }
@@ -16,6 +17,8 @@ export const enqueue: Comparison = {
       casesOf(arena, ['default'], (contestant, mode) => ({
         variant: `enqueue, ${name}`,
         ceiling,
+        settings:
+          contestant.name === 'bullmq' ? 'one connection' : `a pool of ${CALLERS} connections`,
         read: () =>
           inRound(arena, { contestant, mode }, async (round) => {
             const store = await round.start()

@@ -15,11 +15,12 @@ const PROBES_MS_MAX = 25_000
 const WARM_UP_MAX = 20
 const BACKLOG = 5_000
 /** An insert that notifies, and an update by whoever hears it: what two durable statements and their ways take. */
-const HAND_OVER = 'one row inserted with a notification, and updated by who hears it'
+const HAND_OVER = 'one row inserted with a notification, and updated by who hears it, idle'
 
 export const latency: Comparison = {
   name: 'latency',
   what: 'enqueue → handler start, across processes',
+  how: 'one job after the other, 5 to 30 ms apart, from the call of enqueue to the handler in another process; half-loaded: beside half of what this worker was just seen to sustain',
   quick: true,
   run: (arena) =>
     interleave(
@@ -32,6 +33,7 @@ export const latency: Comparison = {
         })),
         ...casesOf(arena, ['fast'], (contestant, mode) => ({
           variant: 'latency, half-loaded queue',
+          ceiling: HAND_OVER,
           read: () => latencies(arena, { contestant, mode }, { loaded: true }),
         })),
       ],

@@ -10,44 +10,51 @@ import { insertCeiling } from '../ceilings.ts'
 import { type Case, type Comparison, interleave } from '../comparison.ts'
 
 const WRITERS = 64
-const SILENT = `insert of one row, ${WRITERS} callers`
-const NOTIFYING = `insert of one row with a notification, ${WRITERS} callers`
+/** Beside whatever else uses the connections of the server. */
+const WRITERS_QUICK = 8
 const JOB = { type: 'bench.noop', input: '{}', options: '{}' }
 
 export const notify: Comparison = {
   name: 'notify',
   what: `enqueue by ${WRITERS} writers, with and without NOTIFY`,
-  quick: false,
+  how: 'a connection for each writer, one job a statement, by the SQL function of ours; no worker runs',
+  quick: true,
   run: (arena) => {
-    const jobs = arena.options.quick ? 300 : 20_000
+    const { quick } = arena.options
+    const [writers, jobs] = quick ? [WRITERS_QUICK, 300] : [WRITERS, 20_000]
     const cases = arena.contestants
       .filter(({ name }) => name === OURS)
       .flatMap((contestant) => [
-        caseOf(arena, contestant, { jobs, hint: true }),
-        caseOf(arena, contestant, { jobs, hint: false }),
+        caseOf(arena, contestant, { jobs, writers, hint: true }),
+        caseOf(arena, contestant, { jobs, writers, hint: false }),
       ])
     return interleave(arena, cases, {
-      [NOTIFYING]: () => insertCeiling(arena, jobs, { connections: WRITERS, notify: true }),
-      [SILENT]: () => insertCeiling(arena, jobs, { connections: WRITERS }),
+      [ceilingOf(writers, true)]: () =>
+        insertCeiling(arena, jobs, { connections: writers, notify: true }),
+      [ceilingOf(writers, false)]: () => insertCeiling(arena, jobs, { connections: writers }),
     })
   },
+}
+
+function ceilingOf(writers: number, notifies: boolean): string {
+  return `insert of one row${notifies ? ' with a notification' : ''}, ${writers} callers`
 }
 
 function caseOf(
   arena: Arena,
   contestant: Contestant,
-  { jobs, hint }: { jobs: number; hint: boolean },
+  { jobs, writers, hint }: { jobs: number; writers: number; hint: boolean },
 ): Case {
   return {
-    variant: `enqueue, ${WRITERS} writers, NOTIFY ${hint ? 'on' : 'off'}`,
+    variant: `enqueue, ${writers} writers, NOTIFY ${hint ? 'on' : 'off'}`,
     contestant,
     mode: 'default',
-    ceiling: hint ? NOTIFYING : SILENT,
-    settings: `p_hint ${hint}, by SQL`,
+    ceiling: ceilingOf(writers, hint),
+    settings: `p_hint ${hint}, by SQL, ${writers} connections`,
     read: () =>
       inRound(arena, { contestant, mode: 'default' }, async (round) => {
         const { databaseUrl } = round.place
-        const db = openDatabase({ databaseUrl, connectionsMax: WRITERS })
+        const db = openDatabase({ databaseUrl, connectionsMax: writers })
         try {
           let stored = 0
           const write = async (upTo: number): Promise<void> => {
@@ -57,11 +64,11 @@ function caseOf(
             }
           }
           const all = (upTo: number) =>
-            Promise.all(Array.from({ length: WRITERS }, () => write(upTo)))
+            Promise.all(Array.from({ length: writers }, () => write(upTo)))
           // Opens the connections.
-          await all(WRITERS)
+          await all(writers)
           const fromMs = monotonicMs()
-          await all(WRITERS + jobs)
+          await all(writers + jobs)
           return [{ unit: 'jobs/s', value: jobs / ((monotonicMs() - fromMs) / 1_000) }]
         } finally {
           await db.close()

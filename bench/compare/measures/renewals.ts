@@ -1,17 +1,22 @@
 /**
- * What it costs to say that running jobs are alive: rows written and statements sent a minute while nothing else happens. Peers that
+ * What it costs to say that running jobs are alive: rows written and statements sent a minute while nothing else happens,
+ * of ours also the rows of the leases alone. Peers that
  * renew nothing write nothing; that is why they need minutes or hours to notice a dead worker.
  */
 import { sleep } from '../../../src/clock.ts'
+import { WORKER_DEFAULTS } from '../../../src/config.ts'
 import { CountingProxy } from '../../counting-proxy.ts'
 import { monotonicMs } from '../../../src/clock.ts'
 import { type Arena, type Entry, inRound, OURS } from '../arena.ts'
 import { type Case, type Comparison, interleave, type Reading } from '../comparison.ts'
-import { difference, written } from '../traffic.ts'
+import { difference, type Written, written } from '../traffic.ts'
 
 /** An idle connection tells the server's statistics of its last claims up to 10 s later, some peers settle more slowly. */
 const SETTLE_MS = 65_000
 const WINDOW_MS = 60_000
+const MINUTE_MS = 60_000
+/** Where a renewal of ours writes; the other rows are those of the tick and of who sweeps. */
+const LEASE_TABLE = 'leasehold.worker'
 const STARTED_MS_MAX = 120_000
 const HELD = { forMs: 3_600_000 }
 
@@ -23,6 +28,7 @@ interface Held {
 export const renewals: Comparison = {
   name: 'renewals',
   what: 'renewals of running jobs',
+  how: 'all jobs run and nothing else happens, for 60 s; concurrency is as many as run; once',
   quick: false,
   run: (arena) => {
     const few = { workers: 1, each: arena.options.quick ? 20 : 200 }
@@ -57,34 +63,47 @@ function renewed(arena: Arena, entry: Entry, { workers, each }: Held): Promise<R
       if (!(await round.handledBy(count, STARTED_MS_MAX)))
         throw new Error(`${round.handled} of ${count} jobs run.`)
       await sleep(quick ? 1_000 : SETTLE_MS)
-      const before = await written(round)
+      const ours = entry.contestant.name === OURS
+      const [all, lease] = [await written(round), await written(round, LEASE_TABLE)]
       const [fromMs, sent] = [monotonicMs(), proxy.statements.length]
       await sleep(quick ? 12_000 : WINDOW_MS)
       const minutes = (monotonicMs() - fromMs) / 60_000
       const statements = proxy.statements.slice(sent)
-      const seen = difference(before, await written(round))
-      const rows = seen.inserted + seen.updated + seen.deleted
+      const seen = difference(all, await written(round))
+      const leases = difference(lease, await written(round, LEASE_TABLE))
       return [
-        { what: 'rows written a minute', unit: 'rows', value: rows / minutes, details: seen },
+        ...rowsOf(seen, minutes, 'all tables'),
+        ...(ours ? rowsOf(leases, minutes, LEASE_TABLE, leaseNote(workers)) : []),
         {
           what: 'statements sent a minute',
           unit: 'statements',
           value: statements.length / minutes,
           details: statements.map(({ text }) => text),
         },
-        ...(seen.updated === 0
-          ? []
-          : [
-              {
-                what: 'share of HOT updates',
-                unit: 'ratio' as const,
-                value: seen.hot / seen.updated,
-              },
-            ]),
       ]
     } finally {
       await round.close()
       await proxy.close()
     }
   })
+}
+
+function leaseNote(workers: number): string {
+  const { renewMs } = WORKER_DEFAULTS
+  return `one row a worker every ${renewMs / 1_000} s is ${(workers * MINUTE_MS) / renewMs}`
+}
+
+function rowsOf(seen: Written, minutes: number, table: string, note?: string): Reading[] {
+  const rows = seen.inserted + seen.updated + seen.deleted
+  const said = note === undefined ? {} : { note }
+  const count: Reading = {
+    what: `rows written a minute, ${table}`,
+    unit: 'rows',
+    value: rows / minutes,
+    details: seen,
+    ...said,
+  }
+  if (seen.updated === 0) return [count]
+  const share = seen.hot / seen.updated
+  return [count, { what: `share of HOT updates, ${table}`, unit: 'ratio', value: share }]
 }

@@ -16,12 +16,14 @@ const CONNECTIONS = 4
 export const sweep: Comparison = {
   name: 'sweep',
   what: 'a sweep with nothing lost',
-  quick: false,
+  how: 'client.sweep() on one connection, 30 times; workers and their jobs are made by the SQL functions of ours, no worker process runs',
+  quick: true,
   run: (arena) => {
     const [jobs, fleets] = arena.options.quick ? [500, [5]] : [100_000, [1_000, 10_000]]
     const cases = fleets.flatMap((workers) =>
       casesOf(arena, ['default'], (contestant, mode) => ({
         variant: `sweep of ${jobs.toLocaleString('en-US')} running jobs on ${workers.toLocaleString('en-US')} workers`,
+        settings: 'one connection',
         read: () =>
           inRound(arena, { contestant, mode }, async (round) => {
             const { databaseUrl } = round.place
