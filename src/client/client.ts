@@ -9,6 +9,7 @@ import { INPUT_BYTES_MAX } from '../config.ts'
 import { type Database, type Executor, openDatabase, useExecutor } from '../db/connect.ts'
 import { isId } from '../domain/id.ts'
 import { isTerminal, TERMINAL_STATUSES } from '../domain/states.ts'
+import { shown } from '../domain/shown.ts'
 import { formatTarget } from '../domain/target.ts'
 import { whySentence } from '../domain/why.ts'
 import {
@@ -28,7 +29,12 @@ import { type ClientAlerts, openAlerts } from './alerts.ts'
 import type { JobDocument, Page, StatsDocument } from './documents.ts'
 import { type EventListener, type EventName, EventFeed } from './event-feed.ts'
 import { EnqueueGatherer } from './enqueue-gatherer.ts'
-import type { NewJobOptions } from './new-job-options.ts'
+import {
+  checkedConcurrencyKey,
+  checkNewJob,
+  checkNewJobOptions,
+  type NewJobOptions,
+} from './new-job-options.ts'
 import { type Called, checkedEnding, checkedId, notFound, onlyOne } from './only-one.ts'
 import {
   type ClientMachines,
@@ -212,8 +218,9 @@ class DatabaseClient implements Client {
   async enqueue<Definition extends AnyJobDefinition>(
     job: Definition,
     input: InputOf<Definition>,
-    options: NewJobOptions = {},
+    options?: NewJobOptions,
   ): Promise<string> {
+    checkNewJob('enqueue', job, options)
     await parseWith(job.input as StandardSchema, input, `the input of ${job.type}`)
     return this.#storeOne(newJob(job.type, input, optionsText(job, input, options)), options)
   }
@@ -221,10 +228,17 @@ class DatabaseClient implements Client {
   async enqueueMany<Definition extends AnyJobDefinition>(
     job: Definition,
     inputs: readonly InputOf<Definition>[],
-    options: NewJobOptions = {},
+    options?: NewJobOptions,
   ): Promise<string[]> {
+    checkNewJob('enqueueMany', job, options)
+    if (!Array.isArray(inputs)) {
+      throw new UsageError(
+        `enqueueMany("${job.type}") needs a list of inputs, got ${shown(inputs)}.`,
+        { hint: 'To store one job: client.enqueue' },
+      )
+    }
     if (inputs.length === 0) return []
-    if (options.key !== undefined && inputs.length > 1) {
+    if (options?.key !== undefined && inputs.length > 1) {
       throw new UsageError('`key` names one job, so it goes with one input.')
     }
     for (const input of inputs)
@@ -237,21 +251,27 @@ class DatabaseClient implements Client {
     )
   }
 
-  async enqueueRaw(type: string, input: unknown, options: NewJobOptions = {}): Promise<string> {
-    return this.#storeOne(newJob(type, input, saidOptions(options)), options)
+  async enqueueRaw(type: string, input: unknown, options?: NewJobOptions): Promise<string> {
+    if (typeof type !== 'string' || type.trim() === '') {
+      throw new UsageError(`enqueueRaw needs the name of a job type, got ${shown(type)}.`, {
+        hint: 'To store a job of a definition: client.enqueue',
+      })
+    }
+    if (options !== undefined) checkNewJobOptions('enqueueRaw', type, options)
+    return this.#storeOne(newJob(type, input, saidOptions(options ?? {})), options)
   }
 
   /** Together with the calls that are made at the same time, unless it belongs to a transaction of the caller's. */
-  async #storeOne(job: protocol.NewJob, options: NewJobOptions): Promise<string> {
-    if (options.executor === undefined && this.#gatherer !== null)
+  async #storeOne(job: protocol.NewJob, options: NewJobOptions | undefined): Promise<string> {
+    if (options?.executor === undefined && this.#gatherer !== null)
       return this.#gatherer.enqueue(job)
     const [id] = await this.#store([job], options)
     return id as string
   }
 
-  #store(jobs: protocol.NewJob[], options: NewJobOptions): Promise<string[]> {
+  #store(jobs: protocol.NewJob[], options: NewJobOptions | undefined): Promise<string[]> {
     const db =
-      options.executor === undefined ? this.#db : useExecutor(options.executor, this.#schema)
+      options?.executor === undefined ? this.#db : useExecutor(options.executor, this.#schema)
     return protocol.enqueue(db, this.namespace, jobs, true)
   }
 
@@ -442,15 +462,17 @@ function jobCalled(text: string, namespace: string): Called {
   }
 }
 
-/** What a definition and a call say about a job, as JSON for the database; the call wins. */
+/** What a definition and a call say about a job, as JSON for the database; the call wins where it says something. */
 export function optionsText(
   job: AnyJobDefinition,
   input: unknown,
   options: NewJobOptions = {},
 ): string {
   const { queue, maxAttempts, maxLost, onWorkerLost, timeoutMs, progressDeadlineMs } = job
-  const concurrencyKey: string | null | undefined =
-    typeof job.concurrencyKey === 'function' ? job.concurrencyKey(input) : job.concurrencyKey
+  const concurrencyKey =
+    typeof job.concurrencyKey === 'function'
+      ? checkedConcurrencyKey(job.type, job.concurrencyKey(input))
+      : (job.concurrencyKey ?? null)
   return saidOptions({
     queue,
     maxAttempts,
@@ -458,9 +480,16 @@ export function optionsText(
     onWorkerLost,
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     ...(progressDeadlineMs === undefined ? {} : { progressDeadlineMs }),
-    ...(concurrencyKey == null ? {} : { concurrencyKey }),
-    ...options,
+    ...(concurrencyKey === null ? {} : { concurrencyKey }),
+    ...withoutUndefined(options),
   })
+}
+
+/** An option that is undefined is not given: what the definition says holds. */
+function withoutUndefined(options: NewJobOptions): NewJobOptions {
+  return Object.values(options).includes(undefined)
+    ? Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+    : options
 }
 
 /** Options as JSON for the database, without what it takes for granted. */
