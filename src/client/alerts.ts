@@ -63,7 +63,7 @@ export function openAlerts(db: Database, namespace: string): ClientAlerts {
 
 function openWebhooks(db: Database, namespace: string): ClientAlerts['webhooks'] {
   const get = async (webhook: string): Promise<WebhookDocument> => {
-    const text = webhook.includes('://') ? webhook : checkedEnding('webhook', webhook)
+    const text = /:\/\//.test(webhook) ? webhook : checkedEnding('webhook', webhook)
     const found = await sql.findWebhooks<WebhookDocument>(db, namespace, text)
     return onlyOne(found, webhookCalled(webhook, namespace))
   }

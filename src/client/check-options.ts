@@ -4,6 +4,7 @@
  * else be silently without effect.
  */
 import { types } from 'node:util'
+import { isId } from '../domain/id.ts'
 import { nearest } from '../domain/nearest.ts'
 import { shown } from '../domain/shown.ts'
 import { UsageError } from '../errors.ts'
@@ -21,14 +22,15 @@ export type Rules<Options extends object> = {
   readonly [Name in keyof Required<Options>]: Rule
 }
 
-/** @throws {UsageError} naming everything that is wrong. `who` is the call: `client.list`. */
+/** Of the options of this call, or of the option `within` them. @throws {UsageError} naming everything that is wrong. */
 export function checkOptions(
   who: string,
   given: unknown,
   rules: Readonly<Record<string, Rule>>,
+  within?: string,
 ): void {
   if (given === undefined) return
-  const problems = problemsOf(given, rules)
+  const problems = problemsOf(given, rules, within)
   if (problems.length > 0) throw new UsageError(`${who}: ${problems.join('; ')}.`)
 }
 
@@ -55,7 +57,11 @@ export function problemsOf(
 
 /** What is wrong with a value that does not fit. */
 export function problem(name: string, value: unknown, { must, words }: Rule): string {
-  const near = words === undefined || typeof value !== 'string' ? '' : suggestion(value, words)
+  // Of a list, the first that is none of them.
+  const wrong: unknown = Array.isArray(value)
+    ? value.find((word) => words?.includes(word as string) === false)
+    : value
+  const near = words === undefined || typeof wrong !== 'string' ? '' : suggestion(wrong, words)
   return `\`${name}\` ${must}, got ${shown(value)}${near}`
 }
 
@@ -89,6 +95,19 @@ export const TEXT: Rule = {
   fits: (value) => typeof value === 'string' && value !== '',
   must: 'must be a text that is not empty',
 }
+
+export const ANY_TEXT: Rule = {
+  fits: (value) => typeof value === 'string',
+  must: 'must be a text',
+}
+
+export const ID: Rule = {
+  fits: (value) => typeof value === 'string' && isId(value),
+  must: 'must be an id',
+}
+
+/** How many a list has at most. */
+export const PAGE_SIZE: Rule = wholeNumber(1, 500)
 
 export const FLAG: Rule = {
   fits: (value) => typeof value === 'boolean',
@@ -131,10 +150,11 @@ export function oneOf(words: readonly string[]): Rule {
   }
 }
 
-/** A list of these words: the first that is none is named. */
+/** A list of these words. */
 export function someOf(words: readonly string[]): Rule {
   return {
     fits: (value) => Array.isArray(value) && value.every((word) => words.includes(word as string)),
     must: `must be a list of any of ${words.join(', ')}`,
+    words,
   }
 }

@@ -8,7 +8,7 @@
 import { INPUT_BYTES_MAX } from '../config.ts'
 import { type Database, type Executor, openDatabase, useExecutor } from '../db/connect.ts'
 import { isId } from '../domain/id.ts'
-import { isTerminal, TERMINAL_STATUSES } from '../domain/states.ts'
+import { isTerminal, JOB_STATES, TERMINAL_STATUSES } from '../domain/states.ts'
 import { shown } from '../domain/shown.ts'
 import { formatTarget } from '../domain/target.ts'
 import { whySentence } from '../domain/why.ts'
@@ -26,6 +26,22 @@ import * as protocol from '../sql/protocol.ts'
 import type { AnyJobDefinition, JobDefinition } from './define-job.ts'
 import { parseWith, type StandardSchema } from './standard-schema.ts'
 import { type ClientAlerts, openAlerts } from './alerts.ts'
+import {
+  ANY_TEXT,
+  ANYTHING,
+  checkOptions,
+  EXECUTOR,
+  FLAG,
+  ID,
+  LIMIT_MS,
+  MILLISECONDS,
+  PAGE_SIZE,
+  type Rules,
+  SIGNAL,
+  someOf,
+  TEXT,
+  wholeNumber,
+} from './check-options.ts'
 import type { JobDocument, Page, StatsDocument } from './documents.ts'
 import { type EventListener, type EventName, EventFeed } from './event-feed.ts'
 import { EnqueueGatherer } from './enqueue-gatherer.ts'
@@ -117,6 +133,7 @@ export interface Client extends AsyncDisposable {
   list(options?: JobListOptions): Promise<Page<JobDocument>>
   /** The whole id for a unique ending of 4 or more characters. @throws {NotFoundError} @throws {IdAmbiguousError} */
   resolveJobId(idOrEnding: string): Promise<string>
+  /** Oldest first, after the line; at most `limit` (1 to 10,000, default 1,000). */
   logs(
     jobId: string,
     options?: { attempt?: number; afterLine?: number; limit?: number },
@@ -164,12 +181,59 @@ export interface Client extends AsyncDisposable {
 
 const NO_RETURN = 'Look at it: leasehold jobs show'
 
+const CLIENT_RULES: Rules<ClientOptions> = {
+  databaseUrl: ANY_TEXT,
+  pool: EXECUTOR,
+  executor: EXECUTOR,
+  namespace: TEXT,
+  schema: TEXT,
+  connectionsMax: wholeNumber(1),
+}
+
+const LIST_RULES: Rules<JobListOptions> = {
+  states: someOf(JOB_STATES),
+  type: TEXT,
+  queue: TEXT,
+  workerId: TEXT,
+  runId: ID,
+  after: ID,
+  limit: PAGE_SIZE,
+}
+
+const LOGS_RULES: Rules<{ attempt?: number; afterLine?: number; limit?: number }> = {
+  attempt: wholeNumber(1),
+  afterLine: wholeNumber(0),
+  limit: wholeNumber(1, 10_000),
+}
+
+const STUCK_RULES: Rules<{ olderThanMs: number; dryRun?: boolean; force?: boolean }> = {
+  olderThanMs: MILLISECONDS,
+  dryRun: FLAG,
+  force: FLAG,
+}
+
+const WAIT_RULES: Rules<WaitOptions & { job?: unknown }> = {
+  timeoutMs: LIMIT_MS,
+  signal: SIGNAL,
+  job: ANYTHING,
+}
+
+const WAYS = ['databaseUrl', 'pool', 'executor'] as const
+
 export function createClient(options: ClientOptions): Client {
-  const given = [options.databaseUrl, options.pool, options.executor].filter(
-    (value) => value !== undefined,
-  )
+  checkOptions('createClient', options, CLIENT_RULES)
+  // JavaScript may call it without.
+  const given = WAYS.filter((way) => (options as ClientOptions | undefined)?.[way] !== undefined)
   if (given.length !== 1) {
-    throw new UsageError('createClient needs exactly one of `databaseUrl`, `pool` and `executor`.')
+    throw new UsageError(
+      `createClient needs exactly one of \`databaseUrl\`, \`pool\` and \`executor\`, got ${given.join(' and ') || 'none'}.`,
+      {
+        hint:
+          given.length === 0
+            ? 'The URL looks like postgres://user:password@host:5432/database. If it comes from the environment, that is not set.'
+            : undefined,
+      },
+    )
   }
   const executor = options.pool ?? options.executor
   const db =
@@ -287,7 +351,8 @@ class DatabaseClient implements Client {
   }
 
   async list(options: JobListOptions = {}): Promise<Page<JobDocument>> {
-    const limit = Math.min(500, Math.max(1, options.limit ?? 50))
+    checkOptions('list', options, LIST_RULES)
+    const { limit = 50 } = options
     const found = await inspect.listJobs<JobFacts>(this.#db, this.namespace, {
       states: options.states,
       type: options.type,
@@ -302,7 +367,7 @@ class DatabaseClient implements Client {
   }
 
   async resolveJobId(idOrEnding: string): Promise<string> {
-    if (isId(idOrEnding)) return idOrEnding.toLowerCase()
+    if (typeof idOrEnding === 'string' && isId(idOrEnding)) return idOrEnding.toLowerCase()
     const ending = checkedEnding('job', idOrEnding)
     const found = await inspect.findJobs(this.#db, this.namespace, ending)
     return onlyOne(
@@ -311,10 +376,11 @@ class DatabaseClient implements Client {
     ).id
   }
 
-  logs(
+  async logs(
     jobId: string,
     options: { attempt?: number; afterLine?: number; limit?: number } = {},
   ): Promise<LogLineDocument[]> {
+    checkOptions('logs', options, LOGS_RULES)
     return inspect.jobLogs(this.#db, this.namespace, {
       jobId: checkedId(jobId),
       attempt: options.attempt ?? null,
@@ -327,6 +393,7 @@ class DatabaseClient implements Client {
     jobId: string,
     options: { reason?: string } = {},
   ): Promise<'cancelled' | 'cancelling'> {
+    checkOptions('cancel', options, { reason: ANY_TEXT })
     const reason = options.reason === undefined ? {} : { message: options.reason }
     const answer = await this.#one(jobId, (ids) =>
       protocol.cancel(this.#db, this.namespace, ids, reason),
@@ -364,11 +431,13 @@ class DatabaseClient implements Client {
     }
   }
 
-  releaseStuck(options: {
+  async releaseStuck(options: {
     olderThanMs: number
     dryRun?: boolean
     force?: boolean
   }): Promise<{ job: string; status: string }[]> {
+    checkOptions('releaseStuck', options ?? null, STUCK_RULES)
+    if (options.olderThanMs === undefined) throw new UsageError('releaseStuck needs `olderThanMs`.')
     return protocol.releaseStuck(this.#db, this.namespace, {
       olderThanMs: options.olderThanMs,
       dryRun: options.dryRun ?? false,
@@ -381,6 +450,7 @@ class DatabaseClient implements Client {
     options: WaitOptions & { job?: Definition } = {},
   ): Promise<ResultOf<Definition>> {
     const id = checkedId(jobId)
+    checkOptions('wait', options, WAIT_RULES)
     return waitFor({
       what: `job ${id}`,
       look: async () => {

@@ -1,12 +1,13 @@
 /** What may be said of a new job beside its input, and what of that is refused before anything is stored. */
 import type { Executor } from '../db/connect.ts'
-import { isId } from '../domain/id.ts'
 import { shown } from '../domain/shown.ts'
 import type { TargetName } from '../domain/target.ts'
 import { UsageError } from '../errors.ts'
 import {
+  ANYTHING,
   DATE,
   EXECUTOR,
+  ID,
   MILLISECONDS,
   oneOf,
   problem,
@@ -88,9 +89,9 @@ const CHILD_RULES: Rules<Omit<NewJobOptions, 'executor'>> = {
   at: DATE,
   key: TEXT,
   concurrencyKey: TEXT,
-  run: { fits: (value) => isId(value as string), must: 'must be the id of a run' },
+  run: { ...ID, must: 'must be the id of a run' },
   // What is wrong inside is told with its own name.
-  target: { fits: () => true, must: '' },
+  target: ANYTHING,
 }
 
 const NEW_JOB_RULES: Rules<NewJobOptions> = { ...CHILD_RULES, executor: EXECUTOR }

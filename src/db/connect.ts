@@ -8,6 +8,7 @@
  */
 import type { Socket } from 'node:net'
 import pg from 'pg'
+import { shown } from '../domain/shown.ts'
 import {
   DatabaseCopiedError,
   DatabaseReadOnlyError,
@@ -78,6 +79,14 @@ export function parseDatabaseUrl(databaseUrl: string): {
   hosts: HostAddress[]
   config: pg.ClientConfig
 } {
+  if (typeof databaseUrl !== 'string') {
+    throw new UsageError(
+      `\`databaseUrl\` must be the URL of a database, got ${shown(databaseUrl)}.`,
+      {
+        hint: 'It looks like postgres://user:password@host:5432/database. If it comes from the environment, that is not set.',
+      },
+    )
+  }
   const match = /^(postgres(?:ql)?:\/\/)((?:[^@/]*@)?)([^/?]*)(.*)$/.exec(databaseUrl)
   if (match === null) {
     throw new UsageError(`"${redactUrl(databaseUrl)}" is not a PostgreSQL URL.`, {

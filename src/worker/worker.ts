@@ -1646,5 +1646,7 @@ function deferred(): {
 
 /** Makes a worker; `start` begins. */
 export function createWorker(options: WorkerOptions): Worker {
+  if (typeof options !== 'object' || options === null)
+    throw new UsageError('createWorker needs at least `databaseUrl` and `jobs`.')
   return new JobWorker(options)
 }

@@ -168,3 +168,179 @@ test('client.on refuses an event that there is none of, and what is no listener'
   expect((await refusal(() => client.on(any(undefined), listener))).message).toContain('undefined')
   expect((await refusal(() => client.on('job.failed', any('x')))).message).toContain('"x"')
 })
+
+const ID = '0190a7f2-6a0e-7c3d-9b1e-000000000001'
+const circular: { self?: unknown } = {}
+circular.self = circular
+
+const CALLS: [string, () => unknown, string][] = [
+  [
+    'enqueue()',
+    () => client.enqueue(any(undefined), any(1)),
+    'enqueue needs a job definition, got undefined.',
+  ],
+  [
+    'enqueue by name',
+    () => client.enqueue(any('demo.count'), any(1)),
+    'enqueue needs a job definition, got "demo.count".',
+  ],
+  [
+    'enqueueRaw of a definition',
+    () => client.enqueueRaw(any(job), 1),
+    'enqueueRaw needs the name of a job type, got an object with',
+  ],
+  [
+    'enqueueMany without inputs',
+    () => client.enqueueMany(job, any(undefined)),
+    'enqueueMany("demo.count") needs a list of inputs, got undefined.',
+  ],
+  ['get()', () => client.get(any(undefined)), 'undefined is not an id.'],
+  ['wait(7)', () => client.wait(any(7)), '7 is not an id.'],
+  [
+    'resolveJobId()',
+    () => client.resolveJobId(any(undefined)),
+    'no job is called undefined: that takes an id',
+  ],
+  [
+    'runs.get()',
+    () => client.runs.get(any(undefined)),
+    'no run is called undefined: that takes a text.',
+  ],
+  [
+    'workers.get()',
+    () => client.workers.get(any(null)),
+    'no worker is called null: that takes a text.',
+  ],
+  [
+    'machines.drain()',
+    () => client.machines.drain(any({})),
+    'no machine is called {}: that takes a text.',
+  ],
+  ['alerts.get()', () => client.alerts.get(any(undefined)), 'no alert is called undefined'],
+  [
+    'alerts.webhooks.get()',
+    () => client.alerts.webhooks.get(any(undefined)),
+    'no webhook is called undefined',
+  ],
+  [
+    'list with a limit of NaN',
+    () => client.list({ limit: Number.NaN }),
+    'list: `limit` must be a whole number from 1 to 500, got NaN.',
+  ],
+  [
+    'list with a limit of -1',
+    () => client.list({ limit: -1 }),
+    '`limit` must be a whole number from 1 to 500, got -1.',
+  ],
+  [
+    'list with a limit of a million',
+    () => client.list({ limit: 1e6 }),
+    '`limit` must be a whole number from 1 to 500',
+  ],
+  [
+    'list of a mistyped state',
+    () => client.list({ states: any(['failed', 'runing']) }),
+    'got ["failed", "runing"] (did you mean `running`?).',
+  ],
+  [
+    'list of a state that is no list',
+    () => client.list({ states: any('failed') }),
+    '`states` must be a list of any of',
+  ],
+  [
+    'list by a mistyped option',
+    () => client.list(any({ state: ['failed'] })),
+    'there is no option `state` (did you mean `states`?).',
+  ],
+  ['list after no id', () => client.list({ after: 'x' }), '`after` must be an id, got "x".'],
+  ['logs with a limit of 0', () => client.logs(ID, { limit: 0 }), 'logs: `limit` must be'],
+  [
+    'cancel with a mistyped option',
+    () => client.cancel(ID, any({ reson: 'x' })),
+    'cancel: there is no option `reson` (did you mean `reason`?).',
+  ],
+  [
+    'wait for NaN ms',
+    () => client.wait(ID, { timeoutMs: Number.NaN }),
+    'wait: `timeoutMs` must be',
+  ],
+  [
+    'wait with no signal',
+    () => client.wait(ID, { signal: any({}) }),
+    '`signal` must be an AbortSignal, got {}.',
+  ],
+  [
+    'releaseStuck()',
+    () => client.releaseStuck(any(undefined)),
+    'releaseStuck: options must be an object, got null.',
+  ],
+  [
+    'releaseStuck of NaN',
+    () => client.releaseStuck({ olderThanMs: Number.NaN }),
+    '`olderThanMs` must be',
+  ],
+  [
+    'runs.create()',
+    () => client.runs.create(any(undefined)),
+    'runs.create: options must be an object',
+  ],
+  [
+    'runs.create with a target of 1.5',
+    () => client.runs.create({ name: 'a', target: 1.5 }),
+    '`target` must be a whole number from 1, got 1.5.',
+  ],
+  [
+    'runs.create with a budget of 0',
+    () => client.runs.create({ name: 'a', budget: { usd: 0 } }),
+    '`budget.usd` must be a number above 0, got 0.',
+  ],
+  [
+    'runs.list of a mistyped status',
+    () => client.runs.list({ statuses: any(['activ']) }),
+    '(did you mean `active`?).',
+  ],
+  [
+    'createClient()',
+    () => createClient(any(undefined)),
+    'createClient needs exactly one of `databaseUrl`, `pool` and `executor`, got none.',
+  ],
+  [
+    'createClient with two ways',
+    () => createClient({ databaseUrl: 'postgres://x', pool: any({ query: () => null }) }),
+    'got databaseUrl and pool.',
+  ],
+  [
+    'createClient with a mistyped option',
+    () => createClient(any({ databaseURL: 'x' })),
+    'there is no option `databaseURL` (did you mean `databaseUrl`?).',
+  ],
+  [
+    'createClient with a pool that is none',
+    () => createClient({ pool: any({}) }),
+    '`pool` must have a function `query(text, values)`, as a pg pool has, got {}.',
+  ],
+  [
+    'createWorker()',
+    () => createWorker(any(undefined)),
+    'createWorker needs at least `databaseUrl` and `jobs`.',
+  ],
+  [
+    'createWorker without a URL',
+    () => createWorker(any({ jobs: [job] })),
+    '`databaseUrl` must be the URL of a database, got undefined.',
+  ],
+]
+
+test.each(CALLS)('%s is wrong usage, and said so', async (_, call, message) => {
+  expect((await refusal(call)).message).toContain(message)
+})
+
+test.each([{ n: 1n }, circular])(
+  'an input that is not JSON is refused as such (%#)',
+  async (input) => {
+    await expect(client.enqueue(job, input)).rejects.toMatchObject({
+      code: 'ERR_VALUE_UNSTORABLE',
+      message: expect.stringContaining('the input of demo.count is not JSON: ') as string,
+    })
+  },
+)
