@@ -8,7 +8,7 @@
 import { INPUT_BYTES_MAX } from '../config.ts'
 import { type Database, type Executor, openDatabase, useExecutor } from '../db/connect.ts'
 import { isId } from '../domain/id.ts'
-import { isTerminal, JOB_STATES, TERMINAL_STATUSES } from '../domain/states.ts'
+import { JOB_STATES, TERMINAL_STATUSES } from '../domain/states.ts'
 import { shown } from '../domain/shown.ts'
 import { formatTarget } from '../domain/target.ts'
 import { whySentence } from '../domain/why.ts'
@@ -457,10 +457,14 @@ class DatabaseClient implements Client {
         const [job] = await inspect.getJobs<JobFacts>(this.#db, this.namespace, [id], false)
         if (job === undefined) throw unknownJob(jobId, this.namespace)
         if (job.status === 'completed') return { end: job.result as ResultOf<Definition> }
-        if (isTerminal(job.status))
-          throw new JobEndedError(whySentence(job), {
-            hint: `${NO_RETURN} ${id}`,
-          })
+        const { status, endReason, error } = job
+        if (status === 'failed' || status === 'cancelled') {
+          throw new JobEndedError(
+            whySentence(job),
+            { jobId: id, status, endReason, error },
+            { hint: `${NO_RETURN} ${id}` },
+          )
+        }
         return { state: job.state }
       },
       onHint: (hurry) =>

@@ -19,7 +19,7 @@ test('wait rejects with JobEndedError once the job is cancelled, and at once whe
   await using client = createClient({ databaseUrl: db.databaseUrl, schema: db.schemaName })
   const jobId = await client.enqueue(job, 1)
   const waited = client.wait(jobId).catch((error: unknown) => error)
-  expect(await client.cancel(jobId)).toBe('cancelled')
+  expect(await client.cancel(jobId, { reason: 'not needed' })).toBe('cancelled')
   for (const error of [await waited, await client.wait(jobId).catch((e: unknown) => e)]) {
     expect(error).toBeInstanceOf(JobEndedError)
     expect(error).toMatchObject({
@@ -27,6 +27,10 @@ test('wait rejects with JobEndedError once the job is cancelled, and at once whe
       exitCode: 1,
       message: expect.stringMatching(/^Cancelled/) as string,
       hint: expect.stringContaining(`jobs show ${jobId}`) as string,
+      jobId,
+      status: 'cancelled',
+      endReason: { code: 'cancelled', message: 'not needed' },
+      error: null,
     })
   }
 })
@@ -47,7 +51,12 @@ test('wait rejects with JobEndedError once the job has failed for good', async (
   expect(error).toMatchObject({
     code: 'ERR_JOB_ENDED',
     message: expect.stringContaining('it never works') as string,
+    jobId,
+    status: 'failed',
+    error: { code: 'no', message: 'it never works' },
   })
+  const { endReason } = await client.get(jobId)
+  expect((error as JobEndedError).endReason).toEqual(endReason)
 })
 
 test('wait rejects with WaitTimeoutError when its time is over, and the job goes on', async () => {
@@ -112,4 +121,11 @@ test('client.on tells of a cancel, once, with what events have: of the job that 
     return last !== ''
   })
   expect(of(unheard)).toEqual([])
+})
+
+test('an error without a hint has none, rather than one that is undefined', () => {
+  const bare = new WaitTimeoutError('it goes on.')
+  expect(Object.keys(bare)).not.toContain('hint')
+  expect(bare.hint).toBeUndefined()
+  expect(new WaitTimeoutError('it goes on.', { hint: 'Wait.' }).hint).toBe('Wait.')
 })
