@@ -176,6 +176,10 @@ export interface Client extends AsyncDisposable {
   sweep(): Promise<protocol.Swept>
   /** Calls `listener` for every such event from now on; returns what ends that. A listener that throws hurts nobody. */
   on<Name extends EventName>(name: Name, listener: EventListener<Name>): () => void
+  /**
+   * Ends its connections and its waits. Calls that come later are refused with {@link StateRefusedError}. A pool or an executor of the
+   * caller's stays open.
+   */
   close(): Promise<void>
 }
 
@@ -248,12 +252,15 @@ export function createClient(options: ClientOptions): Client {
       : useExecutor(executor, options.schema)
   // In a transaction of the caller's one call that fails spoils the others: each is sent as it comes.
   const gathers = options.executor === undefined
-  return new DatabaseClient(db, options.namespace ?? 'default', options.schema, gathers)
+  const isOwn = executor === undefined
+  const { namespace = 'default', schema } = options
+  return new DatabaseClient(db, { namespace, schema, gathers, isOwn })
 }
 
 class DatabaseClient implements Client {
   readonly namespace: string
   readonly #db: Database
+  readonly #storing: Database
   readonly #schema: string | undefined
   readonly #feed: EventFeed
   readonly #gatherer: EnqueueGatherer | null
@@ -265,12 +272,19 @@ class DatabaseClient implements Client {
   readonly alerts: ClientAlerts
   readonly retention: ClientRetention
 
-  constructor(db: Database, namespace: string, schema: string | undefined, gathers: boolean) {
+  constructor(
+    connected: Database,
+    options: { namespace: string; schema: string | undefined; gathers: boolean; isOwn: boolean },
+  ) {
+    const { namespace, gathers, isOwn } = options
+    const db = refusingOnce(this.#closed.signal, connected)
     this.#db = db
+    // What was asked for before a close is sent all the same, where connections are left to send it on.
+    this.#storing = isOwn ? db : connected
     this.namespace = namespace
-    this.#schema = schema
+    this.#schema = options.schema
     this.#feed = new EventFeed(db, namespace)
-    this.#gatherer = gathers ? new EnqueueGatherer(db, namespace) : null
+    this.#gatherer = gathers ? new EnqueueGatherer(this.#storing, namespace) : null
     this.workers = openWorkers(db, namespace)
     this.runs = openRuns(db, namespace, { feed: this.#feed, closed: this.#closed.signal })
     this.supervisors = openSupervisors(db, namespace)
@@ -284,6 +298,7 @@ class DatabaseClient implements Client {
     input: InputOf<Definition>,
     options?: NewJobOptions,
   ): Promise<string> {
+    refuseOnce(this.#closed.signal)
     checkNewJob('enqueue', job, options)
     await parseWith(job.input as StandardSchema, input, `the input of ${job.type}`)
     return this.#storeOne(newJob(job.type, input, optionsText(job, input, options)), options)
@@ -294,6 +309,7 @@ class DatabaseClient implements Client {
     inputs: readonly InputOf<Definition>[],
     options?: NewJobOptions,
   ): Promise<string[]> {
+    refuseOnce(this.#closed.signal)
     checkNewJob('enqueueMany', job, options)
     if (!Array.isArray(inputs)) {
       throw new UsageError(
@@ -316,6 +332,7 @@ class DatabaseClient implements Client {
   }
 
   async enqueueRaw(type: string, input: unknown, options?: NewJobOptions): Promise<string> {
+    refuseOnce(this.#closed.signal)
     if (typeof type !== 'string' || type.trim() === '') {
       throw new UsageError(`enqueueRaw needs the name of a job type, got ${shown(type)}.`, {
         hint: 'To store a job of a definition: client.enqueue',
@@ -335,7 +352,7 @@ class DatabaseClient implements Client {
 
   #store(jobs: protocol.NewJob[], options: NewJobOptions | undefined): Promise<string[]> {
     const db =
-      options?.executor === undefined ? this.#db : useExecutor(options.executor, this.#schema)
+      options?.executor === undefined ? this.#storing : useExecutor(options.executor, this.#schema)
     return protocol.enqueue(db, this.namespace, jobs, true)
   }
 
@@ -497,6 +514,7 @@ class DatabaseClient implements Client {
   }
 
   on<Name extends EventName>(name: Name, listener: EventListener<Name>): () => void {
+    refuseOnce(this.#closed.signal)
     return this.#feed.onAny([name], listener as EventListener<EventName>)
   }
 
@@ -520,6 +538,24 @@ class DatabaseClient implements Client {
     throw new StateRefusedError(`job ${jobId} is ${status} and can't be ${what}.`, {
       hint: `${NO_RETURN} ${jobId}`,
     })
+  }
+}
+
+/** A call to a client that was closed is a mistake of its caller's, and not a database that is away: nobody should try it again. */
+function refuseOnce(closed: AbortSignal): void {
+  if (!closed.aborted) return
+  throw new StateRefusedError('the client was closed and takes no more calls.', {
+    hint: 'Close it once nothing uses it any more, or create another one.',
+  })
+}
+
+function refusingOnce(closed: AbortSignal, db: Database): Database {
+  return {
+    ...db,
+    query(text, values, limitMs) {
+      refuseOnce(closed)
+      return db.query(text, values, limitMs)
+    },
   }
 }
 

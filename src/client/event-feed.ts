@@ -113,6 +113,7 @@ export class EventFeed {
         position ??= await eventsEnd(this.#db, this.#namespace)
         events = await readEvents(this.#db, this.#namespace, position, 500)
       } catch (error) {
+        if (stop.aborted) return
         if (error instanceof EventsDroppedError && position !== null)
           position = await this.#skipDropped(position)
         else this.#warn(error as Error)

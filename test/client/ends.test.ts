@@ -1,4 +1,5 @@
 /** How a client learns what became of a job: the error of a wait, by class and code, and the event. */
+import pg from 'pg'
 import { expect, test } from 'vitest'
 import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
@@ -128,4 +129,50 @@ test('an error without a hint has none, rather than one that is undefined', () =
   expect(Object.keys(bare)).not.toContain('hint')
   expect(bare.hint).toBeUndefined()
   expect(new WaitTimeoutError('it goes on.', { hint: 'Wait.' }).hint).toBe('Wait.')
+})
+
+test('a client that was closed refuses every call in words that nobody retries, whoever owns its connections', async () => {
+  const db = await createTestDatabase()
+  const schema = db.schemaName
+  const pool = new pg.Pool({ connectionString: db.databaseUrl })
+  // Asked for before it was closed: there is a connection left for that.
+  const before = createClient({ pool, schema })
+  const enqueued = before.enqueue(job, 1)
+  await before.close()
+  const jobId = await enqueued
+  for (const client of [
+    createClient({ databaseUrl: db.databaseUrl, schema }),
+    createClient({ pool, schema }),
+    createClient({ executor: pool, schema }),
+  ]) {
+    client.on('job.failed', () => undefined)
+    const waited = client.wait(jobId).catch((error: unknown) => error)
+    await client.close()
+    const calls: (() => Promise<unknown>)[] = [
+      () => waited.then((error) => Promise.reject(error as Error)),
+      () => client.enqueue(job, 1),
+      () => client.enqueueMany(job, [1, 2]),
+      () => client.enqueue(job, 1, { executor: pool }),
+      () => client.get(jobId),
+      () => client.list(),
+      () => client.cancel(jobId),
+      () => client.stats(),
+      () => client.wait(jobId),
+      () => client.runs.get('nightly'),
+      () => client.workers.list(),
+      () => client.alerts.list(),
+      () => client.retention.get(),
+      async () => client.on('job.failed', () => undefined),
+    ]
+    for (const call of calls) {
+      await expect(call()).rejects.toMatchObject({
+        code: 'ERR_STATE_REFUSED',
+        message: expect.stringContaining('the client was closed') as string,
+      })
+    }
+    await client.close()
+  }
+  // It is the caller's, and open.
+  expect((await pool.query('select 1 as one')).rows).toEqual([{ one: 1 }])
+  await pool.end()
 })
