@@ -177,7 +177,7 @@ export interface Client extends AsyncDisposable {
   /** Calls `listener` for every such event from now on; returns what ends that. A listener that throws hurts nobody. */
   on<Name extends EventName>(name: Name, listener: EventListener<Name>): () => void
   /**
-   * Ends its connections and its waits. Calls that come later are refused with {@link StateRefusedError}. A pool or an executor of the
+   * Ends its connections and its waits. Idle connections do not keep a process alive; listeners and waits do. Calls that come later are refused with {@link StateRefusedError}. A pool or an executor of the
    * caller's stays open.
    */
   close(): Promise<void>
@@ -244,6 +244,8 @@ export function createClient(options: ClientOptions): Client {
     executor === undefined
       ? openDatabase({
           databaseUrl: options.databaseUrl ?? '',
+          // A script that forgets to close has nothing left to do all the same.
+          idleLetsExit: true,
           ...(options.schema === undefined ? {} : { schema: options.schema }),
           ...(options.connectionsMax === undefined
             ? {}

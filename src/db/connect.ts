@@ -53,6 +53,8 @@ export interface ConnectOptions {
   /** Time limit of one call, in milliseconds. Default 30,000. */
   readonly callTimeoutMs?: number
   readonly applicationName?: string
+  /** Whether connections that are idle let the process end. Default false. */
+  readonly idleLetsExit?: boolean
 }
 
 export const CONNECT_DEFAULTS: Readonly<{
@@ -296,7 +298,7 @@ export function openDatabase(options: ConnectOptions): Database {
     query_timeout: options.callTimeoutMs ?? CONNECT_DEFAULTS.callTimeoutMs,
     idleTimeoutMillis: 60_000,
     keepAlive: true,
-    allowExitOnIdle: false,
+    allowExitOnIdle: options.idleLetsExit ?? false,
   })
   pool.on('error', () => undefined)
   const open = new Map<pg.ClientBase, Promise<void>>()
