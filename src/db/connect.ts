@@ -5,6 +5,9 @@
  * server that takes no writes is never used (it counts as down); several hosts in the URL are tried in turn; nothing here
  * needs session state, so a transaction-mode pooler may stand in between. What fails comes back as one of our errors, with
  * the operation's name and the server's error as its cause.
+ *
+ * What speaks of the driver's own types is marked `@internal` and left out of the declarations that are published: whoever uses the
+ * package need not have those of `pg`.
  */
 import type { Socket } from 'node:net'
 import pg from 'pg'
@@ -76,7 +79,7 @@ export interface HostAddress {
   readonly port: number
 }
 
-/** Takes a URL apart into its hosts and what they share. @throws {UsageError} when it is not a PostgreSQL URL. */
+/** Takes a URL apart into its hosts and what they share. @throws {UsageError} when it is not a PostgreSQL URL. @internal */
 export function parseDatabaseUrl(databaseUrl: string): {
   hosts: HostAddress[]
   config: pg.ClientConfig
@@ -169,7 +172,7 @@ const types: pg.CustomTypesConfig = {
     ARRAYS_OF_TEXTS.includes(type) ? textsOf : pg.types.getTypeParser(type, format),
 }
 
-/** Whether the session is this connection's own. Behind a pooler the start-up shows a process id that is not that of who answers. */
+/** Whether the session is this connection's own. Behind a pooler the start-up shows a process id that is not that of who answers. @internal */
 export function isDirect(client: pg.Client): boolean {
   return (client as Client).direct === true
 }
@@ -260,7 +263,7 @@ function failoverClient(hosts: HostAddress[]): typeof pg.Client {
   }
 }
 
-/** Opens one connection of our own, outside any pool. Rejects when no host takes writes. */
+/** Opens one connection of our own, outside any pool. Rejects when no host takes writes. @internal */
 export async function connectOne(options: ConnectOptions): Promise<pg.Client> {
   const { hosts, config } = parseDatabaseUrl(options.databaseUrl)
   const Client = failoverClient(hosts)
