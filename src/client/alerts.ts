@@ -108,7 +108,7 @@ function checkedUrl(text: string, allowPrivate: boolean): string {
   }
   if (url.protocol !== 'https:' && !(url.protocol === 'http:' && allowPrivate)) {
     throw new UsageError(`a webhook is an https URL, got ${url.protocol}//${url.host}.`, {
-      hint: 'Plain http is for receivers in a private network: --allow-private',
+      hint: 'Plain http is for receivers in a private network: `allowPrivate`, or --allow-private of the program.',
     })
   }
   if (url.username !== '' || url.password !== '') {

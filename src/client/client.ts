@@ -570,7 +570,7 @@ function jobCalled(text: string, namespace: string): Called {
     what: 'job',
     text,
     namespace,
-    hint: 'It may be in another namespace (--namespace), or have been dropped: ended jobs are kept for a while (leasehold retention).',
+    hint: 'It may be in another namespace, or have been dropped: ended jobs are kept for a while.',
   }
 }
 
