@@ -7,6 +7,8 @@
  * Anything else that is thrown is a bug and is meant to be loud.
  */
 
+import type { EndReasonDocument, JobErrorDocument } from './domain/ends.ts'
+
 export interface ErrorDetails {
   /** What to do next, in a sentence or a command. */
   readonly hint?: string | undefined
@@ -19,14 +21,15 @@ export abstract class LeaseholdError extends Error {
   static readonly exitCode: number
   readonly code: string
   readonly exitCode: number
-  readonly hint: string | undefined
+  /** What to do next. Not there, rather than undefined, where there is nothing to say: errors are printed with all they have. */
+  declare readonly hint?: string
 
   constructor(message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause })
     this.name = new.target.name
     this.code = new.target.code
     this.exitCode = new.target.exitCode
-    this.hint = details.hint
+    if (details.hint !== undefined) this.hint = details.hint
   }
 }
 
@@ -196,10 +199,33 @@ export class ValueUnstorableError extends LeaseholdError {
   static override readonly exitCode = 1
 }
 
-/** A job that was waited for ended as failed or cancelled. */
-export class JobEndedError extends LeaseholdError {
+/** What is known of a job that ended without a result. */
+export interface JobEnd {
+  readonly jobId: string
+  readonly status: 'failed' | 'cancelled'
+  /** Why, who noticed and how late, as in the job's document. */
+  readonly endReason: EndReasonDocument | null
+  /** What the handler threw, as in the job's document; null where no handler did. */
+  readonly error: JobErrorDocument | null
+}
+
+/** A job that was waited for ended as failed or cancelled. The message is the sentence of `jobs why`. */
+export class JobEndedError extends LeaseholdError implements JobEnd {
   static override readonly code = 'ERR_JOB_ENDED'
   static override readonly exitCode = 1
+  readonly jobId: string
+  /** Failed and cancelled are told apart by this. */
+  readonly status: 'failed' | 'cancelled'
+  readonly endReason: EndReasonDocument | null
+  readonly error: JobErrorDocument | null
+
+  constructor(message: string, end: JobEnd, details: ErrorDetails = {}) {
+    super(message, details)
+    this.jobId = end.jobId
+    this.status = end.status
+    this.endReason = end.endReason
+    this.error = end.error
+  }
 }
 
 /** A bounded wait ran out. The job or run itself goes on. */

@@ -1,7 +1,7 @@
 /** Values of flags, checked where they are read, so that a wrong one is named with what would be right. */
 import { parseDuration } from '../domain/duration.ts'
 import { UsageError } from '../errors.ts'
-import { didYouMean } from './nearest.ts'
+import { didYouMean } from '../domain/nearest.ts'
 
 /** Milliseconds of `30s`. */
 export function duration(flag: string): (text: string) => number {

@@ -5,7 +5,7 @@
  */
 import { CommanderError } from 'commander'
 import { LeaseholdError, UsageError } from '../errors.ts'
-import { didYouMean } from './nearest.ts'
+import { didYouMean } from '../domain/nearest.ts'
 import { leave } from './output.ts'
 import { buildProgram, type Captured } from './program.ts'
 import { renderError, renderErrorJson, type ShownError } from './terminal/render-error.ts'

@@ -63,7 +63,7 @@ export function openAlerts(db: Database, namespace: string): ClientAlerts {
 
 function openWebhooks(db: Database, namespace: string): ClientAlerts['webhooks'] {
   const get = async (webhook: string): Promise<WebhookDocument> => {
-    const text = webhook.includes('://') ? webhook : checkedEnding('webhook', webhook)
+    const text = /:\/\//.test(webhook) ? webhook : checkedEnding('webhook', webhook)
     const found = await sql.findWebhooks<WebhookDocument>(db, namespace, text)
     return onlyOne(found, webhookCalled(webhook, namespace))
   }
@@ -108,7 +108,7 @@ function checkedUrl(text: string, allowPrivate: boolean): string {
   }
   if (url.protocol !== 'https:' && !(url.protocol === 'http:' && allowPrivate)) {
     throw new UsageError(`a webhook is an https URL, got ${url.protocol}//${url.host}.`, {
-      hint: 'Plain http is for receivers in a private network: --allow-private',
+      hint: 'Plain http is for receivers in a private network: `allowPrivate`, or --allow-private of the program.',
     })
   }
   if (url.username !== '' || url.password !== '') {

@@ -8,7 +8,8 @@
 import { INPUT_BYTES_MAX } from '../config.ts'
 import { type Database, type Executor, openDatabase, useExecutor } from '../db/connect.ts'
 import { isId } from '../domain/id.ts'
-import { isTerminal, TERMINAL_STATUSES } from '../domain/states.ts'
+import { JOB_STATES, TERMINAL_STATUSES } from '../domain/states.ts'
+import { shown } from '../domain/shown.ts'
 import { formatTarget } from '../domain/target.ts'
 import { whySentence } from '../domain/why.ts'
 import {
@@ -25,10 +26,31 @@ import * as protocol from '../sql/protocol.ts'
 import type { AnyJobDefinition, JobDefinition } from './define-job.ts'
 import { parseWith, type StandardSchema } from './standard-schema.ts'
 import { type ClientAlerts, openAlerts } from './alerts.ts'
+import {
+  ANY_TEXT,
+  ANYTHING,
+  checkOptions,
+  EXECUTOR,
+  FLAG,
+  ID,
+  LIMIT_MS,
+  MILLISECONDS,
+  PAGE_SIZE,
+  type Rules,
+  SIGNAL,
+  someOf,
+  TEXT,
+  wholeNumber,
+} from './check-options.ts'
 import type { JobDocument, Page, StatsDocument } from './documents.ts'
 import { type EventListener, type EventName, EventFeed } from './event-feed.ts'
 import { EnqueueGatherer } from './enqueue-gatherer.ts'
-import type { NewJobOptions } from './new-job-options.ts'
+import {
+  checkedConcurrencyKey,
+  checkNewJob,
+  checkNewJobOptions,
+  type NewJobOptions,
+} from './new-job-options.ts'
 import { type Called, checkedEnding, checkedId, notFound, onlyOne } from './only-one.ts'
 import {
   type ClientMachines,
@@ -111,6 +133,7 @@ export interface Client extends AsyncDisposable {
   list(options?: JobListOptions): Promise<Page<JobDocument>>
   /** The whole id for a unique ending of 4 or more characters. @throws {NotFoundError} @throws {IdAmbiguousError} */
   resolveJobId(idOrEnding: string): Promise<string>
+  /** Oldest first, after the line; at most `limit` (1 to 10,000, default 1,000). */
   logs(
     jobId: string,
     options?: { attempt?: number; afterLine?: number; limit?: number },
@@ -153,23 +176,76 @@ export interface Client extends AsyncDisposable {
   sweep(): Promise<protocol.Swept>
   /** Calls `listener` for every such event from now on; returns what ends that. A listener that throws hurts nobody. */
   on<Name extends EventName>(name: Name, listener: EventListener<Name>): () => void
+  /**
+   * Ends its connections and its waits. Idle connections do not keep a process alive; listeners and waits do. Calls that come later are refused with {@link StateRefusedError}. A pool or an executor of the
+   * caller's stays open.
+   */
   close(): Promise<void>
 }
 
 const NO_RETURN = 'Look at it: leasehold jobs show'
 
+const CLIENT_RULES: Rules<ClientOptions> = {
+  databaseUrl: ANY_TEXT,
+  pool: EXECUTOR,
+  executor: EXECUTOR,
+  namespace: TEXT,
+  schema: TEXT,
+  connectionsMax: wholeNumber(1),
+}
+
+const LIST_RULES: Rules<JobListOptions> = {
+  states: someOf(JOB_STATES),
+  type: TEXT,
+  queue: TEXT,
+  workerId: TEXT,
+  runId: ID,
+  after: ID,
+  limit: PAGE_SIZE,
+}
+
+const LOGS_RULES: Rules<{ attempt?: number; afterLine?: number; limit?: number }> = {
+  attempt: wholeNumber(1),
+  afterLine: wholeNumber(0),
+  limit: wholeNumber(1, 10_000),
+}
+
+const STUCK_RULES: Rules<{ olderThanMs: number; dryRun?: boolean; force?: boolean }> = {
+  olderThanMs: MILLISECONDS,
+  dryRun: FLAG,
+  force: FLAG,
+}
+
+const WAIT_RULES: Rules<WaitOptions & { job?: unknown }> = {
+  timeoutMs: LIMIT_MS,
+  signal: SIGNAL,
+  job: ANYTHING,
+}
+
+const WAYS = ['databaseUrl', 'pool', 'executor'] as const
+
 export function createClient(options: ClientOptions): Client {
-  const given = [options.databaseUrl, options.pool, options.executor].filter(
-    (value) => value !== undefined,
-  )
+  checkOptions('createClient', options, CLIENT_RULES)
+  // JavaScript may call it without.
+  const given = WAYS.filter((way) => (options as ClientOptions | undefined)?.[way] !== undefined)
   if (given.length !== 1) {
-    throw new UsageError('createClient needs exactly one of `databaseUrl`, `pool` and `executor`.')
+    throw new UsageError(
+      `createClient needs exactly one of \`databaseUrl\`, \`pool\` and \`executor\`, got ${given.join(' and ') || 'none'}.`,
+      {
+        hint:
+          given.length === 0
+            ? 'The URL looks like postgres://user:password@host:5432/database. If it comes from the environment, that is not set.'
+            : undefined,
+      },
+    )
   }
   const executor = options.pool ?? options.executor
   const db =
     executor === undefined
       ? openDatabase({
           databaseUrl: options.databaseUrl ?? '',
+          // A script that forgets to close has nothing left to do all the same.
+          idleLetsExit: true,
           ...(options.schema === undefined ? {} : { schema: options.schema }),
           ...(options.connectionsMax === undefined
             ? {}
@@ -178,12 +254,15 @@ export function createClient(options: ClientOptions): Client {
       : useExecutor(executor, options.schema)
   // In a transaction of the caller's one call that fails spoils the others: each is sent as it comes.
   const gathers = options.executor === undefined
-  return new DatabaseClient(db, options.namespace ?? 'default', options.schema, gathers)
+  const isOwn = executor === undefined
+  const { namespace = 'default', schema } = options
+  return new DatabaseClient(db, { namespace, schema, gathers, isOwn })
 }
 
 class DatabaseClient implements Client {
   readonly namespace: string
   readonly #db: Database
+  readonly #storing: Database
   readonly #schema: string | undefined
   readonly #feed: EventFeed
   readonly #gatherer: EnqueueGatherer | null
@@ -195,12 +274,19 @@ class DatabaseClient implements Client {
   readonly alerts: ClientAlerts
   readonly retention: ClientRetention
 
-  constructor(db: Database, namespace: string, schema: string | undefined, gathers: boolean) {
+  constructor(
+    connected: Database,
+    options: { namespace: string; schema: string | undefined; gathers: boolean; isOwn: boolean },
+  ) {
+    const { namespace, gathers, isOwn } = options
+    const db = refusingOnce(this.#closed.signal, connected)
     this.#db = db
+    // What was asked for before a close is sent all the same, where connections are left to send it on.
+    this.#storing = isOwn ? db : connected
     this.namespace = namespace
-    this.#schema = schema
+    this.#schema = options.schema
     this.#feed = new EventFeed(db, namespace)
-    this.#gatherer = gathers ? new EnqueueGatherer(db, namespace) : null
+    this.#gatherer = gathers ? new EnqueueGatherer(this.#storing, namespace) : null
     this.workers = openWorkers(db, namespace)
     this.runs = openRuns(db, namespace, { feed: this.#feed, closed: this.#closed.signal })
     this.supervisors = openSupervisors(db, namespace)
@@ -212,8 +298,10 @@ class DatabaseClient implements Client {
   async enqueue<Definition extends AnyJobDefinition>(
     job: Definition,
     input: InputOf<Definition>,
-    options: NewJobOptions = {},
+    options?: NewJobOptions,
   ): Promise<string> {
+    refuseOnce(this.#closed.signal)
+    checkNewJob('enqueue', job, options)
     await parseWith(job.input as StandardSchema, input, `the input of ${job.type}`)
     return this.#storeOne(newJob(job.type, input, optionsText(job, input, options)), options)
   }
@@ -221,10 +309,18 @@ class DatabaseClient implements Client {
   async enqueueMany<Definition extends AnyJobDefinition>(
     job: Definition,
     inputs: readonly InputOf<Definition>[],
-    options: NewJobOptions = {},
+    options?: NewJobOptions,
   ): Promise<string[]> {
+    refuseOnce(this.#closed.signal)
+    checkNewJob('enqueueMany', job, options)
+    if (!Array.isArray(inputs)) {
+      throw new UsageError(
+        `enqueueMany("${job.type}") needs a list of inputs, got ${shown(inputs)}.`,
+        { hint: 'To store one job: client.enqueue' },
+      )
+    }
     if (inputs.length === 0) return []
-    if (options.key !== undefined && inputs.length > 1) {
+    if (options?.key !== undefined && inputs.length > 1) {
       throw new UsageError('`key` names one job, so it goes with one input.')
     }
     for (const input of inputs)
@@ -237,21 +333,28 @@ class DatabaseClient implements Client {
     )
   }
 
-  async enqueueRaw(type: string, input: unknown, options: NewJobOptions = {}): Promise<string> {
-    return this.#storeOne(newJob(type, input, saidOptions(options)), options)
+  async enqueueRaw(type: string, input: unknown, options?: NewJobOptions): Promise<string> {
+    refuseOnce(this.#closed.signal)
+    if (typeof type !== 'string' || type.trim() === '') {
+      throw new UsageError(`enqueueRaw needs the name of a job type, got ${shown(type)}.`, {
+        hint: 'To store a job of a definition: client.enqueue',
+      })
+    }
+    if (options !== undefined) checkNewJobOptions('enqueueRaw', type, options)
+    return this.#storeOne(newJob(type, input, saidOptions(options ?? {})), options)
   }
 
   /** Together with the calls that are made at the same time, unless it belongs to a transaction of the caller's. */
-  async #storeOne(job: protocol.NewJob, options: NewJobOptions): Promise<string> {
-    if (options.executor === undefined && this.#gatherer !== null)
-      return this.#gatherer.enqueue(job, options.key)
+  async #storeOne(job: protocol.NewJob, options: NewJobOptions | undefined): Promise<string> {
+    if (options?.executor === undefined && this.#gatherer !== null)
+      return this.#gatherer.enqueue(job, options?.key)
     const [id] = await this.#store([job], options)
     return id as string
   }
 
-  #store(jobs: protocol.NewJob[], options: NewJobOptions): Promise<string[]> {
+  #store(jobs: protocol.NewJob[], options: NewJobOptions | undefined): Promise<string[]> {
     const db =
-      options.executor === undefined ? this.#db : useExecutor(options.executor, this.#schema)
+      options?.executor === undefined ? this.#storing : useExecutor(options.executor, this.#schema)
     return protocol.enqueue(db, this.namespace, jobs, true)
   }
 
@@ -267,7 +370,8 @@ class DatabaseClient implements Client {
   }
 
   async list(options: JobListOptions = {}): Promise<Page<JobDocument>> {
-    const limit = Math.min(500, Math.max(1, options.limit ?? 50))
+    checkOptions('list', options, LIST_RULES)
+    const { limit = 50 } = options
     const found = await inspect.listJobs<JobFacts>(this.#db, this.namespace, {
       states: options.states,
       type: options.type,
@@ -282,7 +386,7 @@ class DatabaseClient implements Client {
   }
 
   async resolveJobId(idOrEnding: string): Promise<string> {
-    if (isId(idOrEnding)) return idOrEnding.toLowerCase()
+    if (typeof idOrEnding === 'string' && isId(idOrEnding)) return idOrEnding.toLowerCase()
     const ending = checkedEnding('job', idOrEnding)
     const found = await inspect.findJobs(this.#db, this.namespace, ending)
     return onlyOne(
@@ -291,10 +395,11 @@ class DatabaseClient implements Client {
     ).id
   }
 
-  logs(
+  async logs(
     jobId: string,
     options: { attempt?: number; afterLine?: number; limit?: number } = {},
   ): Promise<LogLineDocument[]> {
+    checkOptions('logs', options, LOGS_RULES)
     return inspect.jobLogs(this.#db, this.namespace, {
       jobId: checkedId(jobId),
       attempt: options.attempt ?? null,
@@ -307,6 +412,7 @@ class DatabaseClient implements Client {
     jobId: string,
     options: { reason?: string } = {},
   ): Promise<'cancelled' | 'cancelling'> {
+    checkOptions('cancel', options, { reason: ANY_TEXT })
     const reason = options.reason === undefined ? {} : { message: options.reason }
     const answer = await this.#one(jobId, (ids) =>
       protocol.cancel(this.#db, this.namespace, ids, reason),
@@ -344,11 +450,13 @@ class DatabaseClient implements Client {
     }
   }
 
-  releaseStuck(options: {
+  async releaseStuck(options: {
     olderThanMs: number
     dryRun?: boolean
     force?: boolean
   }): Promise<{ job: string; status: string }[]> {
+    checkOptions('releaseStuck', options ?? null, STUCK_RULES)
+    if (options.olderThanMs === undefined) throw new UsageError('releaseStuck needs `olderThanMs`.')
     return protocol.releaseStuck(this.#db, this.namespace, {
       olderThanMs: options.olderThanMs,
       dryRun: options.dryRun ?? false,
@@ -361,16 +469,21 @@ class DatabaseClient implements Client {
     options: WaitOptions & { job?: Definition } = {},
   ): Promise<ResultOf<Definition>> {
     const id = checkedId(jobId)
+    checkOptions('wait', options, WAIT_RULES)
     return waitFor({
       what: `job ${id}`,
       look: async () => {
         const [job] = await inspect.getJobs<JobFacts>(this.#db, this.namespace, [id], false)
         if (job === undefined) throw unknownJob(jobId, this.namespace)
         if (job.status === 'completed') return { end: job.result as ResultOf<Definition> }
-        if (isTerminal(job.status))
-          throw new JobEndedError(whySentence(job), {
-            hint: `${NO_RETURN} ${id}`,
-          })
+        const { status, endReason, error } = job
+        if (status === 'failed' || status === 'cancelled') {
+          throw new JobEndedError(
+            whySentence(job),
+            { jobId: id, status, endReason, error },
+            { hint: `${NO_RETURN} ${id}` },
+          )
+        }
         return { state: job.state }
       },
       onHint: (hurry) =>
@@ -403,6 +516,7 @@ class DatabaseClient implements Client {
   }
 
   on<Name extends EventName>(name: Name, listener: EventListener<Name>): () => void {
+    refuseOnce(this.#closed.signal)
     return this.#feed.onAny([name], listener as EventListener<EventName>)
   }
 
@@ -429,6 +543,24 @@ class DatabaseClient implements Client {
   }
 }
 
+/** A call to a client that was closed is a mistake of its caller's, and not a database that is away: nobody should try it again. */
+function refuseOnce(closed: AbortSignal): void {
+  if (!closed.aborted) return
+  throw new StateRefusedError('the client was closed and takes no more calls.', {
+    hint: 'Close it once nothing uses it any more, or create another one.',
+  })
+}
+
+function refusingOnce(closed: AbortSignal, db: Database): Database {
+  return {
+    ...db,
+    query(text, values, limitMs) {
+      refuseOnce(closed)
+      return db.query(text, values, limitMs)
+    },
+  }
+}
+
 function unknownJob(jobId: string, namespace: string): NotFoundError {
   return notFound(jobCalled(jobId, namespace))
 }
@@ -438,19 +570,21 @@ function jobCalled(text: string, namespace: string): Called {
     what: 'job',
     text,
     namespace,
-    hint: 'It may be in another namespace (--namespace), or have been dropped: ended jobs are kept for a while (leasehold retention).',
+    hint: 'It may be in another namespace, or have been dropped: ended jobs are kept for a while.',
   }
 }
 
-/** What a definition and a call say about a job, as JSON for the database; the call wins. */
+/** What a definition and a call say about a job, as JSON for the database; the call wins where it says something. */
 export function optionsText(
   job: AnyJobDefinition,
   input: unknown,
   options: NewJobOptions = {},
 ): string {
   const { queue, maxAttempts, maxLost, onWorkerLost, timeoutMs, progressDeadlineMs } = job
-  const concurrencyKey: string | null | undefined =
-    typeof job.concurrencyKey === 'function' ? job.concurrencyKey(input) : job.concurrencyKey
+  const concurrencyKey =
+    typeof job.concurrencyKey === 'function'
+      ? checkedConcurrencyKey(job.type, job.concurrencyKey(input))
+      : (job.concurrencyKey ?? null)
   return saidOptions({
     queue,
     maxAttempts,
@@ -458,9 +592,16 @@ export function optionsText(
     onWorkerLost,
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     ...(progressDeadlineMs === undefined ? {} : { progressDeadlineMs }),
-    ...(concurrencyKey == null ? {} : { concurrencyKey }),
-    ...options,
+    ...(concurrencyKey === null ? {} : { concurrencyKey }),
+    ...withoutUndefined(options),
   })
+}
+
+/** An option that is undefined is not given: what the definition says holds. */
+function withoutUndefined(options: NewJobOptions): NewJobOptions {
+  return Object.values(options).includes(undefined)
+    ? Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+    : options
 }
 
 /** Options as JSON for the database, without what it takes for granted. */

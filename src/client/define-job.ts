@@ -4,8 +4,22 @@
  */
 import type { Backoff } from '../domain/backoff.ts'
 import { BACKOFF_DEFAULTS } from '../domain/backoff.ts'
+import { shown } from '../domain/shown.ts'
 import { UsageError } from '../errors.ts'
+import {
+  ANYTHING,
+  FUNCTION,
+  MILLISECONDS,
+  oneOf,
+  problem,
+  problemsOf,
+  type Rule,
+  type Rules,
+  TEXT,
+  wholeNumber,
+} from './check-options.ts'
 import type { JobContext } from './job-context.ts'
+import { JOB_RULES } from './new-job-options.ts'
 import { isStandardSchema, type StandardSchema } from './standard-schema.ts'
 
 export interface JobOptions<Input, Parsed, Result> {
@@ -58,56 +72,55 @@ export interface JobDefinition<Input = unknown, Parsed = Input, Result = unknown
 // eslint-disable-next-line typescript/no-explicit-any -- a handler's parameter is contravariant: only any fits them all.
 export type AnyJobDefinition = JobDefinition<any, any, any>
 
-const KNOWN_OPTIONS = new Set([
-  'type',
-  'input',
-  'output',
-  'queue',
-  'maxAttempts',
-  'maxLost',
-  'backoff',
-  'timeoutMs',
-  'progressDeadlineMs',
-  'concurrencyKey',
-  'onWorkerLost',
-  'onOutage',
-  'onDeaf',
-  'cancelGraceMs',
-  'run',
-])
+const BACKOFF_RULES: Rules<Backoff> = {
+  baseMs: MILLISECONDS,
+  factor: {
+    fits: (value) => Number.isFinite(value) && (value as number) >= 1,
+    must: 'must be a number from 1',
+  },
+  maxMs: MILLISECONDS,
+}
+
+const schema = (must: string): Rule => ({ fits: isStandardSchema, must })
+
+const RULES: Rules<JobOptions<never, never, never>> = {
+  type: {
+    fits: (value) => typeof value === 'string' && /^[\w.:/-]{1,120}$/.test(value),
+    must: 'must be 1 to 120 letters, digits or any of . : / _ -',
+  },
+  input: schema('must be a Standard Schema (zod, valibot, arktype …)'),
+  output: schema('must be a Standard Schema'),
+  run: FUNCTION,
+  ...JOB_RULES,
+  // What is wrong inside is told with its own name.
+  backoff: ANYTHING,
+  concurrencyKey: {
+    fits: (value) => TEXT.fits(value) || typeof value === 'function',
+    must: 'must be a text that is not empty, or a function of the input that returns one',
+  },
+  onOutage: oneOf(['continue', 'abort']),
+  onDeaf: oneOf(['report', 'exit']),
+  cancelGraceMs: wholeNumber(1),
+}
+
+const REQUIRED = ['type', 'input', 'run'] as const
 
 /** Checks and completes a definition. @throws {UsageError} naming what is wrong with it. */
 export function defineJob<Input, Parsed, Result>(
   options: JobOptions<Input, Parsed, Result>,
 ): JobDefinition<Input, Parsed, Result> {
-  const name = typeof options.type === 'string' ? `defineJob("${options.type}")` : 'defineJob'
-  const problems = [
-    ...Object.keys(options)
-      .filter((key) => !KNOWN_OPTIONS.has(key))
-      .map((key) => `there is no option \`${key}\``),
-    ...(typeof options.type === 'string' && /^[\w.:/-]{1,120}$/.test(options.type)
-      ? []
-      : ['`type` must be 1 to 120 letters, digits or any of . : / _ -']),
-    ...(isStandardSchema(options.input)
-      ? []
-      : ['`input` must be a Standard Schema (zod, valibot, arktype …)']),
-    ...(options.output === undefined || isStandardSchema(options.output)
-      ? []
-      : ['`output` must be a Standard Schema']),
-    ...(typeof options.run === 'function' ? [] : ['`run` must be a function']),
-    ...wholeNumber('maxAttempts', options.maxAttempts, 32_767),
-    ...wholeNumber('maxLost', options.maxLost, 32_767),
-    ...wholeNumber('timeoutMs', options.timeoutMs, Number.MAX_SAFE_INTEGER),
-    ...wholeNumber('progressDeadlineMs', options.progressDeadlineMs, Number.MAX_SAFE_INTEGER),
-    ...(['string', 'function', 'undefined'].includes(typeof options.concurrencyKey)
-      ? []
-      : ['`concurrencyKey` must be a text, or a function of the input that returns one']),
-    ...wholeNumber('cancelGraceMs', options.cancelGraceMs, Number.MAX_SAFE_INTEGER),
-    ...oneOf('onWorkerLost', options.onWorkerLost, ['retry', 'fail', 'hold']),
-    ...oneOf('onOutage', options.onOutage, ['continue', 'abort']),
-    ...oneOf('onDeaf', options.onDeaf, ['report', 'exit']),
-  ]
-  if (problems.length > 0) throw new UsageError(`${name}: ${problems.join('; ')}.`)
+  const problems = problemsOf(options, RULES)
+  if (typeof options === 'object' && options !== null) {
+    const missing = REQUIRED.filter((name) => options[name] === undefined)
+    problems.push(...missing.map((name) => problem(name, undefined, RULES[name])))
+    if (options.backoff !== undefined)
+      problems.push(...problemsOf(options.backoff, BACKOFF_RULES, 'backoff'))
+  }
+  if (problems.length > 0) {
+    const type: unknown = options?.type
+    const name = typeof type === 'string' ? `defineJob("${type}")` : 'defineJob'
+    throw new UsageError(`${name}: ${problems.join('; ')}.`)
+  }
   return Object.freeze({
     ...options,
     kind: 'leasehold.job' as const,
@@ -117,22 +130,47 @@ export function defineJob<Input, Parsed, Result>(
     onWorkerLost: options.onWorkerLost ?? 'retry',
     onDeaf: options.onDeaf ?? 'report',
     cancelGraceMs: options.cancelGraceMs ?? 10_000,
-    backoff: { ...BACKOFF_DEFAULTS, ...options.backoff },
+    backoff: completeBackoff(options.backoff),
   })
+}
+
+/** One that is given as undefined is not given. */
+function completeBackoff(given: Partial<Backoff> = {}): Backoff {
+  const { baseMs, factor, maxMs } = BACKOFF_DEFAULTS
+  return {
+    baseMs: given.baseMs ?? baseMs,
+    factor: given.factor ?? factor,
+    maxMs: given.maxMs ?? maxMs,
+  }
 }
 
 export function isJobDefinition(value: unknown): value is AnyJobDefinition {
   return (value as { kind?: unknown } | null)?.kind === 'leasehold.job'
 }
 
-function wholeNumber(name: string, value: number | undefined, max: number): string[] {
-  return value === undefined || (Number.isInteger(value) && value >= 1 && value <= max)
-    ? []
-    : [`\`${name}\` must be a whole number from 1, got ${value}`]
-}
-
-function oneOf(name: string, value: string | undefined, values: readonly string[]): string[] {
-  return value === undefined || values.includes(value)
-    ? []
-    : [`\`${name}\` must be one of ${values.join(', ')}, got "${value}"`]
+/** What a worker is to run, by type. @throws {UsageError} */
+export function definitionsByType(
+  jobs: readonly AnyJobDefinition[],
+): Map<string, AnyJobDefinition> {
+  if (!Array.isArray(jobs)) {
+    throw new UsageError(
+      `a worker's \`jobs\` must be a list of job definitions, got ${shown(jobs)}.`,
+      {
+        hint: 'Pass what defineJob returned: jobs: [one, two]. Of a module: Object.values(module).',
+      },
+    )
+  }
+  if (jobs.length === 0) throw new UsageError('a worker needs at least one job definition.')
+  const byType = new Map<string, AnyJobDefinition>()
+  for (const [index, job] of jobs.entries()) {
+    if (!isJobDefinition(job)) {
+      throw new UsageError(`\`jobs[${index}]\` must be a job definition, got ${shown(job)}.`, {
+        hint: 'Pass what defineJob returned.',
+      })
+    }
+    if (byType.has(job.type))
+      throw new UsageError(`two definitions of type "${job.type}" were given.`)
+    byType.set(job.type, job)
+  }
+  return byType
 }

@@ -5,7 +5,9 @@
  */
 import { sleep } from '../clock.ts'
 import { classifyFailure, type Database } from '../db/connect.ts'
-import { EventsDroppedError } from '../errors.ts'
+import { didYouMean } from '../domain/nearest.ts'
+import { shown } from '../domain/shown.ts'
+import { EventsDroppedError, UsageError } from '../errors.ts'
 import { eventsDropped, eventsEnd, type FeedEvent, readEvents } from '../sql/inspect.ts'
 
 /** Names of events, as facts in the past. `job.*` carry `jobIds`; hot ones carry a whole batch. */
@@ -68,7 +70,16 @@ export class EventFeed {
     this.#namespace = namespace
   }
 
+  /** @throws {UsageError} for a name that no event has. */
   onAny(names: readonly EventName[], listener: EventListener<EventName>): () => void {
+    for (const name of names) {
+      if (EVENT_NAMES.includes(name)) continue
+      throw new UsageError(`there is no event ${shown(name)}.${didYouMean(name, EVENT_NAMES)}`, {
+        hint: 'EVENT_NAMES has those that there are.',
+      })
+    }
+    if (typeof listener !== 'function')
+      throw new UsageError(`a listener must be a function, got ${shown(listener)}.`)
     const entry = { names, listener }
     this.#listeners.add(entry)
     if (this.#stop === null) {
@@ -102,6 +113,7 @@ export class EventFeed {
         position ??= await eventsEnd(this.#db, this.#namespace)
         events = await readEvents(this.#db, this.#namespace, position, 500)
       } catch (error) {
+        if (stop.aborted) return
         if (error instanceof EventsDroppedError && position !== null)
           position = await this.#skipDropped(position)
         else this.#warn(error as Error)

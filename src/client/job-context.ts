@@ -69,6 +69,6 @@ export interface JobContext<Input = unknown> {
   enqueue<Input>(
     job: { readonly type: string; readonly input: StandardSchema<Input, any> },
     input: Input,
-    options?: NewJobOptions,
+    options?: Omit<NewJobOptions, 'executor'>,
   ): Promise<string>
 }

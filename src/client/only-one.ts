@@ -1,5 +1,6 @@
 /** From what a person or a program calls something by to the one thing that is meant. */
-import { endingOf, isId } from '../domain/id.ts'
+import { bare, endingOf, isId } from '../domain/id.ts'
+import { shown } from '../domain/shown.ts'
 import { IdAmbiguousError, NotFoundError, UsageError } from '../errors.ts'
 
 export interface Called {
@@ -34,17 +35,25 @@ export function notFound({ what, text, namespace, hint }: Called): NotFoundError
 }
 
 /** An id as it is written. @throws {UsageError} */
-export function checkedId(text: string): string {
-  if (!isId(text)) throw new UsageError(`"${text}" is not an id.`)
-  return text.toLowerCase()
+export function checkedId(id: string): string {
+  if (typeof id !== 'string' || !isId(id)) throw new UsageError(`${shown(id)} is not an id.`)
+  return id.toLowerCase()
+}
+
+/** What something is called by, without the sign that something stands before it. @throws {UsageError} */
+export function checkedName(what: string, text: string): string {
+  if (typeof text !== 'string' || text === '') {
+    throw new UsageError(`no ${what} is called ${shown(text)}: that takes a text.`)
+  }
+  return bare(text)
 }
 
 /** An id or the end of one. @throws {UsageError} */
 export function checkedEnding(what: string, text: string): string {
-  const ending = endingOf(text)
+  const ending = typeof text === 'string' ? endingOf(text) : null
   if (ending === null) {
     throw new UsageError(
-      `"${text}" is not the id of a ${what}, nor an ending of one (4 or more of its characters).`,
+      `no ${what} is called ${shown(text)}: that takes an id, or the end of one (4 or more of its characters).`,
     )
   }
   return ending

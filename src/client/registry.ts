@@ -1,6 +1,5 @@
 /** Workers, machines and supervisors from the client's side: who is there, how they fared, and what operators order. */
 import type { Database } from '../db/connect.ts'
-import { bare } from '../domain/id.ts'
 import { StateRefusedError } from '../errors.ts'
 import * as inspect from '../sql/inspect.ts'
 import { drainMachine, drainWorkers, evictWorkers } from '../sql/protocol.ts'
@@ -12,7 +11,7 @@ import type {
   SupervisorDocument,
   WorkerDocument,
 } from './documents.ts'
-import { onlyOne } from './only-one.ts'
+import { checkedName, onlyOne } from './only-one.ts'
 
 /** Each is called by its id, the beginning or end of that, its incarnation, or the name of its host. */
 export interface ClientWorkers {
@@ -47,7 +46,7 @@ const WEEK_MS = 604_800_000
 
 export function openWorkers(db: Database, namespace: string): ClientWorkers {
   const get = async (id: string): Promise<WorkerDocument> => {
-    const text = bare(id)
+    const text = checkedName('worker', id)
     const found = await inspect.findWorkers<WorkerDocument>(db, namespace, text)
     const exact = found.filter((one) => one.id === text || one.incarnation === text)
     const hint = 'See: leasehold workers list'
@@ -78,7 +77,7 @@ export function openWorkers(db: Database, namespace: string): ClientWorkers {
 
 export function openMachines(db: Database, namespace: string): ClientMachines {
   const get = async (id: string): Promise<MachineDetailDocument> => {
-    const text = bare(id)
+    const text = checkedName('machine', id)
     const found = await inspect.findMachines<MachineDetailDocument>(db, namespace, text)
     const exact = found.filter((one) => one.id === text)
     const hint = 'See: leasehold machines list'

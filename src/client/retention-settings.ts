@@ -41,7 +41,7 @@ export function openRetention(db: Database, namespace: string): ClientRetention 
         throw new StateRefusedError(
           `jobs of namespace ${namespace} are to be archived before they are dropped, and no hook was given.`,
           {
-            hint: 'A worker with the hook drops them. To give that up: leasehold retention --no-archive',
+            hint: 'A worker with the hook drops them. To give that up: retention.set({ archive: false }), or leasehold retention --no-archive',
           },
         )
       }

@@ -6,13 +6,26 @@
  * The database decides when a run ends; `wait` asks it to look, so a run also ends where no worker is left that would.
  */
 import type { Database } from '../db/connect.ts'
-import { RunTerminalError, UsageError } from '../errors.ts'
-import { bare } from '../domain/id.ts'
-import type { RunStatus } from '../domain/states.ts'
+import { RunTerminalError } from '../errors.ts'
+import { RUN_STATUSES, type RunStatus } from '../domain/states.ts'
 import * as sql from '../sql/runs.ts'
+import {
+  ANY_TEXT,
+  ANYTHING,
+  checkOptions,
+  FLAG,
+  ID,
+  LIMIT_MS,
+  oneOf,
+  PAGE_SIZE,
+  type Rules,
+  SIGNAL,
+  someOf,
+  wholeNumber,
+} from './check-options.ts'
 import type { Page, RunDocument } from './documents.ts'
 import type { EventFeed } from './event-feed.ts'
-import { onlyOne } from './only-one.ts'
+import { checkedName, onlyOne } from './only-one.ts'
 import { storableJson } from './storable-json.ts'
 import { waitFor } from './wait-for.ts'
 
@@ -70,6 +83,41 @@ export interface Runs {
   wait(run: string, options?: { timeoutMs?: number; signal?: AbortSignal }): Promise<RunDocument>
 }
 
+const RESTS = ['cancel', 'keep'] as const
+
+const BUDGET_RULES: Rules<NonNullable<NewRunOptions['budget']>> = {
+  tokens: wholeNumber(1),
+  usd: {
+    fits: (value) => Number.isFinite(value) && (value as number) > 0,
+    must: 'must be a number above 0',
+  },
+}
+
+const NEW_RUN_RULES: Rules<NewRunOptions> = {
+  name: ANY_TEXT,
+  criteria: ANYTHING,
+  stage: ANY_TEXT,
+  target: wholeNumber(1),
+  maxFailed: wholeNumber(0),
+  // What is wrong inside is told with its own name.
+  budget: ANYTHING,
+  fillGraceMs: wholeNumber(0),
+  rest: oneOf(RESTS),
+}
+
+const LIST_RULES: Rules<RunListOptions> = {
+  statuses: someOf(RUN_STATUSES),
+  after: ID,
+  limit: PAGE_SIZE,
+}
+
+const CHANGE_RULES: Rules<{ stage?: string; filled?: true }> = { stage: ANY_TEXT, filled: FLAG }
+const END_RULES: Rules<EndRunOptions> = { rest: oneOf(RESTS), reason: ANY_TEXT }
+const WAIT_RULES: Rules<{ timeoutMs?: number; signal?: AbortSignal }> = {
+  timeoutMs: LIMIT_MS,
+  signal: SIGNAL,
+}
+
 export function openRuns(
   db: Database,
   namespace: string,
@@ -91,22 +139,18 @@ class DatabaseRuns implements Runs {
     this.#closed = closed
   }
 
-  async create({ name, criteria = {}, ...options }: NewRunOptions): Promise<RunDocument> {
+  async create(given: NewRunOptions): Promise<RunDocument> {
+    checkOptions('runs.create', given ?? null, NEW_RUN_RULES)
+    if (given.budget !== undefined)
+      checkOptions('runs.create', given.budget, BUDGET_RULES, 'budget')
+    const { name, criteria = {}, ...options } = given
     storableJson(criteria, `the criteria of run ${name}`)
-    for (const [what, value] of [
-      ['target', options.target],
-      ['maxFailed', options.maxFailed],
-      ['budget.tokens', options.budget?.tokens],
-      ['fillGraceMs', options.fillGraceMs],
-    ] as const) {
-      if (value !== undefined && !Number.isSafeInteger(value))
-        throw new UsageError(`\`${what}\` of a run is a whole number, got ${value}.`)
-    }
     return sql.createRun(this.#db, this.#namespace, { name, criteria, options })
   }
 
   async list(options: RunListOptions = {}): Promise<Page<RunDocument>> {
-    const limit = Math.min(500, Math.max(1, options.limit ?? 50))
+    checkOptions('runs.list', options, LIST_RULES)
+    const { limit = 50 } = options
     const found = await sql.listRuns<RunDocument>(this.#db, this.#namespace, {
       statuses: options.statuses,
       after: options.after,
@@ -117,7 +161,7 @@ class DatabaseRuns implements Runs {
   }
 
   async get(run: string): Promise<RunDocument> {
-    const text = bare(run)
+    const text = checkedName('run', run)
     return onlyOne(await sql.findRuns<RunDocument>(this.#db, this.#namespace, text), {
       what: 'run',
       text: run,
@@ -127,6 +171,7 @@ class DatabaseRuns implements Runs {
   }
 
   async update(run: string, changes: { stage?: string; filled?: true }): Promise<RunDocument> {
+    checkOptions('runs.update', changes ?? null, CHANGE_RULES)
     const before = await this.get(run)
     if (before.status !== 'active') throw ended(before, 'changed')
     await sql.updateRun(this.#db, this.#namespace, before.id, changes)
@@ -149,6 +194,7 @@ class DatabaseRuns implements Runs {
     run: string,
     options: { timeoutMs?: number; signal?: AbortSignal } = {},
   ): Promise<RunDocument> {
+    checkOptions('runs.wait', options, WAIT_RULES)
     let id: string | null = null
     return waitFor({
       what: `run ${run}`,
@@ -167,6 +213,7 @@ class DatabaseRuns implements Runs {
   }
 
   async #end(run: string, status: RunStatus, options: EndRunOptions): Promise<RunDocument> {
+    checkOptions('runs', options, END_RULES)
     const { id } = await this.get(run)
     const answer = await sql.endRun(this.#db, this.#namespace, id, {
       status,

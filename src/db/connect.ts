@@ -5,9 +5,13 @@
  * server that takes no writes is never used (it counts as down); several hosts in the URL are tried in turn; nothing here
  * needs session state, so a transaction-mode pooler may stand in between. What fails comes back as one of our errors, with
  * the operation's name and the server's error as its cause.
+ *
+ * What speaks of the driver's own types is marked `@internal` and left out of the declarations that are published: whoever uses the
+ * package need not have those of `pg`.
  */
 import type { Socket } from 'node:net'
 import pg from 'pg'
+import { shown } from '../domain/shown.ts'
 import {
   DatabaseCopiedError,
   DatabaseReadOnlyError,
@@ -52,6 +56,8 @@ export interface ConnectOptions {
   /** Time limit of one call, in milliseconds. Default 30,000. */
   readonly callTimeoutMs?: number
   readonly applicationName?: string
+  /** Whether connections that are idle let the process end. Default false. */
+  readonly idleLetsExit?: boolean
 }
 
 export const CONNECT_DEFAULTS: Readonly<{
@@ -73,11 +79,19 @@ export interface HostAddress {
   readonly port: number
 }
 
-/** Takes a URL apart into its hosts and what they share. @throws {UsageError} when it is not a PostgreSQL URL. */
+/** Takes a URL apart into its hosts and what they share. @throws {UsageError} when it is not a PostgreSQL URL. @internal */
 export function parseDatabaseUrl(databaseUrl: string): {
   hosts: HostAddress[]
   config: pg.ClientConfig
 } {
+  if (typeof databaseUrl !== 'string') {
+    throw new UsageError(
+      `\`databaseUrl\` must be the URL of a database, got ${shown(databaseUrl)}.`,
+      {
+        hint: 'It looks like postgres://user:password@host:5432/database. If it comes from the environment, that is not set.',
+      },
+    )
+  }
   const match = /^(postgres(?:ql)?:\/\/)((?:[^@/]*@)?)([^/?]*)(.*)$/.exec(databaseUrl)
   if (match === null) {
     throw new UsageError(`"${redactUrl(databaseUrl)}" is not a PostgreSQL URL.`, {
@@ -158,7 +172,7 @@ const types: pg.CustomTypesConfig = {
     ARRAYS_OF_TEXTS.includes(type) ? textsOf : pg.types.getTypeParser(type, format),
 }
 
-/** Whether the session is this connection's own. Behind a pooler the start-up shows a process id that is not that of who answers. */
+/** Whether the session is this connection's own. Behind a pooler the start-up shows a process id that is not that of who answers. @internal */
 export function isDirect(client: pg.Client): boolean {
   return (client as Client).direct === true
 }
@@ -249,7 +263,7 @@ function failoverClient(hosts: HostAddress[]): typeof pg.Client {
   }
 }
 
-/** Opens one connection of our own, outside any pool. Rejects when no host takes writes. */
+/** Opens one connection of our own, outside any pool. Rejects when no host takes writes. @internal */
 export async function connectOne(options: ConnectOptions): Promise<pg.Client> {
   const { hosts, config } = parseDatabaseUrl(options.databaseUrl)
   const Client = failoverClient(hosts)
@@ -287,7 +301,7 @@ export function openDatabase(options: ConnectOptions): Database {
     query_timeout: options.callTimeoutMs ?? CONNECT_DEFAULTS.callTimeoutMs,
     idleTimeoutMillis: 60_000,
     keepAlive: true,
-    allowExitOnIdle: false,
+    allowExitOnIdle: options.idleLetsExit ?? false,
   })
   pool.on('error', () => undefined)
   const open = new Map<pg.ClientBase, Promise<void>>()

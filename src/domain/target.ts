@@ -12,7 +12,7 @@ export function parseTarget(text: string): TargetName {
 }
 
 export function formatTarget(target: TargetName): string {
-  if ('machine' in target) return `machine:${target.machine}`
-  if ('worker' in target) return `worker:${target.worker}`
-  return `label:${target.label}`
+  const { machine, worker, label } = target as { readonly [kind: string]: string | undefined }
+  if (machine !== undefined) return `machine:${machine}`
+  return worker === undefined ? `label:${label}` : `worker:${worker}`
 }

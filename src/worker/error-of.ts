@@ -12,6 +12,7 @@ const {
   LeaseholdError: _abstract,
   AttemptAbortedError: _withReason,
   InputInvalidError: _withIssues,
+  JobEndedError: _withEnd,
   ...classes
 } = errors
 

@@ -17,7 +17,7 @@ import { isPromiseLike, parseWith, type StandardSchema } from '../client/standar
 import type { JobContext, JobLog, Resume } from '../client/job-context.ts'
 import type { Sessions } from '../client/session.ts'
 import { newJob, optionsText } from '../client/client.ts'
-import type { NewJobOptions } from '../client/new-job-options.ts'
+import { checkNewJob, type NewJobOptions } from '../client/new-job-options.ts'
 import { VALUE_BYTES_MAX } from '../config.ts'
 import { backoffMs } from '../domain/backoff.ts'
 import type { AbortReason } from '../domain/states.ts'
@@ -448,10 +448,11 @@ class Context implements JobContext {
   async #enqueueChild(
     child: AnyJobDefinition,
     input: unknown,
-    options: NewJobOptions = {},
+    options?: NewJobOptions,
   ): Promise<string> {
     const execution = this.#execution
     execution.guard('ctx.enqueue')
+    checkNewJob('ctx.enqueue', child, options)
     await parseWith(child.input as StandardSchema, input, `the input of ${child.type}`)
     const stored = await enqueueChild(
       execution.host.db,

@@ -57,7 +57,7 @@ function refused(host: string, port: number, error: NodeJS.ErrnoException): Heal
     cause: error,
     hint:
       error.code === 'EADDRINUSE'
-        ? 'Take another --health-port; 0 takes a free one and says which.'
+        ? 'Take another port; 0 takes a free one and says which.'
         : undefined,
   })
 }

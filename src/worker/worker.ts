@@ -12,7 +12,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
-import type { AnyJobDefinition } from '../client/define-job.ts'
+import { type AnyJobDefinition, definitionsByType } from '../client/define-job.ts'
 import type { Archive } from '../client/retention.ts'
 import {
   atMost,
@@ -212,7 +212,7 @@ export class JobWorker implements Worker {
   readonly settings: WorkerSettings
   readonly namespace: string
   readonly #options: WorkerOptions
-  readonly #definitions = new Map<string, AnyJobDefinition>()
+  readonly #definitions: ReadonlyMap<string, AnyJobDefinition>
   readonly #queues: readonly string[]
   readonly #bus: WorkerEventBus
   readonly #life = new Lifecycle()
@@ -244,14 +244,9 @@ export class JobWorker implements Worker {
     } = options
     parseDatabaseUrl(databaseUrl)
     this.settings = resolveSettings(settings)
-    if (jobs.length === 0) throw new UsageError('a worker needs at least one job definition.')
+    this.#definitions = definitionsByType(jobs)
     if (archive !== undefined && typeof archive !== 'function')
       throw new UsageError('`archive` is a function that gets jobs.')
-    for (const job of jobs) {
-      if (this.#definitions.has(job.type))
-        throw new UsageError(`two definitions of type "${job.type}" were given.`)
-      this.#definitions.set(job.type, job)
-    }
     this.#options = options
     this.namespace = namespace ?? 'default'
     this.#queues = queues ?? [...new Set(jobs.map((job) => job.queue))]
@@ -1728,5 +1723,7 @@ function deferred(): {
 
 /** Makes a worker; `start` begins. */
 export function createWorker(options: WorkerOptions): Worker {
+  if (typeof options !== 'object' || options === null)
+    throw new UsageError('createWorker needs at least `databaseUrl` and `jobs`.')
   return new JobWorker(options)
 }

@@ -1,4 +1,5 @@
 /** How a client learns what became of a job: the error of a wait, by class and code, and the event. */
+import pg from 'pg'
 import { expect, test } from 'vitest'
 import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
@@ -19,7 +20,7 @@ test('wait rejects with JobEndedError once the job is cancelled, and at once whe
   await using client = createClient({ databaseUrl: db.databaseUrl, schema: db.schemaName })
   const jobId = await client.enqueue(job, 1)
   const waited = client.wait(jobId).catch((error: unknown) => error)
-  expect(await client.cancel(jobId)).toBe('cancelled')
+  expect(await client.cancel(jobId, { reason: 'not needed' })).toBe('cancelled')
   for (const error of [await waited, await client.wait(jobId).catch((e: unknown) => e)]) {
     expect(error).toBeInstanceOf(JobEndedError)
     expect(error).toMatchObject({
@@ -27,6 +28,10 @@ test('wait rejects with JobEndedError once the job is cancelled, and at once whe
       exitCode: 1,
       message: expect.stringMatching(/^Cancelled/) as string,
       hint: expect.stringContaining(`jobs show ${jobId}`) as string,
+      jobId,
+      status: 'cancelled',
+      endReason: { code: 'cancelled', message: 'not needed' },
+      error: null,
     })
   }
 })
@@ -47,7 +52,12 @@ test('wait rejects with JobEndedError once the job has failed for good', async (
   expect(error).toMatchObject({
     code: 'ERR_JOB_ENDED',
     message: expect.stringContaining('it never works') as string,
+    jobId,
+    status: 'failed',
+    error: { code: 'no', message: 'it never works' },
   })
+  const { endReason } = await client.get(jobId)
+  expect((error as JobEndedError).endReason).toEqual(endReason)
 })
 
 test('wait rejects with WaitTimeoutError when its time is over, and the job goes on', async () => {
@@ -112,4 +122,57 @@ test('client.on tells of a cancel, once, with what events have: of the job that 
     return last !== ''
   })
   expect(of(unheard)).toEqual([])
+})
+
+test('an error without a hint has none, rather than one that is undefined', () => {
+  const bare = new WaitTimeoutError('it goes on.')
+  expect(Object.keys(bare)).not.toContain('hint')
+  expect(bare.hint).toBeUndefined()
+  expect(new WaitTimeoutError('it goes on.', { hint: 'Wait.' }).hint).toBe('Wait.')
+})
+
+test('a client that was closed refuses every call in words that nobody retries, whoever owns its connections', async () => {
+  const db = await createTestDatabase()
+  const schema = db.schemaName
+  const pool = new pg.Pool({ connectionString: db.databaseUrl })
+  // Asked for before it was closed: there is a connection left for that.
+  const before = createClient({ pool, schema })
+  const enqueued = before.enqueue(job, 1)
+  await before.close()
+  const jobId = await enqueued
+  for (const client of [
+    createClient({ databaseUrl: db.databaseUrl, schema }),
+    createClient({ pool, schema }),
+    createClient({ executor: pool, schema }),
+  ]) {
+    client.on('job.failed', () => undefined)
+    const waited = client.wait(jobId).catch((error: unknown) => error)
+    await client.close()
+    const calls: (() => Promise<unknown>)[] = [
+      () => waited.then((error) => Promise.reject(error as Error)),
+      () => client.enqueue(job, 1),
+      () => client.enqueueMany(job, [1, 2]),
+      () => client.enqueue(job, 1, { executor: pool }),
+      () => client.get(jobId),
+      () => client.list(),
+      () => client.cancel(jobId),
+      () => client.stats(),
+      () => client.wait(jobId),
+      () => client.runs.get('nightly'),
+      () => client.workers.list(),
+      () => client.alerts.list(),
+      () => client.retention.get(),
+      async () => client.on('job.failed', () => undefined),
+    ]
+    for (const call of calls) {
+      await expect(call()).rejects.toMatchObject({
+        code: 'ERR_STATE_REFUSED',
+        message: expect.stringContaining('the client was closed') as string,
+      })
+    }
+    await client.close()
+  }
+  // It is the caller's, and open.
+  expect((await pool.query('select 1 as one')).rows).toEqual([{ one: 1 }])
+  await pool.end()
 })

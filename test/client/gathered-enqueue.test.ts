@@ -39,7 +39,7 @@ test('of many calls at once only the one that the database refuses fails', async
   await using client = createClient({ databaseUrl: db.databaseUrl, schema: db.schemaName })
   const answers = await Promise.allSettled(
     Array.from({ length: 20 }, (_, n) =>
-      client.enqueueRaw('work', n, n === 7 ? { maxAttempts: 0 } : {}),
+      client.enqueueRaw('work', n, n === 7 ? { queue: 'a\0' } : {}),
     ),
   )
   expect(answers.flatMap((answer, n) => (answer.status === 'rejected' ? [n] : []))).toEqual([7])

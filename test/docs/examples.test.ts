@@ -51,7 +51,10 @@ test('every block marked ts compiles', () => {
   const compiled = ts.createProgram([...places.keys()], {
     ...options,
     noEmit: true,
-    paths: { leasehold: [path.join(ROOT, 'src/index.ts')] },
+    paths: {
+      leasehold: [path.join(ROOT, 'src/index.ts')],
+      'leasehold/embedded': [path.join(ROOT, 'src/db/embedded.ts')],
+    },
   })
   const problems = ts.getPreEmitDiagnostics(compiled).flatMap((diagnostic) => {
     const place = places.get(path.normalize(diagnostic.file?.fileName ?? ''))

@@ -63,7 +63,7 @@ test('every `leasehold` command in a document is one, with its flags', () => {
   const wrong: string[] = []
   for (const { page, line } of shell) {
     for (const [, words = ''] of line.matchAll(
-      /(?:^|&& |\|\| |\| (?:xargs (?:-n1 )?)?|npx |[A-Z_]+=\S+ )leasehold ([^|#;&]*)/g,
+      /(?:^|&& |\|\| |\| (?:xargs (?:-n1 )?)?|npx |[A-Z_]+=\S+ )leasehold ([^|#;&)]*)/g,
     )) {
       let command = program
       const rest = words.trim().split(/\s+/)

@@ -1,14 +1,16 @@
 /** M1: type, input and result of a job belong together. The compiler checks the lines marked as errors when types are checked. */
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import ts from 'typescript'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import * as z from 'zod'
 import type { Client } from '../../src/client/client.ts'
 import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
 import { InputInvalidError } from '../../src/errors.ts'
 import { createTestDatabase } from '../support/database.ts'
-import { builtApi } from '../support/process.ts'
+import { builtApi, builtProgram } from '../support/process.ts'
 
 const { createWorker } = await builtApi()
 
@@ -57,6 +59,59 @@ test('M1: a wrong input, result or field is a compile error', () => {
     .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
   // An expected error that does not come is itself one.
   expect(found).toEqual([])
+})
+
+test('M1: a program with no types but those of Node checks the declarations that are published, all of them', () => {
+  const directory = mkdtempSync(path.join(tmpdir(), 'leasehold-types-'))
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
+  const packages = path.join(directory, 'node_modules')
+  const published = path.join(packages, 'leasehold')
+  const root = path.resolve(import.meta.dirname, '../..')
+  cpSync(path.resolve(path.dirname(builtProgram()), '..'), path.join(published, 'dist'), {
+    recursive: true,
+    filter: (file) => !path.basename(file).includes('.') || file.endsWith('.d.ts'),
+  })
+  cpSync(path.join(root, 'package.json'), path.join(published, 'package.json'))
+  mkdirSync(path.join(packages, '@types'))
+  symlinkSync(path.join(root, 'node_modules/@types/node'), path.join(packages, '@types/node'))
+  writeFileSync(path.join(directory, 'package.json'), '{ "type": "module" }')
+  const consumer = path.join(directory, 'app.ts')
+  writeFileSync(
+    consumer,
+    `import { createClient, createWorker, defineJob, migrate, type StandardSchema } from 'leasehold'
+     import { startEmbedded } from 'leasehold/embedded'
+     declare const input: StandardSchema<{ to: number }>
+     const job = defineJob({ type: 'count', input, run: (ctx) => ({ counted: ctx.input.to }) })
+     const { url: databaseUrl } = await startEmbedded({ dataDir: 'data' })
+     await migrate({ databaseUrl })
+     await using worker = createWorker({ databaseUrl, jobs: [job] })
+     await using client = createClient({ databaseUrl })
+     const { counted }: { counted: number } = await client.wait(await client.enqueue(job, { to: 1 }), { job })
+     export { counted, worker }`,
+  )
+  for (const [module, moduleResolution] of [
+    [ts.ModuleKind.NodeNext, ts.ModuleResolutionKind.NodeNext],
+    [ts.ModuleKind.ESNext, ts.ModuleResolutionKind.Bundler],
+  ] as const) {
+    const program = ts.createProgram([consumer, path.join(published, 'dist/cli/main.d.ts')], {
+      strict: true,
+      skipLibCheck: false,
+      noEmit: true,
+      target: ts.ScriptTarget.ES2023,
+      lib: ['lib.es2023.d.ts', 'lib.esnext.disposable.d.ts'],
+      types: ['node'],
+      typeRoots: [path.join(packages, '@types')],
+      module,
+      moduleResolution,
+    })
+    const found = ts
+      .getPreEmitDiagnostics(program)
+      .map(
+        ({ file, messageText }) =>
+          `${file?.fileName}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`,
+      )
+    expect(found).toEqual([])
+  }
 })
 
 test('M1: a wrong input is refused before anything is stored, and one that was stored unchecked fails without retries', async () => {

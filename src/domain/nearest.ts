@@ -15,7 +15,8 @@ export function nearest(text: string, words: readonly string[]): string | null {
 }
 
 /** ` Did you mean "jobs"?`, or nothing. */
-export function didYouMean(text: string, words: readonly string[]): string {
+export function didYouMean(text: unknown, words: readonly string[]): string {
+  if (typeof text !== 'string') return ''
   const word = nearest(text, words)
   return word === null ? '' : ` Did you mean "${word}"?`
 }
