@@ -775,6 +775,9 @@ describe('unsticking needs no SQL and is safe beside live workers', () => {
       'recovered',
       'failed',
       'durationMs',
+      'waiting',
+      'notBefore',
+      'dryRun',
     ])
     expect(swept).toMatchObject({ ...fields, failed: [] })
     expect(new Set(swept.recovered)).toEqual(new Set(ids))
@@ -789,6 +792,77 @@ describe('unsticking needs no SQL and is safe beside live workers', () => {
     await p.sweep()
     const dry = await json('sweep', '--dry-run')
     expect(dry).toMatchObject({ markedOfflineCount: 0, affectedMachineIds: [], recovered: [] })
+  })
+
+  test('where nobody else writes, one sweep goes on until it has handed back what is lapsed', async () => {
+    const { run: cli, p, json } = await open()
+    const worker = await p.register({ leaseMs: 6_000, renewMs: 2_000 })
+    const { ids } = await p.running(1, {}, worker)
+    await p.outage(120_000)
+    const foreseen = await json('sweep', '--dry-run')
+    expect(foreseen).toMatchObject({ recovered: [], waiting: ids, dryRun: true })
+    expect(foreseen.notBefore).not.toBeNull()
+    const dry = await cli(['sweep', '--dry-run'])
+    expect(dry.stdout).toContain('dryRun\ttrue')
+    expect(dry.stderr).toMatch(/^Dry run: nothing was changed/)
+    const why = await cli(['jobs', 'why', ids[0]!])
+    expect(why.stdout).toMatch(
+      /; nobody has written to the database since .* UTC, so an outage can't be told from a dead worker, and a sweep that lasts until .* UTC hands the job back\.$/m,
+    )
+    const swept = await cli(['sweep', '--json'])
+    expect(swept).toMatchObject({ code: 0, stderr: '' })
+    const { recovered, waiting, notBefore, durationMs } = JSON.parse(swept.stdout)
+    expect({ recovered, waiting, notBefore }).toEqual({
+      recovered: ids,
+      waiting: [],
+      notBefore: null,
+    })
+    expect(durationMs).toBeGreaterThan(5_000)
+    expect((await p.job(ids[0]!)).status).toBe('pending')
+  })
+
+  test('a sweep that is interrupted says what still waits', async () => {
+    const { env, p } = await open()
+    const { ids } = await p.running(1)
+    await p.outage(120_000)
+    const child = start(['sweep'], env)
+    let text = ''
+    child.stdout!.setEncoding('utf8').on('data', (more: string) => (text += more))
+    await until('the first pass', async () => {
+      const [row] = await p.db.rows<{ done: boolean }>(
+        `select writable_since > %s.clock() - interval '1 minute' as done from %s.tick`,
+      )
+      return row?.done
+    })
+    child.kill('SIGINT')
+    const [code] = (await once(child, 'close')) as [number]
+    expect(code).toBe(130)
+    expect(text).toContain(`waiting\t${ids[0]}\n`)
+    expect(text).toMatch(/^notBefore\t\d{4}-/m)
+    expect((await p.job(ids[0]!)).state).toBe('lost')
+  })
+
+  test('release-stuck says what it skips while an outage may be the reason, and does it when forced', async () => {
+    const { run: cli, p, json } = await open()
+    const { ids } = await p.running(1)
+    await p.outage(120_000)
+    const skips = await cli(['jobs', 'release-stuck', '--older-than', '20s'])
+    expect(skips).toMatchObject({ code: 5, stdout: '' })
+    expect(skips.stderr).toMatch(
+      /^1 job skipped, as an outage of the database may be why .* \(until .*\); --force releases them/,
+    )
+    const dry = await json('jobs', 'release-stuck', '--older-than', '20s', '--dry-run')
+    expect(dry).toMatchObject({ items: [], skipped: [{ id: ids[0] }] })
+    const forced = await json('jobs', 'release-stuck', '--older-than', '20s', '--force')
+    expect(forced).toMatchObject({ items: [{ id: ids[0], status: 'pending' }], skipped: [] })
+  })
+
+  test.each([
+    ['jobs release-stuck', '--older-than', '(2m)'],
+    ['workers reap', '--grace', '(35s)'],
+  ])('%s shows the default of %s as it is typed', async (command, flag, shown) => {
+    const { stdout } = await run([...command.split(' '), '--help'])
+    expect(stdout.split('\n').find((line) => line.includes(flag))).toContain(shown)
   })
 
   test('evict fences a worker before its jobs go back', async () => {

@@ -77,6 +77,7 @@ function job(some: Partial<JobDocument>): JobDocument {
     leaseExpiresAt: null,
     leaseLeftMs: null,
     recoveryNotBefore: null,
+    databaseSilentSince: null,
     workerEndedAt: null,
     previousEnd: null,
     waitsBehind: null,
