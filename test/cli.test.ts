@@ -174,12 +174,27 @@ describe('wrong usage exits with 2 in our own words', () => {
     ['what follows without a target', ['enqueue', 'a', '--if-offline', 'fail']],
     ['a policy that does not exist', ['enqueue', 'a', '--on-worker-lost', 'holt']],
     ['a URL that is none', ['stats', '--database', 'mysql://user:secret@host/app']],
+    ['a port that is none', ['stats', '--database', 'postgres://user:secret@host:99999/app']],
+    ['a key that is empty', ['enqueue', 'a', '--key', '']],
+    ['a queue that is empty', ['enqueue', 'a', '--queue', ' ']],
+    ['a target that is empty', ['enqueue', 'a', '--target', '']],
+    ['a timeout of nothing', ['enqueue', 'a', '--timeout', '0s']],
+    ['a type that can not be defined', ['enqueue', 'a b', '--force']],
+    ['queues that are empty', ['worker', 'handlers.ts', '--queue', ',']],
+    ['a label that is empty', ['worker', 'handlers.ts', '--target', 'gpu', '--target', '']],
     ['following as one document', ['jobs', 'logs', 'aaaa', '--follow', '--json']],
   ])('%s', async (_name, args) => {
     const ran = await run(args, args.includes('--follow') ? { ...(await open()).env } : NOWHERE)
     expect(ran.code).toBe(2)
     expect(ran.stderr + ran.stdout).not.toContain('secret')
     expect(ran.stderr + ran.stdout).toMatchSnapshot()
+  })
+
+  test('a DATABASE_URL that is set and empty is not the embedded database', async () => {
+    const ran = await run(['stats'], { DATABASE_URL: '' })
+    expect(ran).toMatchObject({ code: 2, stdout: '' })
+    expect(ran.stderr).toMatch(/^error: DATABASE_URL is set and empty\.\n.*unset it/)
+    expect(fs.existsSync(path.join(dir, '.leasehold'))).toBe(false)
   })
 
   test('with --json the error is the one document on standard output', async () => {
@@ -211,6 +226,23 @@ describe('a database that can not be used', () => {
     const unknown = await run(['stats'], { DATABASE_URL: 'postgres://u:p@no-such-host.invalid/x' })
     expect(unknown.code).toBe(3)
     expect(unknown.stderr).toContain('no-such-host.invalid:5432 has a host name that is not known')
+    url.pathname = '/postgres'
+    url.password = ''
+    const without = await run(['stats'], { DATABASE_URL: url.href })
+    expect(without.code).toBe(3)
+    expect(without.stderr).toContain('wants a password, and none was given')
+    expect(without.stderr).toContain('Look at user and password')
+  })
+
+  test('an embedded database that has no place says so', async () => {
+    fs.writeFileSync(path.join(dir, '.leasehold'), '')
+    for (const args of [['stats'], ['db', 'start'], ['db', 'status']]) {
+      const ran = await run(args)
+      expect(ran.code, args.join(' ')).toBe(3)
+      expect(ran.stderr).toMatch(
+        /^error: The embedded database can't be kept in .*\n.*DATABASE_URL/,
+      )
+    }
   })
 
   test('a role that takes no writes exits with 3', async () => {
@@ -330,6 +362,37 @@ describe('enqueue', () => {
     expect((await json('jobs', 'list')).items).toEqual([])
   })
 
+  test('an input that is nested without end is refused', async () => {
+    const deep = `{"a": ${'['.repeat(100_000)}"]"${']'.repeat(100_000)}}`
+    fs.writeFileSync(path.join(dir, 'deep.json'), deep)
+    const ran = await run(['enqueue', 'a', '@deep.json', '--force'], NOWHERE)
+    expect(ran).toMatchObject({ code: 2, stdout: '' })
+    expect(ran.stderr).toMatch(/^error: deep\.json is nested more than 1000 deep/)
+  })
+
+  test.skipIf(!fs.existsSync('/dev/full'))(
+    'where standard output takes nothing, the id of what was stored is on standard error',
+    async () => {
+      const { env, p } = await open()
+      const full = fs.openSync('/dev/full', 'w')
+      onTestFinished(() => fs.closeSync(full))
+      const { PATH, HOME } = process.env
+      const child = spawn(process.execPath, [program, 'enqueue', 'a', '--force'], {
+        cwd: dir,
+        env: { PATH, HOME, ...env },
+        stdio: ['ignore', full, 'pipe'],
+      })
+      let text = ''
+      child.stderr!.setEncoding('utf8').on('data', (more: string) => (text += more))
+      const [code] = (await once(child, 'close')) as [number]
+      const [stored] = await p.db.rows<{ id: string }>('select id from %s.job')
+      expect({ code, text }).toEqual({
+        code: 1,
+        text: `error: standard output can't be written (ENOSPC: no space left on device). The job is stored: ${stored?.id}\n`,
+      })
+    },
+  )
+
   test('a type that no live worker runs is refused, with the nearest that one does', async () => {
     const { run: cli, p } = await open()
     const none = await cli(['enqueue', 'video.transcode'])
@@ -349,6 +412,34 @@ describe('enqueue', () => {
     expect(elsewhere.code).toBe(4)
     expect(elsewhere.stderr).toContain('from queue default, only from video')
     expect((await cli(['enqueue', 'video.transcode', '--queue', 'video'])).code).toBe(0)
+  })
+
+  test('a machine as target is named by its id, its ending or its host name', async () => {
+    const { run: cli, p, json } = await open()
+    await p.register({ machineId: 'machine-4711', hostname: 'render-a' })
+    for (const named of ['machine-4711', '4711', 'render-a']) {
+      const { id } = await json('enqueue', 'a', '--force', '--target', `machine:${named}`)
+      expect((await p.job(id)).target).toBe('machine:machine-4711')
+    }
+    const unseen = await cli(['enqueue', 'a', '--force', '--target', 'machine:render-b'])
+    expect(unseen.code).toBe(0)
+    expect(unseen.stderr).toBe(
+      'No machine render-b has been seen yet, and the job waits for it; known are machine-4711 (render-a).\n',
+    )
+    expect((await p.job(unseen.stdout.trim())).target).toBe('machine:render-b')
+    await p.register({ machineId: 'machine-4712', hostname: 'render-a' })
+    const several = await cli(['enqueue', 'a', '--force', '--target', 'machine:render-a'])
+    expect(several).toMatchObject({ code: 2, stdout: '' })
+    expect(several.stderr).toContain('machine-4711, machine-4712')
+  })
+
+  test('with --handlers an input that was forgotten is said to be', async () => {
+    const ran = await run(
+      ['enqueue', 'video.transcode', '--handlers', 'handlers.ts'],
+      (await open()).env,
+    )
+    expect(ran).toMatchObject({ code: 2, stdout: '' })
+    expect(ran.stderr).toMatch(/^error: no input was given, and the input of video\.transcode/)
   })
 
   test('with --handlers the definition gives the options and checks the input', async () => {
@@ -416,6 +507,8 @@ describe('handler modules', () => {
     ['broken.ts', `export const = 1`, 'broken.ts throws when it is imported'],
     ['empty.mjs', 'export const a = 1', 'empty.mjs exports no job definition'],
     ['data.json', '{}', 'data.json is a .json file'],
+    ['never.mts', 'await new Promise(() => {})', 'never.mts never finished loading.'],
+    ['never.mjs', 'await new Promise(() => {})', 'never.mjs never finished loading.'],
     [
       'twice.mjs',
       `import { defineJob } from ${JSON.stringify(defineJob)}
@@ -1174,6 +1267,7 @@ test('without DATABASE_URL the embedded database is started, found again and sto
   onTestFinished(async () => void (await run(['db', 'stop'], env)))
   const first = await run(['enqueue', 'a', '--force'], env)
   expect(first).toMatchObject({ code: 0, stderr: '' })
+  expect(fs.readFileSync(path.join(dir, '.leasehold/.gitignore'), 'utf8')).toBe('*\n')
   const { stdout: url } = await run(['db', 'url'], env)
   const status = await run(['db', 'status', '--json'], env)
   expect(JSON.parse(status.stdout)).toMatchObject({

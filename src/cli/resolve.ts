@@ -43,6 +43,11 @@ export function embeddedDir(workingDirectory: string = process.cwd()): string {
 export function resolveTarget(flags: CommonFlags, env: Environment = process.env): Target {
   if (flags.database?.trim() === '') throw new UsageError('--database is empty.')
   if (flags.namespace?.trim() === '') throw new UsageError('--namespace is empty.')
+  if (flags.database === undefined && env['DATABASE_URL']?.trim() === '') {
+    throw new UsageError('DATABASE_URL is set and empty.', {
+      hint: 'Give it the URL of a server, or unset it for the embedded database of this directory.',
+    })
+  }
   return {
     databaseUrl: flags.database ?? (env['DATABASE_URL'] || null),
     dataDir: embeddedDir(),

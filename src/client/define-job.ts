@@ -76,6 +76,12 @@ const KNOWN_OPTIONS = new Set([
   'run',
 ])
 
+export const JOB_TYPE_WORDS = 'it is 1 to 120 letters, digits or any of . : / _ -'
+
+export function isJobType(name: unknown): name is string {
+  return typeof name === 'string' && /^[\w.:/-]{1,120}$/.test(name)
+}
+
 /** Checks and completes a definition. @throws {UsageError} naming what is wrong with it. */
 export function defineJob<Input, Parsed, Result>(
   options: JobOptions<Input, Parsed, Result>,
@@ -85,7 +91,7 @@ export function defineJob<Input, Parsed, Result>(
     ...Object.keys(options)
       .filter((key) => !KNOWN_OPTIONS.has(key))
       .map((key) => `there is no option \`${key}\``),
-    ...(typeof options.type === 'string' && /^[\w.:/-]{1,120}$/.test(options.type)
+    ...(isJobType(options.type)
       ? []
       : ['`type` must be 1 to 120 letters, digits or any of . : / _ -']),
     ...(isStandardSchema(options.input)
