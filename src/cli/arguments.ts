@@ -11,6 +11,14 @@ export function someText(flag: string): (text: string) => string {
   }
 }
 
+/** Any number of such texts. */
+export function someTexts(
+  flag: string,
+): (text: string, before?: readonly string[]) => readonly string[] {
+  const one = someText(flag)
+  return (text, before = []) => [...before, one(text)]
+}
+
 /** Milliseconds of `30s`. */
 export function duration(
   flag: string,

@@ -78,7 +78,7 @@ const KNOWN_OPTIONS = new Set([
 
 export const JOB_TYPE_WORDS = 'it is 1 to 120 letters, digits or any of . : / _ -'
 
-export function isJobType(name: unknown): name is string {
+export function isJobType(name: unknown): boolean {
   return typeof name === 'string' && /^[\w.:/-]{1,120}$/.test(name)
 }
 

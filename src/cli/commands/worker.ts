@@ -3,7 +3,15 @@ import type { RunDocument } from '../../client/documents.ts'
 import { isBounded, PORT_MAX, resolveSettings, type WorkerSettings } from '../../config.ts'
 import { RunTerminalError, UsageError } from '../../errors.ts'
 import { ownMachineId } from '../../worker/identity.ts'
-import { duration, given, numberRange, oneOf, someText, wholeNumber } from '../arguments.ts'
+import {
+  duration,
+  given,
+  numberRange,
+  oneOf,
+  someText,
+  someTexts,
+  wholeNumber,
+} from '../arguments.ts'
 import { documented } from '../help.ts'
 import { loadArchive, loadHandlers } from '../load-handlers.ts'
 import { createOutput, leave } from '../output.ts'
@@ -92,7 +100,7 @@ export function registerWorker(program: Command): void {
     .option(
       '--target <LABEL...>',
       'labels of this worker: it also takes jobs aimed at them',
-      (text: string, before: readonly string[] = []) => [...before, someText('--target')(text)],
+      someTexts('--target'),
     )
     .option('--no-listen', 'look for work by polling alone')
     .option(
