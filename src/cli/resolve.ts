@@ -51,9 +51,18 @@ export function resolveTarget(flags: CommonFlags, env: Environment = process.env
   return {
     databaseUrl: flags.database ?? (env['DATABASE_URL'] || null),
     dataDir: embeddedDir(),
-    schema: env['LEASEHOLD_SCHEMA'] || 'leasehold',
+    schema: resolveSchema(env),
     namespace: flags.namespace ?? (env['LEASEHOLD_NAMESPACE'] || 'default'),
   }
+}
+
+/** What PostgreSQL would cut (63 bytes), keep for itself (`pg_`), or what is a slip of the shell rather than a name. */
+function resolveSchema(env: Environment): string {
+  const name = env['LEASEHOLD_SCHEMA'] || 'leasehold'
+  if (/^(?!pg_)[\p{L}_][\p{L}\p{N}_$.-]*$/u.test(name) && Buffer.byteLength(name) <= 63) return name
+  throw new UsageError(
+    `LEASEHOLD_SCHEMA is the name of a schema, letters, digits, and _ - . $ at most 63 bytes long, got "${name}".`,
+  )
 }
 
 /** `null`: the machine's own id. */
