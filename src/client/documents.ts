@@ -345,6 +345,10 @@ export interface SupervisorDocument {
   machineId: string
   hostname: string
   pid: number
+  /** With the pid, what tells its process from others; null where it could not be read. */
+  bootId: string | null
+  pidNamespace: string | null
+  processStarted: string | null
   status: 'online' | 'offline'
   /** Why the status is what it is. */
   reason: string
