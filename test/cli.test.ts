@@ -197,6 +197,12 @@ describe('wrong usage exits with 2 in our own words', () => {
     expect(fs.existsSync(path.join(dir, '.leasehold'))).toBe(false)
   })
 
+  test('a schema that can not have been meant is refused', async () => {
+    const ran = await run(['stats'], { ...NOWHERE, LEASEHOLD_SCHEMA: 'bad schema;' })
+    expect(ran).toMatchObject({ code: 2, stdout: '' })
+    expect(ran.stderr).toContain('LEASEHOLD_SCHEMA is the name of a schema')
+  })
+
   test('with --json the error is the one document on standard output', async () => {
     const ran = await run(['jobs', 'list', '--nope', '--json'])
     expect(ran).toMatchObject({ code: 2, stderr: '' })
@@ -285,7 +291,7 @@ describe('a database that can not be used', () => {
     expect(JSON.parse(check.stdout)).toMatchObject({ state: 'newer' })
   })
 
-  test('a missing schema is made by the first command that needs it', async () => {
+  test('a missing schema is made by the first command that needs it, and by none that only looks', async () => {
     const db = await createTestDatabase()
     const { databaseUrl, schemaName } = db
     const env = { DATABASE_URL: databaseUrl, LEASEHOLD_SCHEMA: schemaName }
@@ -293,6 +299,15 @@ describe('a database that can not be used', () => {
     const before = await run(['migrate', '--check', '--json'], env)
     expect(before.code).toBe(5)
     expect(JSON.parse(before.stdout)).toMatchObject({ schema: schemaName, state: 'missing' })
+    for (const args of [['stats'], ['jobs', 'list'], ['workers', 'list']]) {
+      const looks = await run(args, env)
+      expect(looks, args.join(' ')).toMatchObject({ code: 5, stdout: '' })
+      expect(looks.stderr).toMatch(
+        /^error: this database has no Leasehold schema ".*", so there is nothing to see\.\n.*leasehold migrate/,
+      )
+    }
+    expect((await run(['migrate', '--check'], env)).code).toBe(5)
+    expect((await run(['enqueue', 'a', '--force'], env)).code).toBe(0)
     expect((await run(['stats'], env)).code).toBe(0)
     expect((await run(['migrate', '--check'], env)).code).toBe(0)
     const again = await run(['migrate'], env)
@@ -638,6 +653,9 @@ describe('looking at jobs', () => {
     expect(unknown.stderr).toContain('ERR_NOT_FOUND')
     const short = await cli(['jobs', 'why', 'abc'])
     expect(short.code).toBe(2)
+    const byBeginning = await cli(['jobs', 'show', '01a2228a'])
+    expect(byBeginning.code).toBe(4)
+    expect(byBeginning.stderr).toContain('A job is named by the end of its id')
   })
 
   test('why is one sentence, and what to do goes to standard error', async () => {
@@ -680,8 +698,8 @@ describe('looking at jobs', () => {
       run	
       priority	0
       target	
-      worker	<worker>
-      machine	machine-1
+      worker	
+      machine	
       leaseExpires	
       created	<time>
       runAt	<time>
@@ -1022,6 +1040,10 @@ describe('workers and machines', () => {
     expect((await cli(['workers', 'list'])).stderr).toBe(
       'No worker is there now. 1 ended in the last hour: --all\n',
     )
+    await p.register()
+    await p.endWorker(await p.register(), 'released')
+    const all = (await json('workers', 'list', '--all')).items as { status: string }[]
+    expect(all.map(({ status }) => status)).toEqual(['online', 'offline', 'offline'])
   })
 
   test('drain and resume, and draining waits until nothing runs', async () => {

@@ -54,8 +54,9 @@ async function watch(
         if (away && !output.noteTerminal.isTerminal) region.commit('connection is back')
         away = false
         live = next.live
-        for (const line of next.history) region.commit(line)
+        // First what is live now: a line of history is printed above it.
         region.update(live === null ? [] : [live])
+        for (const line of next.history) region.commit(line)
         return isTerminal(job.status) ? { end: job } : { state: job.state }
       },
       away: (awayMs, error) => {
