@@ -765,6 +765,7 @@ function fold_run(p_run uuid) returns void volatile;
 function free_idle_keys(p_namespace text, p_keys_max integer) returns void volatile;
 function free_keys(p_namespace text, p_keys text[]) returns void volatile;
 function gap_ms() returns integer immutable;
+function gap_pending(p_tick tick) returns boolean stable;
 function get_jobs(p_namespace text, p_jobs uuid[], p_whole boolean DEFAULT false) returns jsonb stable security definer; -- admin, client, worker
 function guard() returns void volatile;
 function heard_again(p_worker worker) returns void volatile;

@@ -9,6 +9,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { constants } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -38,11 +39,22 @@ const say = (line = ''): void => {
   else if (line.trim() !== '') stream.write(`demo: ${line.trim()}\n`)
 }
 const mark = (good: boolean): string =>
-  terminal.unicode
+  terminal.isTerminal && terminal.unicode
     ? paint(terminal, [good ? 'green' : 'red'], good ? '✓' : '✕')
     : good
       ? 'ok'
       : 'FAILED'
+
+/** The first signal takes everything down, a second one ends the show where it stands. */
+const stopped = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    const code = 128 + constants.signals[signal]
+    if (stopped.signal.aborted) process.exit(code)
+    process.exitCode = code
+    stopped.abort(new Error(`stopped by ${signal}`))
+  })
+}
 
 interface Step {
   readonly folder: string
@@ -107,6 +119,7 @@ async function setUp<T>(
   work: () => Promise<T>,
   detail: (result: T) => string,
 ): Promise<T> {
+  stopped.signal.throwIfAborted()
   const startedMs = performance.now()
   const result = await work()
   const took = formatDuration(performance.now() - startedMs).padStart(8)
@@ -254,13 +267,13 @@ class Story {
         if (!terminal.isTerminal && performance.now() - printedMs > 2_000) {
           printedMs = performance.now()
           say(
-            `${done} of ${this.#total} files, ${stats.jobs.running} jobs running, ${stats.jobs.pending} waiting`,
+            `${Math.min(done, this.#total)} of ${this.#total} files, ${stats.jobs.running} jobs running, ${stats.jobs.pending} waiting`,
           )
         }
         if (stats.jobs.completed + stats.jobs.failed >= this.#folders.size) break
         if (performance.now() - startedMs > LIMIT_MS)
           throw new Error(`not finished after ${formatDuration(LIMIT_MS)}`)
-        await sleep(150)
+        await sleep(150, undefined, { signal: stopped.signal })
       }
       await this.#tellOf(this.killed)
       await this.#tellOf(this.stopped)
@@ -478,5 +491,10 @@ function shortName(workerId: string): string {
   return workerId.replace(/-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/, '')
 }
 
-const good = await main()
-process.exit(good ? 0 : 1)
+try {
+  process.exit((await main()) ? 0 : 1)
+} catch (error) {
+  if (!stopped.signal.aborted) throw error
+  say('Stopped: the workers, the database and its data are gone.')
+  process.exit()
+}

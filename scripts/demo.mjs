@@ -1,9 +1,17 @@
 // `npm run demo`: sets up what is missing (dependencies, the build), then shows the example in examples/digest.
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { constants } from 'node:os'
 import path from 'node:path'
 import { dependenciesAreStale, INSTALL } from './setup.mjs'
 
 process.chdir(path.resolve(import.meta.dirname, '..'))
+
+if (process.argv.length > 2) {
+  process.stderr.write(
+    `error: the demo takes no arguments, got ${process.argv.slice(2).join(' ')}\n`,
+  )
+  process.exit(2)
+}
 
 function run(what, command, args) {
   const startedMs = performance.now()
@@ -22,11 +30,10 @@ if (dependenciesAreStale()) {
   run('dependencies', 'npm', [...INSTALL, '--loglevel=error'])
 }
 run('build', process.execPath, ['scripts/build.mjs'])
-const { status } = spawnSync(
-  process.execPath,
-  ['--import', 'tsx', 'scripts/demo-show.ts', ...process.argv.slice(2)],
-  {
-    stdio: 'inherit',
-  },
-)
-process.exit(status ?? 1)
+const show = spawn(process.execPath, ['--import', 'tsx', 'scripts/demo-show.ts'], {
+  stdio: 'inherit',
+})
+// The show takes down what it has started. At a terminal Ctrl-C has reached it, too, and once is enough.
+for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => show.kill(signal))
+process.on('SIGINT', () => undefined)
+show.once('exit', (code, signal) => process.exit(code ?? 128 + constants.signals[signal]))

@@ -4,6 +4,7 @@ import {
   fenceMarginMs,
   LEASE_MS_MIN,
   resolveSettings,
+  SETTING_MS_MAX,
   WORKER_DEFAULTS,
   type WorkerSettings,
 } from './config.ts'
@@ -44,6 +45,13 @@ test('K4: every problem is reported at once, unknown names included', () => {
   ).toThrow(
     /^`leeseMs` is not[^]*\n`leaseMs` is 3 s, but[^]*\n`renewMs` is 2 s, but[^]*\n`concurrency` must/,
   )
+})
+
+test('K4: a lease that the database has no room for is refused', () => {
+  expect(() => resolveSettings({ leaseMs: 99_999_999_000 })).toThrow(
+    /^`leaseMs` is 99999999 s, but can be at most 2147483\.647 s, which is almost 25 days\.$/,
+  )
+  expect(resolveSettings({ leaseMs: SETTING_MS_MAX }).leaseMs).toBe(SETTING_MS_MAX)
 })
 
 test('K4: what the hint says to set is accepted, also where the lease is too short', () => {

@@ -5,7 +5,7 @@
 import { ConfigUnsafeError } from './errors.ts'
 
 export interface WorkerSettings {
-  /** How long a job stays with a worker that gives no sign of life, in milliseconds. Default 30,000, at least 6,000. */
+  /** How long a job stays with a worker that gives no sign of life, in milliseconds. Default 30,000, at least 6,000, at most 2,147,483,647. */
   readonly leaseMs: number
   /** Pause between renewals, in milliseconds. Default a third of the lease, at most that. */
   readonly renewMs: number
@@ -81,6 +81,8 @@ export function isBounded(settings: WorkerSettings): boolean {
 /** Below this the margin of at least 2 s would leave no room for two renewals. */
 export const LEASE_MS_MIN = 6_000
 const RENEW_MS_MIN = 500
+/** Almost 25 days: the database keeps a lease, and timers a pause, as milliseconds in 32 bits. */
+export const SETTING_MS_MAX = 2_147_483_647
 
 /** A worker stops trusting its lease this long before the database does: max(L/6, 2 s). */
 export function fenceMarginMs(leaseMs: number): number {
@@ -118,13 +120,23 @@ function isAmount(value: unknown): boolean {
   return Number.isFinite(value) && (value as number) >= 0
 }
 
-function amount(setting: keyof WorkerSettings): Rule {
+function amount(setting: 'leaseMs' | 'renewMs' | 'idleBeatMs' | 'pollMs' | StopSetting): Rule[] {
   return [
-    setting,
-    (settings) => isAmount(settings[setting]),
-    (settings) => `must be a number of at least 0, got ${String(settings[setting])}`,
+    [
+      setting,
+      (settings) => isAmount(settings[setting]),
+      (settings) => `must be a number of at least 0, got ${String(settings[setting])}`,
+    ],
+    [
+      setting,
+      (settings) => !(settings[setting] > SETTING_MS_MAX),
+      (settings) =>
+        `is ${seconds(settings[setting])}, but can be at most ${seconds(SETTING_MS_MAX)}, which is almost 25 days`,
+    ],
   ]
 }
+
+type StopSetting = 'shutdownGraceMs' | 'hardExitMs'
 
 function count(setting: 'maxLoops' | 'maxJobs' | 'maxLifetimeMs', unit = ''): Rule {
   return [
@@ -136,14 +148,14 @@ function count(setting: 'maxLoops' | 'maxJobs' | 'maxLifetimeMs', unit = ''): Ru
 
 /** Of the rules of one setting, the first that it breaks is told. */
 const RULES: readonly Rule[] = [
-  amount('leaseMs'),
+  ...amount('leaseMs'),
   [
     'leaseMs',
     ({ leaseMs }) => leaseMs >= LEASE_MS_MIN,
     ({ leaseMs }) =>
       `is ${seconds(leaseMs)}, but must be at least ${seconds(LEASE_MS_MIN)}: a worker fences itself 2 s before the end and must have two renewals until then`,
   ],
-  amount('renewMs'),
+  ...amount('renewMs'),
   [
     'renewMs',
     outlivesRenewals,
@@ -156,15 +168,15 @@ const RULES: readonly Rule[] = [
     ({ renewMs }) =>
       `is ${renewMs} ms, which is more than the database should be asked; at least ${RENEW_MS_MIN} ms`,
   ],
-  amount('idleBeatMs'),
-  amount('pollMs'),
+  ...amount('idleBeatMs'),
+  ...amount('pollMs'),
   [
     'concurrency',
     ({ concurrency }) => Number.isInteger(concurrency) && concurrency >= 1 && concurrency <= 1_000,
     ({ concurrency }) => `must be a whole number from 1 to 1000, got ${concurrency}`,
   ],
-  amount('shutdownGraceMs'),
-  amount('hardExitMs'),
+  ...amount('shutdownGraceMs'),
+  ...amount('hardExitMs'),
   [
     'hardExitMs',
     ({ hardExitMs, shutdownGraceMs }) => !(hardExitMs < shutdownGraceMs),

@@ -174,12 +174,33 @@ describe('wrong usage exits with 2 in our own words', () => {
     ['what follows without a target', ['enqueue', 'a', '--if-offline', 'fail']],
     ['a policy that does not exist', ['enqueue', 'a', '--on-worker-lost', 'holt']],
     ['a URL that is none', ['stats', '--database', 'mysql://user:secret@host/app']],
+    ['a port that is none', ['stats', '--database', 'postgres://user:secret@host:99999/app']],
+    ['a key that is empty', ['enqueue', 'a', '--key', '']],
+    ['a queue that is empty', ['enqueue', 'a', '--queue', ' ']],
+    ['a target that is empty', ['enqueue', 'a', '--target', '']],
+    ['a timeout of nothing', ['enqueue', 'a', '--timeout', '0s']],
+    ['a type that can not be defined', ['enqueue', 'a b', '--force']],
+    ['queues that are empty', ['worker', 'handlers.ts', '--queue', ',']],
+    ['a label that is empty', ['worker', 'handlers.ts', '--target', 'gpu', '--target', '']],
     ['following as one document', ['jobs', 'logs', 'aaaa', '--follow', '--json']],
   ])('%s', async (_name, args) => {
     const ran = await run(args, args.includes('--follow') ? { ...(await open()).env } : NOWHERE)
     expect(ran.code).toBe(2)
     expect(ran.stderr + ran.stdout).not.toContain('secret')
     expect(ran.stderr + ran.stdout).toMatchSnapshot()
+  })
+
+  test('a DATABASE_URL that is set and empty is not the embedded database', async () => {
+    const ran = await run(['stats'], { DATABASE_URL: '' })
+    expect(ran).toMatchObject({ code: 2, stdout: '' })
+    expect(ran.stderr).toMatch(/^error: DATABASE_URL is set and empty\.\n.*unset it/)
+    expect(fs.existsSync(path.join(dir, '.leasehold'))).toBe(false)
+  })
+
+  test('a schema that can not have been meant is refused', async () => {
+    const ran = await run(['stats'], { ...NOWHERE, LEASEHOLD_SCHEMA: 'bad schema;' })
+    expect(ran).toMatchObject({ code: 2, stdout: '' })
+    expect(ran.stderr).toContain('LEASEHOLD_SCHEMA is the name of a schema')
   })
 
   test('with --json the error is the one document on standard output', async () => {
@@ -211,6 +232,23 @@ describe('a database that can not be used', () => {
     const unknown = await run(['stats'], { DATABASE_URL: 'postgres://u:p@no-such-host.invalid/x' })
     expect(unknown.code).toBe(3)
     expect(unknown.stderr).toContain('no-such-host.invalid:5432 has a host name that is not known')
+    url.pathname = '/postgres'
+    url.password = ''
+    const without = await run(['stats'], { DATABASE_URL: url.href })
+    expect(without.code).toBe(3)
+    expect(without.stderr).toContain('wants a password, and none was given')
+    expect(without.stderr).toContain('Look at user and password')
+  })
+
+  test('an embedded database that has no place says so', async () => {
+    fs.writeFileSync(path.join(dir, '.leasehold'), '')
+    for (const args of [['stats'], ['db', 'start'], ['db', 'status']]) {
+      const ran = await run(args)
+      expect(ran.code, args.join(' ')).toBe(3)
+      expect(ran.stderr).toMatch(
+        /^error: The embedded database can't be kept in .*\n.*DATABASE_URL/,
+      )
+    }
   })
 
   test('a role that takes no writes exits with 3', async () => {
@@ -253,7 +291,7 @@ describe('a database that can not be used', () => {
     expect(JSON.parse(check.stdout)).toMatchObject({ state: 'newer' })
   })
 
-  test('a missing schema is made by the first command that needs it', async () => {
+  test('a missing schema is made by the first command that needs it, and by none that only looks', async () => {
     const db = await createTestDatabase()
     const { databaseUrl, schemaName } = db
     const env = { DATABASE_URL: databaseUrl, LEASEHOLD_SCHEMA: schemaName }
@@ -261,6 +299,15 @@ describe('a database that can not be used', () => {
     const before = await run(['migrate', '--check', '--json'], env)
     expect(before.code).toBe(5)
     expect(JSON.parse(before.stdout)).toMatchObject({ schema: schemaName, state: 'missing' })
+    for (const args of [['stats'], ['jobs', 'list'], ['workers', 'list']]) {
+      const looks = await run(args, env)
+      expect(looks, args.join(' ')).toMatchObject({ code: 5, stdout: '' })
+      expect(looks.stderr).toMatch(
+        /^error: this database has no Leasehold schema ".*", so there is nothing to see\.\n.*leasehold migrate/,
+      )
+    }
+    expect((await run(['migrate', '--check'], env)).code).toBe(5)
+    expect((await run(['enqueue', 'a', '--force'], env)).code).toBe(0)
     expect((await run(['stats'], env)).code).toBe(0)
     expect((await run(['migrate', '--check'], env)).code).toBe(0)
     const again = await run(['migrate'], env)
@@ -330,6 +377,37 @@ describe('enqueue', () => {
     expect((await json('jobs', 'list')).items).toEqual([])
   })
 
+  test('an input that is nested without end is refused', async () => {
+    const deep = `{"a": ${'['.repeat(100_000)}"]"${']'.repeat(100_000)}}`
+    fs.writeFileSync(path.join(dir, 'deep.json'), deep)
+    const ran = await run(['enqueue', 'a', '@deep.json', '--force'], NOWHERE)
+    expect(ran).toMatchObject({ code: 2, stdout: '' })
+    expect(ran.stderr).toMatch(/^error: deep\.json is nested more than 1000 deep/)
+  })
+
+  test.skipIf(!fs.existsSync('/dev/full'))(
+    'where standard output takes nothing, the id of what was stored is on standard error',
+    async () => {
+      const { env, p } = await open()
+      const full = fs.openSync('/dev/full', 'w')
+      onTestFinished(() => fs.closeSync(full))
+      const { PATH, HOME } = process.env
+      const child = spawn(process.execPath, [program, 'enqueue', 'a', '--force'], {
+        cwd: dir,
+        env: { PATH, HOME, ...env },
+        stdio: ['ignore', full, 'pipe'],
+      })
+      let text = ''
+      child.stderr!.setEncoding('utf8').on('data', (more: string) => (text += more))
+      const [code] = (await once(child, 'close')) as [number]
+      const [stored] = await p.db.rows<{ id: string }>('select id from %s.job')
+      expect({ code, text }).toEqual({
+        code: 1,
+        text: `error: standard output can't be written (ENOSPC: no space left on device). The job is stored: ${stored?.id}\n`,
+      })
+    },
+  )
+
   test('a type that no live worker runs is refused, with the nearest that one does', async () => {
     const { run: cli, p } = await open()
     const none = await cli(['enqueue', 'video.transcode'])
@@ -349,6 +427,34 @@ describe('enqueue', () => {
     expect(elsewhere.code).toBe(4)
     expect(elsewhere.stderr).toContain('from queue default, only from video')
     expect((await cli(['enqueue', 'video.transcode', '--queue', 'video'])).code).toBe(0)
+  })
+
+  test('a machine as target is named by its id, its ending or its host name', async () => {
+    const { run: cli, p, json } = await open()
+    await p.register({ machineId: 'machine-4711', hostname: 'render-a' })
+    for (const named of ['machine-4711', '4711', 'render-a']) {
+      const { id } = await json('enqueue', 'a', '--force', '--target', `machine:${named}`)
+      expect((await p.job(id)).target).toBe('machine:machine-4711')
+    }
+    const unseen = await cli(['enqueue', 'a', '--force', '--target', 'machine:render-b'])
+    expect(unseen.code).toBe(0)
+    expect(unseen.stderr).toBe(
+      'No machine render-b has been seen yet, and the job waits for it; known are machine-4711 (render-a).\n',
+    )
+    expect((await p.job(unseen.stdout.trim())).target).toBe('machine:render-b')
+    await p.register({ machineId: 'machine-4712', hostname: 'render-a' })
+    const several = await cli(['enqueue', 'a', '--force', '--target', 'machine:render-a'])
+    expect(several).toMatchObject({ code: 2, stdout: '' })
+    expect(several.stderr).toContain('machine-4711, machine-4712')
+  })
+
+  test('with --handlers an input that was forgotten is said to be', async () => {
+    const ran = await run(
+      ['enqueue', 'video.transcode', '--handlers', 'handlers.ts'],
+      (await open()).env,
+    )
+    expect(ran).toMatchObject({ code: 2, stdout: '' })
+    expect(ran.stderr).toMatch(/^error: no input was given, and the input of video\.transcode/)
   })
 
   test('with --handlers the definition gives the options and checks the input', async () => {
@@ -416,6 +522,8 @@ describe('handler modules', () => {
     ['broken.ts', `export const = 1`, 'broken.ts throws when it is imported'],
     ['empty.mjs', 'export const a = 1', 'empty.mjs exports no job definition'],
     ['data.json', '{}', 'data.json is a .json file'],
+    ['never.mts', 'await new Promise(() => {})', 'never.mts never finished loading.'],
+    ['never.mjs', 'await new Promise(() => {})', 'never.mjs never finished loading.'],
     [
       'twice.mjs',
       `import { defineJob } from ${JSON.stringify(defineJob)}
@@ -545,6 +653,9 @@ describe('looking at jobs', () => {
     expect(unknown.stderr).toContain('ERR_NOT_FOUND')
     const short = await cli(['jobs', 'why', 'abc'])
     expect(short.code).toBe(2)
+    const byBeginning = await cli(['jobs', 'show', '01a2228a'])
+    expect(byBeginning.code).toBe(4)
+    expect(byBeginning.stderr).toContain('A job is named by the end of its id')
   })
 
   test('why is one sentence, and what to do goes to standard error', async () => {
@@ -587,8 +698,8 @@ describe('looking at jobs', () => {
       run	
       priority	0
       target	
-      worker	<worker>
-      machine	machine-1
+      worker	
+      machine	
       leaseExpires	
       created	<time>
       runAt	<time>
@@ -775,6 +886,9 @@ describe('unsticking needs no SQL and is safe beside live workers', () => {
       'recovered',
       'failed',
       'durationMs',
+      'waiting',
+      'notBefore',
+      'dryRun',
     ])
     expect(swept).toMatchObject({ ...fields, failed: [] })
     expect(new Set(swept.recovered)).toEqual(new Set(ids))
@@ -789,6 +903,77 @@ describe('unsticking needs no SQL and is safe beside live workers', () => {
     await p.sweep()
     const dry = await json('sweep', '--dry-run')
     expect(dry).toMatchObject({ markedOfflineCount: 0, affectedMachineIds: [], recovered: [] })
+  })
+
+  test('where nobody else writes, one sweep goes on until it has handed back what is lapsed', async () => {
+    const { run: cli, p, json } = await open()
+    const worker = await p.register({ leaseMs: 6_000, renewMs: 2_000 })
+    const { ids } = await p.running(1, {}, worker)
+    await p.outage(120_000)
+    const foreseen = await json('sweep', '--dry-run')
+    expect(foreseen).toMatchObject({ recovered: [], waiting: ids, dryRun: true })
+    expect(foreseen.notBefore).not.toBeNull()
+    const dry = await cli(['sweep', '--dry-run'])
+    expect(dry.stdout).toContain('dryRun\ttrue')
+    expect(dry.stderr).toMatch(/^Dry run: nothing was changed/)
+    const why = await cli(['jobs', 'why', ids[0]!])
+    expect(why.stdout).toMatch(
+      /; nobody has written to the database since .* UTC, so an outage can't be told from a dead worker, and a sweep that lasts until .* UTC hands the job back\.$/m,
+    )
+    const swept = await cli(['sweep', '--json'])
+    expect(swept).toMatchObject({ code: 0, stderr: '' })
+    const { recovered, waiting, notBefore, durationMs } = JSON.parse(swept.stdout)
+    expect({ recovered, waiting, notBefore }).toEqual({
+      recovered: ids,
+      waiting: [],
+      notBefore: null,
+    })
+    expect(durationMs).toBeGreaterThan(5_000)
+    expect((await p.job(ids[0]!)).status).toBe('pending')
+  })
+
+  test('a sweep that is interrupted says what still waits', async () => {
+    const { env, p } = await open()
+    const { ids } = await p.running(1)
+    await p.outage(120_000)
+    const child = start(['sweep'], env)
+    let text = ''
+    child.stdout!.setEncoding('utf8').on('data', (more: string) => (text += more))
+    await until('the first pass', async () => {
+      const [row] = await p.db.rows<{ done: boolean }>(
+        `select writable_since > %s.clock() - interval '1 minute' as done from %s.tick`,
+      )
+      return row?.done
+    })
+    child.kill('SIGINT')
+    const [code] = (await once(child, 'close')) as [number]
+    expect(code).toBe(130)
+    expect(text).toContain(`waiting\t${ids[0]}\n`)
+    expect(text).toMatch(/^notBefore\t\d{4}-/m)
+    expect((await p.job(ids[0]!)).state).toBe('lost')
+  })
+
+  test('release-stuck says what it skips while an outage may be the reason, and does it when forced', async () => {
+    const { run: cli, p, json } = await open()
+    const { ids } = await p.running(1)
+    await p.outage(120_000)
+    const skips = await cli(['jobs', 'release-stuck', '--older-than', '20s'])
+    expect(skips).toMatchObject({ code: 5, stdout: '' })
+    expect(skips.stderr).toMatch(
+      /^1 job skipped, as an outage of the database may be why .* \(until .*\); --force releases them/,
+    )
+    const dry = await json('jobs', 'release-stuck', '--older-than', '20s', '--dry-run')
+    expect(dry).toMatchObject({ items: [], skipped: [{ id: ids[0] }] })
+    const forced = await json('jobs', 'release-stuck', '--older-than', '20s', '--force')
+    expect(forced).toMatchObject({ items: [{ id: ids[0], status: 'pending' }], skipped: [] })
+  })
+
+  test.each([
+    ['jobs release-stuck', '--older-than', '(2m)'],
+    ['workers reap', '--grace', '(35s)'],
+  ])('%s shows the default of %s as it is typed', async (command, flag, shown) => {
+    const { stdout } = await run([...command.split(' '), '--help'])
+    expect(stdout.split('\n').find((line) => line.includes(flag))).toContain(shown)
   })
 
   test('evict fences a worker before its jobs go back', async () => {
@@ -855,6 +1040,10 @@ describe('workers and machines', () => {
     expect((await cli(['workers', 'list'])).stderr).toBe(
       'No worker is there now. 1 ended in the last hour: --all\n',
     )
+    await p.register()
+    await p.endWorker(await p.register(), 'released')
+    const all = (await json('workers', 'list', '--all')).items as { status: string }[]
+    expect(all.map(({ status }) => status)).toEqual(['online', 'offline', 'offline'])
   })
 
   test('drain and resume, and draining waits until nothing runs', async () => {
@@ -1101,6 +1290,7 @@ test('without DATABASE_URL the embedded database is started, found again and sto
   onTestFinished(async () => void (await run(['db', 'stop'], env)))
   const first = await run(['enqueue', 'a', '--force'], env)
   expect(first).toMatchObject({ code: 0, stderr: '' })
+  expect(fs.readFileSync(path.join(dir, '.leasehold/.gitignore'), 'utf8')).toBe('*\n')
   const { stdout: url } = await run(['db', 'url'], env)
   const status = await run(['db', 'status', '--json'], env)
   expect(JSON.parse(status.stdout)).toMatchObject({

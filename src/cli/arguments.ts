@@ -3,10 +3,31 @@ import { parseDuration } from '../domain/duration.ts'
 import { UsageError } from '../errors.ts'
 import { didYouMean } from '../domain/nearest.ts'
 
+/** A text that says something. */
+export function someText(flag: string): (text: string) => string {
+  return (text) => {
+    if (text.trim() !== '') return text
+    throw new UsageError(`${flag} is empty.`)
+  }
+}
+
+/** Any number of such texts. */
+export function someTexts(
+  flag: string,
+): (text: string, before?: readonly string[]) => readonly string[] {
+  const one = someText(flag)
+  return (text, before = []) => [...before, one(text)]
+}
+
 /** Milliseconds of `30s`. */
-export function duration(flag: string): (text: string) => number {
+export function duration(
+  flag: string,
+  { min = 0 }: { min?: number } = {},
+): (text: string) => number {
   return (text) => {
     const milliseconds = parseDuration(text)
+    if (milliseconds !== null && milliseconds < min)
+      throw new UsageError(`${flag} must be longer than 0, got "${text}".`)
     if (milliseconds !== null) return milliseconds
     throw new UsageError(`${flag} is a duration such as 250ms, 30s, 5m or 2h, got "${text}".`)
   }

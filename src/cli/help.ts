@@ -78,7 +78,7 @@ function programHelp(program: Command, terminal: Terminal): string {
     [
       heading(terminal, 'First'),
       '  leasehold worker handlers.ts',
-      '  leasehold enqueue my.job \'{"n": 1}\' --wait',
+      '  leasehold enqueue my.job \'{"n": 1}\' --handlers handlers.ts --wait',
     ],
     [`${program.name()} COMMAND --help has options and examples; --version says which this is.`],
   ])

@@ -76,13 +76,35 @@ async function importModule(file: string, workingDirectory: string): Promise<obj
   }
   if (TYPESCRIPT.has(extension)) await readTypeScript()
   try {
-    const exported: object = await import(pathToFileURL(absolute).href)
-    return exported
+    return await unlessNothingIsLeft(import(pathToFileURL(absolute).href) as Promise<object>, file)
   } catch (cause) {
+    if (cause instanceof HandlerModuleError) throw cause
     throw new HandlerModuleError(`${file} throws when it is imported: ${told(cause)}`, {
       hint: 'It is imported before any job runs: what it needs must be there.',
       cause,
     })
+  }
+}
+
+/**
+ * A module that waits at its top for what never comes would end the process without a word, once nothing else is left to do. One that
+ * keeps a timer or a connection meanwhile is not told from one that is slow.
+ */
+async function unlessNothingIsLeft<T>(loading: Promise<T>, file: string): Promise<T> {
+  let end = (): void => undefined
+  const nothingIsLeft = new Promise<never>((_resolve, reject) => {
+    end = () =>
+      reject(
+        new HandlerModuleError(`${file} never finished loading.`, {
+          hint: 'It waits at its top level (await) for something that nothing is left to bring about.',
+        }),
+      )
+  })
+  process.once('beforeExit', end)
+  try {
+    return await Promise.race([loading, nothingIsLeft])
+  } finally {
+    process.off('beforeExit', end)
   }
 }
 

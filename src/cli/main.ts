@@ -6,7 +6,7 @@
 import { CommanderError } from 'commander'
 import { LeaseholdError, UsageError } from '../errors.ts'
 import { didYouMean } from '../domain/nearest.ts'
-import { leave } from './output.ts'
+import { leave, unwritten } from './output.ts'
 import { buildProgram, type Captured } from './program.ts'
 import { renderError, renderErrorJson, type ShownError } from './terminal/render-error.ts'
 import { createTerminal } from './terminal/style.ts'
@@ -14,7 +14,12 @@ import { createTerminal } from './terminal/style.ts'
 // `leasehold jobs list | head`: whoever read has had enough.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0)
-  throw error
+  // A full disk, most often. What this would have said last may be the only trace of what was done.
+  const lost = unwritten.text === '' ? '' : ` ${unwritten.text}`
+  const why = error.message.replace(/, write$/, '')
+  process.stderr.write(`error: standard output can't be written (${why}).${lost}\n`, () =>
+    process.exit(1),
+  )
 })
 process.stderr.on('error', () => undefined)
 

@@ -40,6 +40,9 @@ export function createOutput(flags: { readonly json?: boolean | undefined }): Ou
   }
 }
 
+/** What is told on standard error in case that standard output takes nothing: the id of what was stored. */
+export const unwritten: { text: string } = { text: '' }
+
 /**
  * Ends the process once everything is written. For where an empty event loop can't be waited for: after an error, and when a
  * handler module may have opened connections of its own.

@@ -5,6 +5,8 @@ import { InputInvalidError, InputTooLargeError, UsageError } from '../errors.ts'
 
 /** Text may be longer than the JSON that is stored, by white space; but nobody reads without end. */
 const TEXT_BYTES_MAX = 8 * INPUT_BYTES_MAX
+/** Both ends go through a value level by level, each with a stack of its own; this is well within all of them. */
+const NESTING_MAX = 1_000
 
 /** `null` when nothing was given. @throws {InputInvalidError} naming line and column of what is no JSON. */
 export async function readInput(
@@ -59,8 +61,9 @@ function refuseEndless(bytes: number): void {
 /** `text` as JSON. @throws {InputInvalidError} with the position of the first fault. */
 function parseJson(text: string, source: string): unknown {
   const json = text.replace(/^\uFEFF/, '')
+  let value: unknown
   try {
-    return JSON.parse(json)
+    value = JSON.parse(json)
   } catch (cause) {
     const { offset, expected } = new Scanner(json).firstFault()
     const before = json.slice(0, offset).split('\n')
@@ -73,6 +76,27 @@ function parseJson(text: string, source: string): unknown {
       { hint: hintFor(json), cause },
     )
   }
+  if (isDeep(json)) {
+    throw new InputInvalidError(
+      `${source} is nested more than ${NESTING_MAX} deep, which neither handlers nor PostgreSQL can be relied on to read.`,
+      [{ path: '', message: `expected at most ${NESTING_MAX} levels` }],
+      {
+        hint: 'Nothing was stored. Put the data where both sides can reach it, and pass its address.',
+      },
+    )
+  }
+  return value
+}
+
+/** Whether valid JSON has more levels than that. */
+function isDeep(json: string): boolean {
+  let depth = 0
+  for (const [sign] of json.matchAll(/"(?:[^"\\]|\\.)*"|[[\]{}]/gs)) {
+    if (sign === '[' || sign === '{') depth += 1
+    else if (sign === ']' || sign === '}') depth -= 1
+    if (depth > NESTING_MAX) return true
+  }
+  return false
 }
 
 function hintFor(json: string): string {

@@ -33,15 +33,19 @@ export async function reachServer(
   return { ...target, databaseUrl: server.url }
 }
 
-/** Reaches the server and brings its schema up to date. */
+/**
+ * Reaches the server and brings its schema up to date. Whoever only `reads` sets none up on a server that was named; the embedded
+ * database is nobody else's.
+ */
 export async function readyDatabase(
   target: Target,
   note: (text: string) => void,
+  { reads = false }: { reads?: boolean } = {},
 ): Promise<ReadyTarget> {
   const ready = await reachServer(target, note)
   const { ensureSchema } = await import('../db/migrate.ts')
   try {
-    await ensureSchema(connectOptions(ready))
+    await ensureSchema(connectOptions(ready), { creates: !reads || target.databaseUrl === null })
   } catch (error) {
     // A role that has only functions granted may not see what is installed. The functions answer for themselves.
     if (!(error instanceof PermissionDeniedError)) throw await namedFailure(error, ready)

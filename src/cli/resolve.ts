@@ -43,12 +43,26 @@ export function embeddedDir(workingDirectory: string = process.cwd()): string {
 export function resolveTarget(flags: CommonFlags, env: Environment = process.env): Target {
   if (flags.database?.trim() === '') throw new UsageError('--database is empty.')
   if (flags.namespace?.trim() === '') throw new UsageError('--namespace is empty.')
+  if (flags.database === undefined && env['DATABASE_URL']?.trim() === '') {
+    throw new UsageError('DATABASE_URL is set and empty.', {
+      hint: 'Give it the URL of a server, or unset it for the embedded database of this directory.',
+    })
+  }
   return {
     databaseUrl: flags.database ?? (env['DATABASE_URL'] || null),
     dataDir: embeddedDir(),
-    schema: env['LEASEHOLD_SCHEMA'] || 'leasehold',
+    schema: resolveSchema(env),
     namespace: flags.namespace ?? (env['LEASEHOLD_NAMESPACE'] || 'default'),
   }
+}
+
+/** What PostgreSQL would cut (63 bytes), keep for itself (`pg_`), or what is a slip of the shell rather than a name. */
+function resolveSchema(env: Environment): string {
+  const name = env['LEASEHOLD_SCHEMA'] || 'leasehold'
+  if (/^(?!pg_)[\p{L}_][\p{L}\p{N}_$.-]*$/u.test(name) && Buffer.byteLength(name) <= 63) return name
+  throw new UsageError(
+    `LEASEHOLD_SCHEMA is the name of a schema, letters, digits, and _ - . $ at most 63 bytes long, got "${name}".`,
+  )
 }
 
 /** `null`: the machine's own id. */

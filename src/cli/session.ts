@@ -17,6 +17,25 @@ export function flagsOf<Flags extends object>(command: Command): Flags & CommonF
   return command.optsWithGlobals<Flags & CommonFlags>()
 }
 
+/** Commands that only look: they set nothing up, as the URL may well name another database than was meant. */
+const READS: ReadonlySet<string> = new Set([
+  'jobs list',
+  'jobs show',
+  'jobs why',
+  'jobs events',
+  'jobs logs',
+  'runs list',
+  'runs show',
+  'runs wait',
+  'workers list',
+  'workers show',
+  'machines list',
+  'machines show',
+  'supervisors list',
+  'alerts list',
+  'leasehold stats',
+])
+
 /** Runs `work` with a client; a lost connection is told with the server's name. */
 export async function withSession(
   command: Command,
@@ -24,9 +43,13 @@ export async function withSession(
 ): Promise<void> {
   const flags = flagsOf(command)
   const output = createOutput(flags)
-  const target = await readyDatabase(resolveTarget(flags), (text) => {
-    if (output.noteTerminal.isTerminal) output.note(text)
-  })
+  const target = await readyDatabase(
+    resolveTarget(flags),
+    (text) => {
+      if (output.noteTerminal.isTerminal) output.note(text)
+    },
+    { reads: READS.has(`${command.parent?.name()} ${command.name()}`) },
+  )
   const { createClient } = await import('../client/client.ts')
   const { databaseUrl, namespace, schema } = target
   const client = createClient({ databaseUrl, namespace, schema })

@@ -12,7 +12,7 @@ import { untilInterrupted } from './interrupt.ts'
 import type { Output } from './output.ts'
 import { databaseNow } from './remedy.ts'
 import { formatDuration, idEnding } from './terminal/format.ts'
-import { createLiveRegion, type LiveRegion } from './terminal/live.ts'
+import { createLiveRegion, type LiveRegion, NO_REGION } from './terminal/live.ts'
 import { createWaitView } from './terminal/wait-view.ts'
 
 /** Fast at first, because many jobs take a moment; then as often as a person reads. */
@@ -22,9 +22,7 @@ const AWAY_MS_MAX = 600_000
 
 export async function waitForJob(client: Client, jobId: string, output: Output): Promise<void> {
   // With --json nothing but the document is printed.
-  const region: LiveRegion = output.json
-    ? { update: () => undefined, commit: () => undefined, close: () => undefined }
-    : createLiveRegion(output.noteTerminal, process.stderr)
+  const region = output.json ? NO_REGION : createLiveRegion(output.noteTerminal, process.stderr)
   let job: JobDocument | null = null
   try {
     await untilInterrupted(async (interrupted) => {
@@ -56,8 +54,9 @@ async function watch(
         if (away && !output.noteTerminal.isTerminal) region.commit('connection is back')
         away = false
         live = next.live
-        for (const line of next.history) region.commit(line)
+        // First what is live now: a line of history is printed above it.
         region.update(live === null ? [] : [live])
+        for (const line of next.history) region.commit(line)
         return isTerminal(job.status) ? { end: job } : { state: job.state }
       },
       away: (awayMs, error) => {

@@ -183,6 +183,7 @@ export interface Client extends AsyncDisposable {
   close(): Promise<void>
 }
 
+const NAMED_BY_END = 'A job is named by the end of its id: ids of one time begin alike.'
 const NO_RETURN = 'Look at it: leasehold jobs show'
 
 const CLIENT_RULES: Rules<ClientOptions> = {
@@ -389,9 +390,11 @@ class DatabaseClient implements Client {
     if (typeof idOrEnding === 'string' && isId(idOrEnding)) return idOrEnding.toLowerCase()
     const ending = checkedEnding('job', idOrEnding)
     const found = await inspect.findJobs(this.#db, this.namespace, ending)
+    const called = jobCalled(`…${ending}`, this.namespace)
+    const isBeginning = /^01[0-9a-f-]{4,}$/.test(ending)
     return onlyOne(
       found.map((id) => ({ id })),
-      jobCalled(`…${ending}`, this.namespace),
+      isBeginning ? { ...called, hint: `${NAMED_BY_END}\n${called.hint}` } : called,
     ).id
   }
 

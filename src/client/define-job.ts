@@ -83,11 +83,14 @@ const BACKOFF_RULES: Rules<Backoff> = {
 
 const schema = (must: string): Rule => ({ fits: isStandardSchema, must })
 
+/** What a job type may be called. */
+export const JOB_TYPE: Rule = {
+  fits: (value) => typeof value === 'string' && /^[\w.:/-]{1,120}$/.test(value),
+  must: 'must be 1 to 120 letters, digits or any of . : / _ -',
+}
+
 const RULES: Rules<JobOptions<never, never, never>> = {
-  type: {
-    fits: (value) => typeof value === 'string' && /^[\w.:/-]{1,120}$/.test(value),
-    must: 'must be 1 to 120 letters, digits or any of . : / _ -',
-  },
+  type: JOB_TYPE,
   input: schema('must be a Standard Schema (zod, valibot, arktype …)'),
   output: schema('must be a Standard Schema'),
   run: FUNCTION,

@@ -82,8 +82,10 @@ export interface JobDocument {
   leaseExpiresAt: string | null
   /** What is left of the lease on the database's clock, in milliseconds; negative once lapsed; null unless it is stored as running. */
   leaseLeftMs: number | null
-  /** For a lost job: before this it is not given to another worker, as the database was away. */
+  /** For a lost job: before this it is not given to another worker, as the database was away, or nobody was there to write to it. */
   recoveryNotBefore: string | null
+  /** For a lost job: since when nobody has written to the database, if that is so long that it looks like an outage. */
+  databaseSilentSince: string | null
   /** For a job that is stored as running: when its worker ended. */
   workerEndedAt: string | null
   cancelRequestedAt: string | null
@@ -329,6 +331,10 @@ export interface SupervisorDocument {
   machineId: string
   hostname: string
   pid: number
+  /** With the pid, what tells its process from others; null where it could not be read. */
+  bootId: string | null
+  pidNamespace: string | null
+  processStarted: string | null
   status: 'online' | 'offline'
   /** Why the status is what it is. */
   reason: string

@@ -11,6 +11,7 @@
  */
 import type { Socket } from 'node:net'
 import pg from 'pg'
+import { PORT_MAX } from '../config.ts'
 import { shown } from '../domain/shown.ts'
 import {
   DatabaseCopiedError,
@@ -107,9 +108,15 @@ export function parseDatabaseUrl(databaseUrl: string): {
   }
   const hosts = hostList.split(',').map((entry) => {
     const host = /^(.*?)(?::(\d+))?$/.exec(entry)
+    const port = Number(host?.[2] ?? 5432)
+    if (port < 1 || port > PORT_MAX) {
+      throw new UsageError(
+        `"${redactUrl(databaseUrl)}" names port ${port}; a port is a number from 1 to ${PORT_MAX}.`,
+      )
+    }
     return {
       host: decodeURIComponent(host?.[1] ?? '').replace(/^\[|\]$/g, '') || 'localhost',
-      port: Number(host?.[2] ?? 5432),
+      port,
     }
   })
   const sslMode = url.searchParams.get('sslmode')
@@ -462,6 +469,10 @@ const FAILURES: ReadonlyMap<string, Failure> = new Map<string, Failure>([
 
 /** What the driver says of its own accord has no code. Of a connection that was given up for its time limit it says both. */
 const NETWORK_MESSAGES: readonly (readonly [RegExp, Failure])[] = [
+  [
+    /^SASL: .*password must be/,
+    { ...loginRefused, server: () => 'wants a password, and none was given' },
+  ],
   [/timeout|timed out/i, isLate],
   [/connection terminated|connection ended|not queryable|cannot use a pool after/i, hasEnded],
 ]

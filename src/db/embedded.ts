@@ -144,7 +144,11 @@ exit $status
  * another major version, its port is taken, or the server is not ready within 60 s.
  */
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedServer> {
-  await fsp.mkdir(path.dirname(path.resolve(options.dataDir)), { recursive: true })
+  return explainingFiles(options.dataDir, () => start(options))
+}
+
+async function start(options: EmbeddedOptions): Promise<EmbeddedServer> {
+  await makeDirectory(path.dirname(path.resolve(options.dataDir)))
   const dataDir = await canonical(options.dataDir)
   const deadlineMs = performance.now() + START_MS_MAX
   let binaries: Binaries | undefined
@@ -170,9 +174,41 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedS
  * way up or down.
  */
 export async function findEmbedded(dataDir: string): Promise<EmbeddedServer | null> {
-  const resolved = await canonical(dataDir)
-  const postmaster = await settledPostmaster(resolved, performance.now() + START_MS_MAX)
-  return postmaster && describe({ dataDir: resolved, postmaster, attached: true })
+  return explainingFiles(dataDir, async () => {
+    const resolved = await canonical(dataDir)
+    const postmaster = await settledPostmaster(resolved, performance.now() + START_MS_MAX)
+    return postmaster && describe({ dataDir: resolved, postmaster, attached: true })
+  })
+}
+
+/** What of the place itself keeps a database from being there: rights, a full or read-only disk, a file where a directory must be. */
+const OF_THE_PLACE = ['EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT', 'ENOTDIR', 'EEXIST', 'EISDIR']
+
+async function explainingFiles<T>(dataDir: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!hasCode(error, ...OF_THE_PLACE)) throw error
+    throw new EmbeddedDatabaseError(
+      `The embedded database can't be kept in ${path.resolve(dataDir)}: ${(error as Error).message}.`,
+      {
+        hint: 'Work in a directory that this user may write to, or name a server: --database URL, or DATABASE_URL.',
+        cause: error,
+      },
+    )
+  }
+}
+
+/** Its first directory of that name also keeps everything below out of version control. */
+async function makeDirectory(directory: string): Promise<void> {
+  await fsp.mkdir(directory, { recursive: true })
+  if (path.basename(directory) !== '.leasehold') return
+  await fsp
+    .writeFile(path.join(directory, '.gitignore'), '*\n', { flag: 'wx' })
+    .catch((error: unknown) => {
+      // There is one; or nothing can be written, which whoever needs to finds out.
+      if (!(error instanceof Error && 'code' in error)) throw error
+    })
 }
 
 /**

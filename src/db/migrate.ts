@@ -238,12 +238,21 @@ async function dropRoutines(client: pg.Client, release: Release): Promise<void> 
 
 /**
  * Makes sure that this program may work with the database: migrates a missing or older schema when the role may, refuses a
- * newer one.
+ * newer one, and a missing one unless it `creates` it.
  */
-export async function ensureSchema(options: ConnectOptions): Promise<void> {
+export async function ensureSchema(
+  options: ConnectOptions,
+  { creates = true }: { creates?: boolean } = {},
+): Promise<void> {
   const { state } = await inspectSchema(options)
   if (state === 'current') return
   if (state === 'newer') throw newer()
+  if (state === 'missing' && !creates) {
+    throw new SchemaOutdatedError(
+      `this database has no Leasehold schema ${quoteIdentifier(options.schema ?? CONNECT_DEFAULTS.schema)}, so there is nothing to see.`,
+      { hint: 'Set it up: leasehold migrate. A worker and enqueue do so too.' },
+    )
+  }
   try {
     await migrate(options)
   } catch (error) {

@@ -81,7 +81,18 @@ test('a lost job says how long its worker has been silent and what comes next', 
   ).toMatch(/ends it as cancelled/)
   expect(
     why({ state: 'lost', status: 'running', leaseLeftMs: -1_000, recoveryNotBefore: at(50) }),
-  ).toMatch(/not judged before 10:46:50 UTC/)
+  ).toMatch(/not judged before 10:46:50 UTC, and a sweep that lasts until then hands the job back/)
+  expect(
+    why({
+      state: 'lost',
+      status: 'running',
+      leaseLeftMs: -1_000,
+      recoveryNotBefore: at(50),
+      databaseSilentSince: at(3),
+    }),
+  ).toMatch(
+    /; nobody has written to the database since 10:46:03 UTC, so an outage can't be told from a dead worker, and a sweep that lasts until 10:46:50 UTC hands the job back\.$/,
+  )
 })
 
 test('every state gives one sentence, whatever is missing', () => {

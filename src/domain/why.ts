@@ -19,6 +19,8 @@ export interface WhyFacts {
   readonly leaseLeftMs: number | null
   readonly heartbeatAt: string | null
   readonly recoveryNotBefore: string | null
+  /** Since when nobody has written to the database, if that is so long that an outage can't be told from it. */
+  readonly databaseSilentSince?: string | null
   readonly workerEndedAt: string | null
   readonly cancelRequestedAt: string | null
   readonly now: string
@@ -87,9 +89,10 @@ function lostSentence(job: WhyFacts, worker: string): string {
     return `Lost: its worker is unknown here, and the next sweep ${then}.`
   const notBefore = between(job.now, job.recoveryNotBefore)
   const lapsed = `Lost: ${worker} has not renewed for ${silent}, so its lease lapsed ${formatDuration(-job.leaseLeftMs)} ago`
-  return notBefore > 0
-    ? `${lapsed}; the database was away, so it is not judged before ${clockTime(job.recoveryNotBefore)}.`
-    : `${lapsed} and the next sweep ${then}.`
+  if (notBefore <= 0) return `${lapsed} and the next sweep ${then}.`
+  return job.databaseSilentSince == null
+    ? `${lapsed}; the database was away, or nobody wrote to it, so it is not judged before ${clockTime(job.recoveryNotBefore)}, and a sweep that lasts until then ${then}.`
+    : `${lapsed}; nobody has written to the database since ${clockTime(job.databaseSilentSince)}, so an outage can't be told from a dead worker, and a sweep that lasts until ${clockTime(job.recoveryNotBefore)} ${then}.`
 }
 
 function pendingSentence(job: WhyFacts): string {

@@ -16,6 +16,7 @@ as $$
     'leaseExpiresAt', case when t.status = 'running' then iso(t.lease_expires_at) end,
     'leaseLeftMs', case when t.status = 'running' then milliseconds_between(clock(), t.lease_expires_at) end,
     'recoveryNotBefore', case when t.state = 'lost' then iso(t.judged_after) end,
+    'databaseSilentSince', case when t.state = 'lost' then (select iso(at) from tick where gap_pending(tick)) end,
     'workerEndedAt', case when t.status = 'running' then iso(t.worker_ended_at) end,
     'cancelRequestedAt', iso(t.cancel_requested_at),
     'createdAt', iso(t.created_at), 'runAt', iso(t.run_at),

@@ -4,6 +4,7 @@ language sql stable security definer set search_path from current
 as $$
   select coalesce(jsonb_agg(jsonb_build_object(
     'name', s.name, 'machineId', s.machine_id, 'hostname', s.hostname, 'pid', s.pid,
+    'bootId', s.boot_id, 'pidNamespace', s.pid_namespace, 'processStarted', s.process_started,
     'status', case when s.stopped_at is null and s.until > clock() then 'online' else 'offline' end,
     'reason', case
       when s.stopped_at is not null then 'stopped'

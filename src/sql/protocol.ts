@@ -396,6 +396,11 @@ export interface Swept {
   readonly more: boolean
   /** When a connection that is missing now will have been away for the grace, in milliseconds from now, or null. */
   readonly nextMs: number | null
+  /**
+   * When the last of the workers that hold jobs, and whose lease has lapsed, may be judged, in milliseconds from now; null when there is
+   * none, and for a worker's sweep.
+   */
+  readonly notBeforeMs: number | null
   /** Alerts that were raised or resolved by this pass. */
   readonly alerts: readonly AlertChange[]
   /** When somebody should look again although nothing runs, in milliseconds from now, or null. */

@@ -30,6 +30,7 @@ declare
   v_ended uuid[] := '{}';
   v_back json := '[]';
   v_next_ms bigint;
+  v_not_before_ms bigint;
   v_compare boolean;
   v_running boolean;
   v_more boolean := false;
@@ -134,6 +135,15 @@ begin
   from worker
   where namespace = p_namespace and ended_at is null and connection_missing_since is not null;
 
+  -- Who sweeps by hand may be the only one to write: it has to go on for as long, or the gap after it begins all anew.
+  if p_worker is null then
+    select max(greatest(0, milliseconds_between(v_now, judged_after(w.until, w.span_ms, w.writable_mark_ms, v_tick))))
+    into v_not_before_ms
+    from worker w
+    where w.namespace = p_namespace and w.ended_at is null and w.until < v_now
+      and exists (select from held_job h where h.holder = w.incarnation);
+  end if;
+
   return json_build_object(
     'role', v_role,
     'running', v_running,
@@ -142,6 +152,7 @@ begin
     'recovered', v_back,
     'more', json_array_length(v_back) >= p_limit or v_more,
     'nextMs', v_next_ms,
+    'notBeforeMs', v_not_before_ms,
     'alerts', v_alerts,
     -- When alerts should be looked at again although nothing runs.
     'alertsMs', v_alerts_ms,

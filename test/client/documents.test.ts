@@ -45,6 +45,7 @@ const JOB: Fields<JobDocument> = {
   leaseExpiresAt: true,
   leaseLeftMs: true,
   recoveryNotBefore: true,
+  databaseSilentSince: true,
   workerEndedAt: true,
   cancelRequestedAt: true,
   createdAt: true,

@@ -166,6 +166,12 @@ describe.concurrent('children of a supervisor that is gone', () => {
     const witness = await s.worker({ args: ['--queue', 'none'] })
     expect(await s.jobIs(jobId, 'pending')).toMatchObject({ interruptions: 1, lost: 0 })
     expect(witness.events('job.picked_up')).toEqual([])
+    // Its lease goes on, and here it is seen that its process does not.
+    const listed = s.run(['supervisors', 'list', '--json'])
+    expect(await listed.exit()).toMatchObject({ code: 0 })
+    expect(JSON.parse(listed.text)).toMatchObject({
+      items: [{ status: 'offline', reason: 'its process is gone' }],
+    })
   })
 
   const script = hasScript()

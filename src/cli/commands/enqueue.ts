@@ -1,15 +1,16 @@
 import { type Command, Option } from 'commander'
 import type { JobTarget, NewJobOptions } from '../../client/new-job-options.ts'
 import type { Client } from '../../client/client.ts'
-import type { AnyJobDefinition } from '../../client/define-job.ts'
+import { type AnyJobDefinition, JOB_TYPE } from '../../client/define-job.ts'
 import { parseTarget, type TargetName } from '../../domain/target.ts'
-import { JobTypeUnknownError, UsageError } from '../../errors.ts'
-import { duration, given, instant, oneOf, wholeNumber } from '../arguments.ts'
+import { InputInvalidError, JobTypeUnknownError, NotFoundError, UsageError } from '../../errors.ts'
+import { duration, given, instant, oneOf, someText, wholeNumber } from '../arguments.ts'
 import { documented } from '../help.ts'
 import { didYouMean } from '../../domain/nearest.ts'
-import { leave, lines } from '../output.ts'
+import { leave, lines, type Output, unwritten } from '../output.ts'
 import { readInput } from '../read-json.ts'
 import { flagsOf, withSession } from '../session.ts'
+import { paint } from '../terminal/style.ts'
 import { waitForJob } from '../wait-for-job.ts'
 
 interface Flags {
@@ -49,10 +50,10 @@ export function registerEnqueue(program: Command): void {
     .option('--wait', 'follow it to its end; Ctrl-C stops watching, not the job')
     .option(
       '--handlers <FILE...>',
-      'take the definition from these modules, and check the input against it',
+      "take the definition from these modules, and check the input against it; without it the definition's options don't apply",
     )
     .option('--force', 'also when no live worker runs this type')
-    .option('--queue <NAME>', "the definition's, else default")
+    .option('--queue <NAME>', "the definition's, else default", someText('--queue'))
     .option(
       '--priority <N>',
       'higher runs first',
@@ -66,7 +67,11 @@ export function registerEnqueue(program: Command): void {
         .argParser(instant('--at'))
         .conflicts('delay'),
     )
-    .option('--key <K>', 'the same key is the same job: its id is printed, nothing is stored')
+    .option(
+      '--key <K>',
+      'the same key is the same job: its id is printed, nothing is stored',
+      someText('--key'),
+    )
     .option(
       '--max-attempts <N>',
       'failures until it has failed (3)',
@@ -82,9 +87,13 @@ export function registerEnqueue(program: Command): void {
       'retry, fail or hold (retry)',
       oneOf('--on-worker-lost', ['retry', 'fail', 'hold']),
     )
-    .option('--timeout <D>', 'longest run of one attempt', duration('--timeout'))
+    .option('--timeout <D>', 'longest run of one attempt', duration('--timeout', { min: 1 }))
     .option('--run <RUN>', 'the run that it belongs to, by id, ending or name')
-    .option('--target <T>', 'who alone takes it: a label, machine:ID or worker:ID', parseTarget)
+    .option(
+      '--target <T>',
+      'who alone takes it: a label, machine:ID or worker:ID',
+      (text: string) => parseTarget(someText('--target')(text)),
+    )
     .option(
       '--if-offline <W>',
       'while the target is: wait, fail, or any worker (wait)',
@@ -112,15 +121,28 @@ async function enqueue(command: Command, type: string, text: string | undefined)
       ...jobOptions(flags),
       ...given<NewJobOptions>({
         run: flags.run === undefined ? undefined : (await client.runs.get(flags.run)).id,
-        target: await targetOf(client, flags),
+        target: await targetOf(client, flags, output),
       }),
     }
-    if (definition === null && flags.force !== true)
+    if (definition === null && flags.force !== true) {
       await refuseWithoutWorker(client, type, flags.queue ?? 'default')
+      // Nobody but the module knows them. In a pipe it would be noise at every call.
+      if (output.noteTerminal.isTerminal)
+        output.note(
+          paint(
+            output.noteTerminal,
+            ['dim'],
+            "Options of its definition (attempts, timeout, concurrency key …) don't apply: name the module with --handlers.",
+          ),
+        )
+    }
     const id =
       definition === null
         ? await client.enqueueRaw(type, input, options)
-        : await client.enqueue(definition, input, options)
+        : await client.enqueue(definition, input, options).catch((error: unknown) => {
+            throw text === undefined ? nothingGiven(error) : error
+          })
+    unwritten.text = `The job is stored: ${id}`
     if (!output.json) process.stdout.write(lines(id))
     if (flags.wait === true) await waitForJob(client, id, output)
     else if (output.json) {
@@ -132,12 +154,42 @@ async function enqueue(command: Command, type: string, text: string | undefined)
   if (flags.handlers !== undefined) leave(Number(process.exitCode ?? 0))
 }
 
-async function targetOf(client: Client, flags: Flags): Promise<JobTarget | undefined> {
+/** An input that does not fit because there is none. */
+function nothingGiven(error: unknown): unknown {
+  if (!(error instanceof InputInvalidError)) return error
+  return new InputInvalidError(`no input was given, and ${error.message}`, error.issues, {
+    hint: 'Nothing was stored. The input follows the type, as JSON: \'{"n": 1}\', @FILE, or - for standard input.',
+    cause: error,
+  })
+}
+
+async function targetOf(
+  client: Client,
+  flags: Flags,
+  output: Output,
+): Promise<JobTarget | undefined> {
   const { target, ifOffline, targetWait: waitMs } = flags
   if (target === undefined) return undefined
   const name =
-    'worker' in target ? { worker: (await client.workers.get(target.worker)).id } : target
+    'worker' in target
+      ? { worker: (await client.workers.get(target.worker)).id }
+      : 'machine' in target
+        ? { machine: await machineIdOf(client, target.machine, output) }
+        : target
   return { ...name, ...given({ ifOffline, waitMs }) }
+}
+
+/** By id, an ending of it, or host name. A machine may well come later than its first job, so an unknown one is said and taken. */
+async function machineIdOf(client: Client, named: string, output: Output): Promise<string> {
+  try {
+    return (await client.machines.get(named)).id
+  } catch (error) {
+    if (!(error instanceof NotFoundError)) throw error
+    const known = (await client.machines.list()).map(({ id, hostname }) => `${id} (${hostname})`)
+    const here = known.length === 0 ? 'none is known here' : `known are ${known.join(', ')}`
+    output.note(`No machine ${named} has been seen yet, and the job waits for it; ${here}.`)
+    return named
+  }
 }
 
 function jobOptions(flags: Flags): NewJobOptions {
@@ -159,7 +211,8 @@ async function definitionOf(
   type: string,
   files: readonly string[] | undefined,
 ): Promise<AnyJobDefinition | null> {
-  if (type.trim() === '') throw new UsageError('the job type is empty.')
+  if (!JOB_TYPE.fits(type))
+    throw new UsageError(`no job type can be named "${type}": it ${JOB_TYPE.must}.`)
   if (files === undefined) return null
   const { loadHandlers } = await import('../load-handlers.ts')
   const definitions = await loadHandlers(files)

@@ -3,7 +3,15 @@ import type { RunDocument } from '../../client/documents.ts'
 import { isBounded, PORT_MAX, resolveSettings, type WorkerSettings } from '../../config.ts'
 import { RunTerminalError, UsageError } from '../../errors.ts'
 import { ownMachineId } from '../../worker/identity.ts'
-import { duration, given, numberRange, oneOf, wholeNumber } from '../arguments.ts'
+import {
+  duration,
+  given,
+  numberRange,
+  oneOf,
+  someText,
+  someTexts,
+  wholeNumber,
+} from '../arguments.ts'
 import { documented } from '../help.ts'
 import { loadArchive, loadHandlers } from '../load-handlers.ts'
 import { createOutput, leave } from '../output.ts'
@@ -58,7 +66,7 @@ export function registerWorker(program: Command): void {
   })
     .helpGroup('Run')
     .option('--queue <A,B>', 'queues to take from (those of the definitions)', (text: string) =>
-      text.split(',').filter((name) => name !== ''),
+      someText('--queue')(text.replaceAll(/^,+|,+$/g, '')).split(/,+/),
     )
     .option(
       '--concurrency <N>',
@@ -89,7 +97,11 @@ export function registerWorker(program: Command): void {
       'then finish or release the jobs that it runs (finish)',
       oneOf('--on-run-end', ['finish', 'release']),
     )
-    .option('--target <LABEL...>', 'labels of this worker: it also takes jobs aimed at them')
+    .option(
+      '--target <LABEL...>',
+      'labels of this worker: it also takes jobs aimed at them',
+      someTexts('--target'),
+    )
     .option('--no-listen', 'look for work by polling alone')
     .option(
       '--max-loops <N>',

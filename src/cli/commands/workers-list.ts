@@ -20,7 +20,8 @@ export function registerWorkersList(workers: Command): void {
       withSession(command, async ({ client, output }) => {
         const { all = false } = flagsOf<{ all?: boolean }>(command)
         const known = await client.workers.list()
-        const items = all ? known : known.filter(({ stoppedAt }) => stoppedAt === null)
+        const live = known.filter(({ stoppedAt }) => stoppedAt === null)
+        const items = all ? [...live, ...known.filter(({ stoppedAt }) => stoppedAt !== null)] : live
         const ended = known.length - items.length
         output.result(listDocument(items), (terminal) => {
           const { output: text, note } = renderWorkerList(terminal, items)

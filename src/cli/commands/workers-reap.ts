@@ -1,4 +1,4 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { openDatabase } from '../../db/connect.ts'
 import { type FoundProcess, reap, type ReapAction } from '../../worker/reaper.ts'
 import { duration } from '../arguments.ts'
@@ -25,7 +25,11 @@ export function registerWorkersReap(workers: Command): void {
       '0 nothing to end, or all ended · 1 one is still there · 5 some are to be ended: --force',
   })
     .option('--force', 'end them')
-    .option('--grace <D>', 'from SIGTERM to SIGKILL', duration('--grace'), GRACE_MS)
+    .addOption(
+      new Option('--grace <D>', 'from SIGTERM to SIGKILL')
+        .argParser(duration('--grace'))
+        .default(GRACE_MS, `${GRACE_MS / 1_000}s`),
+    )
     .action((_flags, command: Command) =>
       withSession(command, async ({ output, target }) => {
         const { force = false, grace } = flagsOf<{ force?: boolean; grace: number }>(command)

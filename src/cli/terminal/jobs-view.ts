@@ -6,6 +6,7 @@
  * (the state, the worker); not on a terminal it is printed whole.
  */
 import type { AttemptDocument, JobDocument, JobEventDocument } from '../../client/documents.ts'
+import { isTerminal } from '../../domain/states.ts'
 import { attemptStrip } from './attempt-strip.ts'
 import { progressBar } from './bar.ts'
 import { checkpointWord, layerOf, reasonWords } from './end-reason.ts'
@@ -35,6 +36,9 @@ import {
 } from './table.ts'
 import { cut, plain, wrap } from './text.ts'
 
+/** Most often one of these is in the handler. */
+const STACK_LINES_MAX = 3
+
 /** What a list can't know from its jobs. */
 export interface JobListContext {
   /** The database's clock. */
@@ -61,7 +65,7 @@ export function renderJobList(
       job.runId ?? '',
       String(job.attempt),
       formatProgress(terminal, job.progress),
-      job.workerId ?? '',
+      workerOf(job) ?? '',
       job.createdAt,
       job.why,
     ])
@@ -88,7 +92,7 @@ export function renderJobList(
     { text: plain(job.type), tail: ` ${formatId(terminal, job.id)}` },
     formatProgress(terminal, job.progress),
     wide ? attemptsWords(terminal, job) : attemptCount(terminal, job),
-    job.workerId === null ? dash(terminal) : workerName(job.workerId),
+    workerNow(terminal, job),
     formatDuration(now.getTime() - Date.parse(job.createdAt)),
     shortWhy(job, now),
   ])
@@ -96,6 +100,16 @@ export function renderJobList(
     output: items.length === 0 ? '' : block(renderTable(terminal, columns, rows)),
     note: listNote(items, nextCursor, total, filter),
   }
+}
+
+/** Whose it is, or was at its end. A job that waits has none: the worker of its attempt before is told there. */
+function workerOf({ status, workerId }: JobDocument): string | null {
+  return status === 'running' || isTerminal(status) ? workerId : null
+}
+
+function workerNow(terminal: Terminal, job: JobDocument): string {
+  const worker = workerOf(job)
+  return worker === null ? dash(terminal) : workerName(worker)
 }
 
 function listNote(
@@ -199,7 +213,10 @@ function jobFacts(terminal: Terminal, job: JobDocument, now: Date): string[] {
     fact('where', whereWords(job)),
     fact('created', createdWords(terminal, job, now)),
   )
-  if (job.error !== null) facts.push(fact('error', errorWords(job.error)))
+  if (job.error !== null) {
+    facts.push(fact('error', errorWords(job.error)))
+    facts.push(...stackWords(job.error).map((line) => fact('', paint(terminal, ['dim'], line))))
+  }
   if (job.result !== null) facts.push(fact('result', plain(JSON.stringify(job.result))))
   return facts
 }
@@ -223,7 +240,7 @@ function progressWords(terminal: Terminal, job: JobDocument, now: Date): string 
 function budgetWords(job: JobDocument): string[] {
   return [
     `failures ${job.failures} of ${job.maxAttempts}`,
-    `lost workers ${job.lost} of ${job.maxLost}`,
+    `lost workers in a row ${job.lost} of ${job.maxLost}`,
     `interruptions ${job.interruptions}`,
   ]
 }
@@ -245,6 +262,16 @@ function errorWords({ code, message }: NonNullable<JobDocument['error']>): strin
   return plain(code === null ? message : `${code}: ${message}`)
 }
 
+/** Where it was thrown: the first lines of its stack, whose head is the message. */
+function stackWords({ stack }: NonNullable<JobDocument['error']>): string[] {
+  const lines = (stack ?? '').split('\n').filter((line) => /^\s+at /.test(line))
+  const more = lines.length - STACK_LINES_MAX
+  return [
+    ...lines.slice(0, STACK_LINES_MAX).map((line) => plain(line.trim())),
+    ...(more > 0 ? [`${plural(more, 'more line')}: --json`] : []),
+  ]
+}
+
 function jobAsTabs(terminal: Terminal, job: JobDocument): string[] {
   const facts: Fact[] = [
     ['id', job.id],
@@ -259,8 +286,8 @@ function jobAsTabs(terminal: Terminal, job: JobDocument): string[] {
     ['run', job.runId],
     ['priority', job.priority],
     ['target', job.target],
-    ['worker', job.workerId],
-    ['machine', job.machineId],
+    ['worker', workerOf(job)],
+    ['machine', workerOf(job) === null ? null : job.machineId],
     ['leaseExpires', job.leaseExpiresAt],
     ['created', job.createdAt],
     ['runAt', job.runAt],

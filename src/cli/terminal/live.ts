@@ -28,6 +28,13 @@ export interface LiveRegion {
   close(): void
 }
 
+/** Where nothing is to be shown. */
+export const NO_REGION: LiveRegion = {
+  update: () => undefined,
+  commit: () => undefined,
+  close: () => undefined,
+}
+
 /** What of `process` a region listens to. */
 export type LiveHost = Pick<
   EventEmitter,

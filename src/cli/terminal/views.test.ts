@@ -77,6 +77,7 @@ function job(some: Partial<JobDocument>): JobDocument {
     leaseExpiresAt: null,
     leaseLeftMs: null,
     recoveryNotBefore: null,
+    databaseSilentSince: null,
     workerEndedAt: null,
     previousEnd: null,
     waitsBehind: null,
@@ -290,6 +291,11 @@ describe('jobs list', () => {
     const { output } = renderJobList(at(12), list, null, 5, { now })
     expect(Math.max(...output.split('\n').map(textWidth))).toBeLessThanOrEqual(12)
   })
+  it('gives no job that waits the worker of its attempt before', () => {
+    const again = job({ state: 'retrying', attempt: 1, failures: 1, workerId: 'render-b-2210-x' })
+    for (const terminal of [at(120), pipe])
+      expect(renderJobList(terminal, [again], null, 1, { now }).output).not.toContain('render-b')
+  })
   it('says that nothing matches on standard error', () => {
     expect(renderJobList(at(80), [], null, 0, { filter: 'state:lost' })).toEqual({
       output: '',
@@ -355,6 +361,22 @@ describe('jobs show', () => {
       ],
     })
     expect(renderJob(at(80), failed, now).output).toMatchSnapshot()
+  })
+  it('shows where a failed job was thrown, folded', () => {
+    const stack = [
+      'Error: no disk',
+      ...[1, 2, 3, 4, 5].map((n) => `    at frame${n} (h.ts:${n}:1)`),
+    ]
+    const failed = job({
+      status: 'failed',
+      state: 'failed',
+      attempts: [],
+      error: { code: null, message: 'no disk', stack: stack.join('\n') },
+    })
+    const { output } = renderJob(at(80), failed, now)
+    expect(output).toMatch(
+      /error +no disk\n +at frame1 \(h\.ts:1:1\)\n +at frame2 .*\n +at frame3 .*\n +2 more lines: --json\n/,
+    )
   })
   it('puts the end of a lapsed lease left of now', () => {
     const [first] = running.attempts ?? []
@@ -616,6 +638,19 @@ describe('enqueue --wait', () => {
     expect(read(5, '10:05:00.000')).toEqual([])
     expect(read(6, '10:05:01.000')).toEqual(['10:05:01Z progress 6/60'])
     expect(read(59, '10:05:30.000')).toEqual([])
+  })
+  it('says in a pipe why it failed', () => {
+    const failed = job({
+      status: 'failed',
+      state: 'failed',
+      attempt: 1,
+      finishedAt: time('10:00:01.000'),
+      error: { code: 'Error', message: 'no "disk" here', stack: null },
+      endReason: reason({ code: 'Error', message: 'no "disk" here' }),
+    })
+    expect(createWaitView(pipe).next(failed, now).history).toEqual([
+      '10:00:01Z failed attempts=1 reason=Error message="no \\"disk\\" here"',
+    ])
   })
   it('does not repeat how it ended', () => {
     const view = createWaitView(at(80))

@@ -199,7 +199,13 @@ function endedFields(ended: Ended, now: Date): string {
 function stateFields(job: JobDocument, now: Date): string {
   if (isTerminal(job.status)) {
     const reason = job.state === 'completed' ? null : (job.endReason?.code ?? null)
-    return fields(clock(job.finishedAt, now), job.state, { attempts: job.attempt, reason })
+    const message =
+      job.state === 'completed' ? null : (job.error?.message ?? job.endReason?.message ?? null)
+    return fields(clock(job.finishedAt, now), job.state, {
+      attempts: job.attempt,
+      reason,
+      message: message === null ? null : JSON.stringify(message),
+    })
   }
   if (job.status !== 'running') return fields(clock(null, now), job.state, {})
   const attempt = job.attempts?.find((each) => each.attempt === job.attempt)
