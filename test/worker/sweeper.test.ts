@@ -22,7 +22,8 @@ async function anotherPass(p: Protocol): Promise<() => Promise<void>> {
     JSON.stringify(await p.db.rows('select xmin::text from %s.sweeper'))
   const before = await version()
   // What waits for the next look at an open alert waits for half a minute.
-  return () => until('a pass', async () => (await version()) !== before, { limitMs: 15_000 }).then()
+  return async () =>
+    void (await until('a pass', async () => (await version()) !== before, { limitMs: 15_000 }))
 }
 
 test('what begins during a pass that finds nothing running is not forgotten', async () => {
