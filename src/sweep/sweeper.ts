@@ -57,6 +57,10 @@ export class Sweeper {
   #client: pg.Client | null = null
   #timer: NodeJS.Timeout | null = null
   #dueMs = 0
+  /** Whether the next pass is one that looks after alerts alone, as nothing was running. */
+  #idle = false
+  /** What was asked for during a pass, which may have looked before there was anything. */
+  #asked: 'soon' | 'now' | null = null
   #running: Promise<void> | null = null
   #closed = false
   #delivering: Promise<void> | null = null
@@ -86,8 +90,13 @@ export class Sweeper {
    * pass that is due sooner stays where it is, so that none is put off for ever by those who keep asking.
    */
   watch(when: 'soon' | 'now' = 'soon'): void {
-    if (when === 'now' && this.#dueMs > elapsedMs() + FIRST_AFTER_MS) this.#cancel()
-    if (this.#timer === null && this.#running === null) this.#schedule(FIRST_AFTER_MS)
+    if (this.#running !== null) {
+      this.#asked = when === 'now' ? when : (this.#asked ?? when)
+      return
+    }
+    const hastens = when === 'now' || this.#idle
+    if (hastens && this.#dueMs > elapsedMs() + FIRST_AFTER_MS) this.#cancel()
+    if (this.#timer === null) this.#schedule(FIRST_AFTER_MS)
   }
 
   async close(): Promise<void> {
@@ -104,13 +113,17 @@ export class Sweeper {
     this.#timer = null
   }
 
-  #schedule(inMs: number): void {
+  #schedule(inMs: number, idle = false): void {
     if (this.#closed || this.#incarnation === null) return
+    this.#idle = idle
     this.#dueMs = elapsedMs() + inMs
     this.#timer = setTimeout(() => {
       this.#timer = null
       this.#running = this.#pass().finally(() => {
         this.#running = null
+        const asked = this.#asked
+        this.#asked = null
+        if (asked !== null) this.watch(asked)
       })
     }, inMs)
   }
@@ -147,7 +160,7 @@ export class Sweeper {
     if (swept.deliver) this.#deliver(incarnation)
     if (swept.more) this.#schedule(0)
     else if (!swept.running) {
-      if (swept.alertsMs !== null) this.#schedule(Math.max(SWEEP_EVERY_MS, swept.alertsMs))
+      if (swept.alertsMs !== null) this.#schedule(Math.max(SWEEP_EVERY_MS, swept.alertsMs), true)
     } else if (swept.role === 'none') this.#schedule(CANDIDATE_EVERY_MS)
     else this.#schedule(Math.min(SWEEP_EVERY_MS, swept.nextMs ?? SWEEP_EVERY_MS))
   }

@@ -58,7 +58,7 @@ export class SupervisorPlace {
     this.#options = options
   }
 
-  /** Processes that ended without being asked to, counted over all who ever had this place. */
+  /** Processes that ended without being asked to by anybody, counted over all who ever had this place. */
   get restarts(): number {
     return this.#restarts
   }

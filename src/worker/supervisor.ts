@@ -2,8 +2,9 @@
  * A supervisor: keeps worker processes on a machine, and is layer 1: it sees a child exit within milliseconds, with its code or
  * signal, and tells the database, so that the child's jobs go elsewhere at once.
  *
- *     child exits ── nobody had asked it to ─▶ report (layer 1, unless it stopped cleanly)
- *                                           └▶ counted; a new one after a back-off: 0.5 s, doubling to 30 s, anew after a minute of life
+ *     child exits ── nobody had asked it to ─▶ report (layer 1): nothing new where it has said so itself
+ *                                           └▶ a new one after a back-off; counted, and the next back-off doubled (0.5 s to 30 s, anew after
+ *                                              a minute of life), unless it stopped cleanly: somebody else had asked it to
  *     roll        ── for each child that started before the last request: a new one ready ─▶ the old one stops ─▶ the next
  *     autoscale   ── between the least and the most processes, see autoscale.ts
  *     done        ── a child that left for good, as its run has ended or a bound is reached, is not followed; when all have, onDone is called
@@ -340,10 +341,14 @@ export class Supervisor {
           message.running > 0 || message.peak > 0 ? null : (child.idleSinceMs ?? elapsedMs())
         break
       case 'leaving': {
+        // Replaced or told to stop meanwhile, it is counted already.
+        if (!child.kept) break
         const from = this.#keptCount()
         this.#wanted = Math.max(this.#options.processes.min, this.#wanted - 1)
         this.#retire(child, 'idle')
         this.#emit({ kind: 'processes.scaled', from, to: this.#wanted, waitedMs: null })
+        // Two that were asked may both go.
+        if (this.#keptCount() < this.#wanted) void this.#fill()
         break
       }
       case 'stopped':
@@ -390,7 +395,8 @@ export class Supervisor {
     }
     const follows = child.kept && !child.done && !this.#stopped.signal.aborted
     const failures = exitedMs - child.startedMs > STABLE_MS ? 0 : (this.#failures.get(slot) ?? 0)
-    if (follows) this.#failures.set(slot, failures + 1)
+    const failed = !child.clean || exitCode !== 0
+    if (follows) this.#failures.set(slot, failures + (failed ? 1 : 0))
     const restartInMs = follows ? Math.min(BACKOFF_MS_MAX, BACKOFF_MS_MIN * 2 ** failures) : null
     this.#emit({
       kind: 'child.exited',
@@ -401,12 +407,12 @@ export class Supervisor {
       clean: child.clean,
       restartInMs,
     })
-    const reported = child.clean
-      ? Promise.resolve()
-      : this.#report(child, exitedMs, exitCode, signal)
+    const reported = this.#report(child, exitedMs, exitCode, signal)
     if (restartInMs !== null) {
-      this.#place.count({ pid, workerId: child.workerId, exitCode, signal })
-      this.#planBeat(0)
+      if (failed) {
+        this.#place.count({ pid, workerId: child.workerId, exitCode, signal })
+        this.#planBeat(0)
+      }
       await sleep(restartInMs, this.#stopped.signal)
       await this.#fill()
     }
@@ -449,8 +455,9 @@ export class Supervisor {
             exitCode,
             signal,
             detectedAfterMs: Math.round(elapsedMs() - exitedMs),
-            message:
-              signal === null
+            message: child.clean
+              ? 'it stopped, and could not tell the database'
+              : signal === null
                 ? `its process exited with code ${exitCode}`
                 : `its process was killed by ${signal}`,
           },
@@ -470,7 +477,8 @@ export class Supervisor {
       } catch (error) {
         this.#emit({ kind: 'report.failed', error: (error as Error).message })
         await sleep(pauses.next())
-        if (this.#stopped.signal.aborted && tries >= 3) return
+        // One that stopped cleanly had its own tries.
+        if (this.#stopped.signal.aborted && (child.clean || tries >= 3)) return
       }
     }
   }
@@ -541,10 +549,11 @@ export class Supervisor {
       this.#tellToStop(fresh)
       return `the new process was not ready within ${ROLL_READY_MS_MAX / 1_000} s`
     }
-    // Should the old one have ended by itself meanwhile, another may be there in its stead already.
-    if (this.#children.has(old) || this.#keptCount() < this.#wanted) fresh.kept = true
+    // Should the old one have ended by itself meanwhile, another may be there in its stead already; should it leave, none is wanted.
+    const isKept = old.kept && this.#children.has(old)
+    if (isKept || this.#keptCount() < this.#wanted) fresh.kept = true
     else this.#retire(fresh, 'rolled')
-    if (this.#children.has(old)) this.#retire(old, 'rolled')
+    if (isKept) this.#retire(old, 'rolled')
     await old.gone
     return null
   }

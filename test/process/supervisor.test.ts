@@ -143,6 +143,16 @@ describe.concurrent('the place of a supervisor', () => {
       restarts: 1,
       lastExit: { pid, exitCode: null, signal: 'SIGKILL' },
     })
+    // One that somebody stops is followed, and is no restart to wonder at.
+    const up = await s.client.workers.list()
+    const { pid: clean = 0 } = up.find((one) => one.status === 'online') ?? {}
+    process.kill(clean, 'SIGTERM')
+    expect(await first.event('child.exited', (line) => line['pid'] === clean)).toMatchObject({
+      clean: true,
+      exitCode: 0,
+      restartInMs: expect.any(Number),
+    })
+    await ready(first, 4)
     first.kill('SIGTERM')
     await first.exit()
     const listed = s.run(['supervisors', 'list', '--json'])
@@ -150,6 +160,26 @@ describe.concurrent('the place of a supervisor', () => {
     expect(JSON.parse(listed.text)).toMatchObject({
       items: [{ name: 'night', status: 'offline', reason: 'stopped', restarts: 1 }],
     })
+  })
+})
+
+test('layer 1: a child that stops and can’t tell the database is told of by its supervisor', async (context) => {
+  const s = await Scenario.open(context)
+  const supervisor = supervise(s, '1', ['--shutdown-grace', '100ms'])
+  const [pid = 0] = await ready(supervisor, 1)
+  await s.rows('alter function %s.end_worker(uuid, text, jsonb) rename to end_worker_away')
+  process.kill(pid, 'SIGTERM')
+  expect(await supervisor.event('child.exited', (line) => line['pid'] === pid)).toMatchObject({
+    clean: true,
+  })
+  const ended = await s.until('it is offline', async () => {
+    const workers = await s.client.workers.list({ endedWithinMs: 60_000 })
+    return workers.find((worker) => worker.pid === pid && worker.endReason !== null)
+  })
+  expect(ended.endReason).toMatchObject({
+    layer: 1,
+    exitCode: 0,
+    message: 'it stopped, and could not tell the database',
   })
 })
 

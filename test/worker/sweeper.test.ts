@@ -1,10 +1,63 @@
-/** What sweeps from within a worker, apart from one: it tells the database how much time has gone by. */
+/** What sweeps from within a worker, apart from one: it tells the database how much time has gone by, and when it looks. */
 import { expect, onTestFinished, test } from 'vitest'
-import { Sweeper } from '../../src/sweep/sweeper.ts'
-import { checkInvariantsAfterEach, openProtocol } from '../support/protocol.ts'
+import { Sweeper, type SweepReports } from '../../src/sweep/sweeper.ts'
+import { checkInvariantsAfterEach, openProtocol, type Protocol } from '../support/protocol.ts'
 import { until } from '../support/until.ts'
 
 checkInvariantsAfterEach()
+
+function openSweeper(p: Protocol, reports: Partial<SweepReports>): Sweeper {
+  const { databaseUrl, schemaName: schema } = p.db
+  const sweeper = new Sweeper(
+    { connect: { databaseUrl, schema }, namespace: p.namespace },
+    { recovered: () => undefined, alert: () => undefined, failed: () => undefined, ...reports },
+  )
+  onTestFinished(() => sweeper.close())
+  return sweeper
+}
+
+/** Resolves when a pass has been made since this was asked: each takes and leaves a part. */
+async function anotherPass(p: Protocol): Promise<() => Promise<void>> {
+  const version = async (): Promise<string> =>
+    JSON.stringify(await p.db.rows('select xmin::text from %s.sweeper'))
+  const before = await version()
+  // What waits for the next look at an open alert waits for half a minute.
+  return async () =>
+    void (await until('a pass', async () => (await version()) !== before, { limitMs: 15_000 }))
+}
+
+test('what begins during a pass that finds nothing running is not forgotten', async () => {
+  const p = await openProtocol()
+  const leader = await p.register()
+  await p.reportDeath({}, 1, [await p.register()])
+  await p.passTime(6_000)
+  let another: Promise<() => Promise<void>> | undefined
+  const sweeper: Sweeper = openSweeper(p, {
+    alert: () => {
+      another = anotherPass(p)
+      sweeper.watch()
+    },
+  })
+  sweeper.join(leader.incarnation)
+  sweeper.watch()
+  const passed = await until('an alert', () => another)
+  await passed()
+})
+
+test('what begins while only an alert is open is looked after at once', async () => {
+  const p = await openProtocol()
+  const leader = await p.register()
+  await p.reportDeath({}, 1, [await p.register()])
+  await p.passTime(6_000)
+  let raised = false
+  const sweeper = openSweeper(p, { alert: () => (raised = true) })
+  sweeper.join(leader.incarnation)
+  sweeper.watch()
+  await until('an alert', () => raised)
+  const passed = await anotherPass(p)
+  sweeper.watch()
+  await passed()
+})
 
 test('rule 8: the pass that finds the database’s clock ahead of its own judges nobody by it', async () => {
   const p = await openProtocol()
@@ -12,18 +65,11 @@ test('rule 8: the pass that finds the database’s clock ahead of its own judges
   const leader = await p.register()
   const { worker } = await p.running(1)
   const said: unknown[] = []
-  const sweeper = new Sweeper(
-    {
-      connect: { databaseUrl: p.db.databaseUrl, schema: p.db.schemaName },
-      namespace: p.namespace,
-    },
-    {
-      recovered: (recovered) => said.push(recovered),
-      alert: (alert) => said.push(alert),
-      failed: (...failed) => said.push(failed),
-    },
-  )
-  onTestFinished(() => sweeper.close())
+  const sweeper = openSweeper(p, {
+    recovered: (recovered) => said.push(recovered),
+    alert: (alert) => said.push(alert),
+    failed: (...failed) => said.push(failed),
+  })
   /** Passes of the leader: what each writes down begins with its own time. */
   const pass = async (): Promise<void> => {
     const at = async (): Promise<unknown> =>
