@@ -341,7 +341,8 @@ describe('0002 carries an existing database over', () => {
       applied: ['0002_claims_write_no_index.sql'],
     })
     expect(await inspectSchema(connect)).toMatchObject({ state: 'current' })
-    expect(await documents(db, still)).toEqual(before)
+    // A release may tell more of a job than the one before; what that told is the same.
+    expect(await documents(db, still)).toMatchObject(before)
     expect((await db.query(`select * from ${db.schema}.invariants()`, [])).rows).toEqual([])
     expect(await getJobs(db, 'default', meanwhile, false)).toHaveLength(meanwhile.length)
 
