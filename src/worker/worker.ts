@@ -1391,8 +1391,6 @@ class Running implements ExecutionHost {
         this.#charge === 'interrupted' &&
         !claimWasUnderWay
       ) {
-        // Under its id it would come back after all.
-        this.#openClaim = null
         this.#outbox.add({
           jobId: attempt.job,
           token: attempt.token,
