@@ -38,7 +38,8 @@ export async function inPlace<Result>(
   work: (site: Site) => Promise<Result>,
 ): Promise<Result> {
   const place = await openPlace(bench.server.url, name)
-  const client = createClient(place)
+  const { databaseUrl, schema } = place
+  const client = createClient({ databaseUrl, schema })
   const fleet = new Fleet(place)
   try {
     return await work({ ...place, client, fleet })

@@ -18,6 +18,7 @@ import { endProcess } from './end-process.ts'
 import { currentExecution } from './execution.ts'
 import type { WorkerEvents } from './worker-events.ts'
 import { JobWorker, type StopOptions, type Worker, type WorkerOptions } from './worker.ts'
+import { messageOf } from './thrown.ts'
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP'] as const
 type Signal = (typeof SIGNALS)[number]
@@ -126,7 +127,7 @@ export class ProcessGuard {
   }
 
   readonly #onUncaught = (thrown: unknown): void => {
-    const error = thrown instanceof Error ? thrown : new Error(String(thrown))
+    const error = thrown instanceof Error ? thrown : new Error(messageOf(thrown))
     this.#options.onUncaught(error)
     const execution = currentExecution.getStore()
     void this.#end(1, (last) => this.#worker.blame(execution, error, last))
