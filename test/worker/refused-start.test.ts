@@ -75,7 +75,7 @@ test('the program shows it so, and not as a fault of its own', async (context) =
 })
 
 test('an error of any class that a message makes is the same again on another thread', () => {
-  const others = ['LeaseholdError', 'AttemptAbortedError', 'InputInvalidError']
+  const others = ['LeaseholdError', 'AttemptAbortedError', 'InputInvalidError', 'JobEndedError']
   for (const [name, Class] of Object.entries(errors)) {
     if (others.includes(name)) continue
     const { code, exitCode } = Class
