@@ -102,8 +102,8 @@ export class Outbox {
   #told = { depths: '', atMs: -Infinity }
   #closed = false
   #pause = new AbortController()
-  /** While nothing waits but what others hold. */
-  #rest = new AbortController()
+  /** While nothing waits but what others hold; else null, as to abort makes an error with its stack, also when nobody listens. */
+  #rest: AbortController | null = null
   #takingOver: Promise<void> = Promise.resolve()
   /** Called when the database was asked about all that waited: it has answered, or it could not. */
   #whenTried: (() => void)[] = []
@@ -142,7 +142,7 @@ export class Outbox {
   /** The database may be there again: tries now. */
   hasten(): void {
     this.#pause.abort()
-    this.#rest.abort()
+    this.#rest?.abort()
   }
 
   /** Whether the outcome of this token is known here: under way, or acknowledged within the last ten minutes. */
@@ -196,7 +196,7 @@ export class Outbox {
 
   #push(entry: Entry): void {
     this.#waiting.push(entry)
-    this.#rest.abort()
+    this.#rest?.abort()
     this.#events.depthChanged(this.depth, this.#failingSinceMs)
     this.#flushing ??= this.#flush()
   }
@@ -284,6 +284,7 @@ export class Outbox {
     this.#rest = new AbortController()
     const dueMs = Math.min(...this.#waiting.map((entry) => entry.heldUntilMs))
     await sleep(Math.max(0, dueMs - elapsedMs()), this.#rest.signal)
+    this.#rest = null
   }
 
   async #keepHeld(held: readonly Unsent[]): Promise<void> {
