@@ -132,6 +132,9 @@ alter table sweeper
   add column lanes_whole_at timestamptz not null default '-infinity',
   add column lanes_whole_ms bigint not null default 0;
 
+-- When the last walk over all jobs of an ended run came to its end (cancel_rest).
+alter table run add column rest_walked_at timestamptz;
+
 -- Conditions ask for the first one, by event_job_idx; an analysis would read and count them all.
 alter table event alter column job_ids set statistics 0;
 alter table event alter column data set statistics 0;

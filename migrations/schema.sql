@@ -231,7 +231,8 @@ create table run (
   usd numeric not null default 0,
   last_filled_at timestamp with time zone,
   rest_from uuid,
-  emptied_at timestamp with time zone
+  emptied_at timestamp with time zone,
+  rest_walked_at timestamp with time zone
 ) with (fillfactor=50);
 create table run_tally (
   run_id uuid not null,
@@ -836,8 +837,6 @@ function renew(p_worker uuid, p_send_number bigint, p_idle_beat_ms integer DEFAU
 function report_death(p_namespace text, p_reporter jsonb, p_layer smallint, p_workers uuid[], p_evidence jsonb DEFAULT '{}'::jsonb) returns json volatile security definer; -- admin, worker
 function resign_sweepers(p_workers uuid[]) returns void volatile;
 function rest_batch() returns integer immutable;
-function rest_mark(p_at timestamp with time zone) returns uuid immutable;
-function rest_walked_at(p_from uuid) returns timestamp with time zone immutable;
 function resume(p_namespace text, p_jobs uuid[]) returns text[] volatile security definer; -- admin
 function resume_of(p_job uuid, p_attempt integer) returns json stable;
 function retention_every_ms() returns integer immutable;

@@ -416,7 +416,7 @@ describe.each(SCHEMAS)('runs (%s schema)', (schema) => {
       await late.commit()
       const walked = async () =>
         (
-          await p.db.rows<{ at: string }>('select %s.rest_walked_at(rest_from) as at from %s.run')
+          await p.db.rows<{ at: string }>('select rest_walked_at as at from %s.run')
         )[0]?.at
       const walkedAt = await walked()
       expect(walkedAt).not.toBeNull()
