@@ -58,6 +58,25 @@ interface Entry {
   refusedSinceMs: number | null
 }
 
+/** @param line Its place on disk, if the database does not take it at once. */
+function entryOf(
+  settlement: Settlement,
+  line: Line | null,
+  answered: (answer: string) => void = () => undefined,
+): Entry {
+  return {
+    settlement,
+    answered,
+    refusals: 0,
+    answer: null,
+    buffered: line !== null,
+    line,
+    heldUntilMs: 0,
+    heldPauseMs: 0,
+    refusedSinceMs: null,
+  }
+}
+
 /** What the answer `busy` says, as the database says it of what it could not settle in part. */
 const HELD: Error = Object.assign(new Error('somebody else holds its job'), { code: '55P03' })
 
@@ -119,18 +138,9 @@ export class Outbox {
   }
 
   /** Queues an outcome. Calls back with the database's answer, whenever that comes. */
-  add(settlement: Settlement, answered: (answer: string) => void = () => undefined): void {
-    this.#push({
-      settlement,
-      answered,
-      refusals: 0,
-      answer: null,
-      buffered: this.#failing,
-      line: this.#failing ? this.#spool.keep(settlement) : null,
-      heldUntilMs: 0,
-      heldPauseMs: 0,
-      refusedSinceMs: null,
-    })
+  add(settlement: Settlement, answered?: (answer: string) => void): void {
+    const line = this.#failing ? this.#spool.keep(settlement) : null
+    this.#push(entryOf(settlement, line, answered))
   }
 
   /** Delivers what processes that are gone have left on disk. Resolves once the database was asked about it, whatever it said. */
@@ -206,19 +216,7 @@ export class Outbox {
     if (left.length === 0) return
     for (const { pid, lines, unreadable } of left) {
       this.#events.takenOver(pid, lines.length, unreadable)
-      for (const line of lines) {
-        this.#push({
-          settlement: line.settlement,
-          answered: () => undefined,
-          refusals: 0,
-          answer: null,
-          buffered: true,
-          line,
-          heldUntilMs: 0,
-          heldPauseMs: 0,
-          refusedSinceMs: null,
-        })
-      }
+      for (const line of lines) this.#push(entryOf(line.settlement, line))
     }
     if (this.#flushing !== null) await new Promise<void>((resolve) => this.#whenTried.push(resolve))
   }
