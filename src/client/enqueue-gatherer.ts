@@ -46,7 +46,9 @@ export class EnqueueGatherer {
     return new Promise((resolve, reject) => {
       const call = { job, resolve, reject }
       if (key !== undefined) {
-        this.#gatheredByKey.set(key, [...(this.#gatheredByKey.get(key) ?? []), call])
+        const calls = this.#gatheredByKey.get(key)
+        if (calls === undefined) this.#gatheredByKey.set(key, [call])
+        else calls.push(call)
         if (this.#sendersOfKeys < KEYS_IN_FLIGHT_MAX) void this.#sendKeys()
       } else {
         this.#gathered.push(call)

@@ -9,7 +9,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync, readdirSync } from 'node:fs'
 import type pg from 'pg'
-import { sleep } from '../clock.ts'
+import { jittered, sleep } from '../clock.ts'
 import {
   DatabaseUnreachableError,
   PermissionDeniedError,
@@ -152,7 +152,7 @@ export async function migrate(options: ConnectOptions): Promise<MigrateResult> {
             },
           )
         }
-        await sleep(LOCK_PAUSE_MS * (0.5 + Math.random()))
+        await sleep(jittered(LOCK_PAUSE_MS))
       }
     }
   })
