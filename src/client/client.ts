@@ -177,8 +177,8 @@ export interface Client extends AsyncDisposable {
   /** Calls `listener` for every such event from now on; returns what ends that. A listener that throws hurts nobody. */
   on<Name extends EventName>(name: Name, listener: EventListener<Name>): () => void
   /**
-   * Ends its connections and its waits. Idle connections do not keep a process alive; listeners and waits do. Calls that come later are refused with {@link StateRefusedError}. A pool or an executor of the
-   * caller's stays open.
+   * Ends its connections and its waits. Idle connections do not keep a process alive; listeners and waits do. Calls that come later are
+   * refused with {@link StateRefusedError}. A pool or an executor of the caller's stays open.
    */
   close(): Promise<void>
 }

@@ -162,8 +162,8 @@ export class Execution {
   }
 
   /**
-   * Runs the handler to its end and tells the host, whatever the handler throws. Awaits only what is a promise, and so may be over when it returns: an
-   * await makes several promises, and where AsyncLocalStorage is in use each costs as much as the rest of a short job.
+   * Runs the handler to its end and tells the host, whatever the handler throws. Awaits only what is a promise, and so may be over when
+   * it returns: an await makes several promises, and where AsyncLocalStorage is in use each costs as much as the rest of a short job.
    */
   async run(): Promise<void> {
     const { definition, job } = this

@@ -1,6 +1,6 @@
 /**
- * What a handler threw, or a step of a shutdown, as text. That may be anything: null, an object without a prototype, an error whose message is the body of an
- * answer or whose getters throw, a Proxy that refuses every look. Nothing here throws, whatever it is.
+ * What a handler threw, or a step of a shutdown, as text. That may be anything: null, an object without a prototype, an error whose
+ * message is the body of an answer or whose getters throw, a Proxy that refuses every look. Nothing here throws, whatever it is.
  */
 import { inspect } from 'node:util'
 
