@@ -6,21 +6,17 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { gunzipSync } from 'node:zlib'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { defineJob } from '../src/client/define-job.ts'
-import type { StandardSchema } from '../src/client/standard-schema.ts'
 import { connectOne, type Database, openDatabase } from '../src/db/connect.ts'
 import { ensureSchema, inspectSchema, migrate } from '../src/db/migrate.ts'
 import { call } from '../src/sql/call.ts'
 import { getJobs } from '../src/sql/inspect.ts'
 import { createTestDatabase, testDatabaseUrl } from './support/database.ts'
 import { dumpSchema } from './support/dump-schema.ts'
+import { anything } from './support/jobs.ts'
 import { builtApi } from './support/process.ts'
 import { until } from './support/until.ts'
 
 const { createWorker } = await builtApi()
-const anything: StandardSchema = {
-  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
-}
-
 const DUMP = new URL('../migrations/schema.sql', import.meta.url)
 
 /** A name for a schema that does not exist yet and is gone after the test. */

@@ -3,16 +3,13 @@ import pg from 'pg'
 import { expect, test } from 'vitest'
 import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
-import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { JobEndedError, WaitTimeoutError } from '../../src/index.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { heldOf } from '../support/functions.ts'
+import { anything } from '../support/jobs.ts'
 import { openProtocol } from '../support/protocol.ts'
 import { until } from '../support/until.ts'
 
-const anything: StandardSchema = {
-  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
-}
 const job = defineJob({ type: 'job', input: anything, run: () => null })
 
 test('wait rejects with JobEndedError once the job is cancelled, and at once where it was', async () => {

@@ -2,13 +2,10 @@
 import { expect, onTestFinished, test } from 'vitest'
 import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
-import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { createTestDatabase } from '../support/database.ts'
+import { anything } from '../support/jobs.ts'
 import { until } from '../support/until.ts'
 
-const anything: StandardSchema = {
-  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
-}
 const job = defineJob({ type: 'job', input: anything, run: () => null })
 
 test('a feed that may not be read is a warning, once, and delivers all that happened as soon as it may', async () => {

@@ -3,12 +3,9 @@ import pg from 'pg'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type Client, createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
-import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { createTestDatabase } from '../support/database.ts'
+import { anything } from '../support/jobs.ts'
 
-const anything: StandardSchema = {
-  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
-}
 const job = defineJob({ type: 'job', input: anything, run: () => null })
 
 type Given = NonNullable<Parameters<typeof createClient>[0]['executor']>

@@ -2,16 +2,13 @@
 import { expect, test } from 'vitest'
 import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
-import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import type { UsageError } from '../../src/errors.ts'
 import { createTestDatabase } from '../support/database.ts'
+import { anything } from '../support/jobs.ts'
 import { builtApi } from '../support/process.ts'
 
 const { createWorker } = await builtApi()
 
-const anything: StandardSchema = {
-  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
-}
 const job = defineJob({ type: 'demo.count', input: anything, run: () => null })
 
 /** Never asked: what is wrong is wrong without a database. */

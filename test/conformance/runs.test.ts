@@ -415,9 +415,7 @@ describe.each(SCHEMAS)('runs (%s schema)', (schema) => {
       await holder.commit()
       await late.commit()
       const walked = async () =>
-        (
-          await p.db.rows<{ at: string }>('select rest_walked_at as at from %s.run')
-        )[0]?.at
+        (await p.db.rows<{ at: string }>('select rest_walked_at as at from %s.run'))[0]?.at
       const walkedAt = await walked()
       expect(walkedAt).not.toBeNull()
       const status = async () => (await p.jobs([aside!, added!])).map((job) => job.status)

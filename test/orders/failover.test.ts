@@ -9,7 +9,6 @@ import path from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
-import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { type Database, openDatabase } from '../../src/db/connect.ts'
 import { inspectSchema, migrate } from '../../src/db/migrate.ts'
 import { getJobs } from '../../src/sql/inspect.ts'
@@ -18,12 +17,9 @@ import type { JobDocument } from '../../src/client/documents.ts'
 import { builtApi } from '../support/process.ts'
 import { until } from '../support/until.ts'
 import { startPair } from '../support/standby.ts'
+import { anything, gate } from '../support/jobs.ts'
 
 const { createWorker } = await builtApi()
-const anything: StandardSchema = {
-  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
-}
-
 const NAMESPACE = 'default'
 
 function open(databaseUrl: string): Database {
@@ -216,11 +212,3 @@ describe('order 8: failover', () => {
     },
   )
 })
-
-function gate(): { opened: Promise<void>; open: () => void } {
-  let resolveOpened = (): void => undefined
-  const opened = new Promise<void>((resolve) => {
-    resolveOpened = resolve
-  })
-  return { opened, open: () => resolveOpened() }
-}

@@ -1,9 +1,9 @@
 /** A9: a worker whose process lives and renews, and which takes no work: it says so, and by default makes room for another. */
 import { describe, expect, test } from 'vitest'
 import { defineJob } from '../../src/client/define-job.ts'
-import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { createClient } from '../../src/client/client.ts'
 import { createTestDatabase, testDatabaseUrl } from '../support/database.ts'
+import { anything } from '../support/jobs.ts'
 import { builtApi, Scenario } from '../support/process.ts'
 import { until } from '../support/until.ts'
 import { Proxy } from './proxy.ts'
@@ -12,10 +12,6 @@ const { createWorker } = await builtApi()
 
 const RENEW_MS = 4_000
 const ENV = { LEASE_DURATION: String((3 * RENEW_MS) / 1_000) }
-
-const anything: StandardSchema = {
-  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
-}
 
 describe.concurrent('a stuck worker', () => {
   test('A9: whose claims are not answered is unhealthy within three renewals, gives its jobs back and exits with 1', async (context) => {

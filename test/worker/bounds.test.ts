@@ -3,21 +3,17 @@ import { expect, test } from 'vitest'
 import { type Client, createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
 import type { JobContext } from '../../src/client/job-context.ts'
-import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { resolveSettings } from '../../src/config.ts'
 import { ConfigUnsafeError } from '../../src/errors.ts'
 import { Bounds } from '../../src/worker/bounds.ts'
 import type { ShutdownReport } from '../../src/worker/shutdown-report.ts'
 import type { Worker, WorkerOptions } from '../../src/worker/worker.ts'
 import { createTestDatabase } from '../support/database.ts'
+import { anything } from '../support/jobs.ts'
 import { builtApi } from '../support/process.ts'
 import { until } from '../support/until.ts'
 
 const { createWorker } = await builtApi()
-
-const anything: StandardSchema = {
-  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
-}
 
 interface Setting {
   readonly worker: Worker

@@ -4,19 +4,15 @@ import pg from 'pg'
 import { expect, onTestFinished, test } from 'vitest'
 import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
-import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { Proxy } from '../process/proxy.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
+import { anything, gate } from '../support/jobs.ts'
 import { builtApi } from '../support/process.ts'
 import { until } from '../support/until.ts'
 
 const { createWorker } = await builtApi()
 
 const LEASE_MS = 6_000
-const anything: StandardSchema = {
-  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
-}
-
 test('B4: handlers that hold every connection of their pool for three leases lose none', async () => {
   const db = await createTestDatabase()
   const connect = { databaseUrl: db.databaseUrl, schema: db.schemaName }
@@ -153,11 +149,8 @@ async function narrowed(
 test('A2: a sweep that fails for another reason than an outage is said, once, and goes on when that is mended', async () => {
   const db = await createTestDatabase()
   const connect = { databaseUrl: db.databaseUrl, schema: db.schemaName }
-  let finish = (): void => undefined
-  const finished = new Promise<null>((resolve) => {
-    finish = () => resolve(null)
-  })
-  const long = defineJob({ type: 'long', input: anything, run: () => finished })
+  const finished = gate()
+  const long = defineJob({ type: 'long', input: anything, run: () => finished.opened })
   await using client = createClient(connect)
   await using worker = createWorker({ ...connect, jobs: [long] })
   const failed: unknown[] = []
@@ -185,6 +178,6 @@ test('A2: a sweep that fails for another reason than an outage is said, once, an
     const [row] = await db.rows('select from %s.sweeper where leader is not null')
     return row !== undefined
   })
-  finish()
+  finished.open()
   await client.wait(jobId, { timeoutMs: 60_000 })
 })

@@ -2,15 +2,11 @@
 import { expect, test } from 'vitest'
 import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
-import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { createTestDatabase } from '../support/database.ts'
+import { anything } from '../support/jobs.ts'
 import { builtApi } from '../support/process.ts'
 
 const { createWorker } = await builtApi()
-
-const anything: StandardSchema = {
-  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
-}
 
 test('H2: the idempotency key is the same in every attempt of a job, and another one for each job', async () => {
   const db = await createTestDatabase()

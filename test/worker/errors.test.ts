@@ -4,13 +4,11 @@ import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
 import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { createTestDatabase } from '../support/database.ts'
+import { anything } from '../support/jobs.ts'
 import { builtApi } from '../support/process.ts'
 
 const { createWorker } = await builtApi()
 
-const anything: StandardSchema = {
-  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
-}
 const refuses = (): never => {
   throw new Error('refused')
 }

@@ -4,6 +4,7 @@ import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
 import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { createTestDatabase } from '../support/database.ts'
+import { anything } from '../support/jobs.ts'
 import { builtApi } from '../support/process.ts'
 import { until } from '../support/until.ts'
 
@@ -11,10 +12,6 @@ const { createWorker } = await builtApi()
 
 const turns: StandardSchema<number> = {
   '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value: value as number }) },
-}
-
-const anything: StandardSchema = {
-  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
 }
 
 test.each([1, 100])(

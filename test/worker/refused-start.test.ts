@@ -4,17 +4,14 @@
  */
 import { expect, test } from 'vitest'
 import { defineJob } from '../../src/client/define-job.ts'
-import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import * as errors from '../../src/errors.ts'
 import { errorOf } from '../../src/worker/error-of.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
+import { anything } from '../support/jobs.ts'
 import { builtApi, Scenario } from '../support/process.ts'
 
 const api = await builtApi()
 
-const anything: StandardSchema = {
-  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
-}
 const job = defineJob({ type: 'job', input: anything, run: () => null })
 
 type Rows = Pick<TestDatabase, 'rows'>

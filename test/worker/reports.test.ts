@@ -2,24 +2,17 @@
 import { expect, test } from 'vitest'
 import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
-import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { Proxy } from '../process/proxy.ts'
 import { createTestDatabase } from '../support/database.ts'
+import { anything, gate } from '../support/jobs.ts'
 import { builtApi } from '../support/process.ts'
 import { until } from '../support/until.ts'
 
 const { createWorker } = await builtApi()
-const anything: StandardSchema = {
-  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
-}
-
 test('an outcome waits for the progress and the log lines that are on their way', async () => {
   const db = await createTestDatabase()
   await using proxy = await Proxy.open(db.databaseUrl)
-  let finish = (): void => undefined
-  const finished = new Promise<void>((resolve) => {
-    finish = resolve
-  })
+  const finished = gate()
   let settled = false
   const job = defineJob({
     type: 'job',
@@ -27,7 +20,7 @@ test('an outcome waits for the progress and the log lines that are on their way'
     async run(ctx) {
       ctx.progress(1, 2)
       ctx.log.info('half')
-      await finished
+      await finished.opened
       settled = true
     },
   })
@@ -37,7 +30,7 @@ test('an outcome waits for the progress and the log lines that are on their way'
   const held = proxy.holdAnswer('leasehold worker', '.progress(')
   const jobId = await client.enqueue(job, null)
   const letThrough = await held
-  finish()
+  finished.open()
   await until('the handler has returned', () => settled)
   // Time enough for an outcome that does not wait.
   for (let round = 1; round <= 20; round += 1)

@@ -3,18 +3,14 @@ import { expect, test } from 'vitest'
 import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
 import type { JobContext } from '../../src/client/job-context.ts'
-import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import type { Worker, WorkerOptions } from '../../src/worker/worker.ts'
 import { Proxy } from '../process/proxy.ts'
 import { createTestDatabase } from '../support/database.ts'
+import { anything } from '../support/jobs.ts'
 import { builtApi } from '../support/process.ts'
 import { until } from '../support/until.ts'
 
 const { createWorker, StateRefusedError, UsageError } = await builtApi()
-
-const anything: StandardSchema = {
-  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
-}
 
 const never = (): Promise<never> => new Promise(() => undefined)
 

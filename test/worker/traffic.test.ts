@@ -2,17 +2,13 @@
 import { expect, test } from 'vitest'
 import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
-import type { StandardSchema } from '../../src/client/standard-schema.ts'
 import { Proxy } from '../process/proxy.ts'
 import { createTestDatabase } from '../support/database.ts'
+import { anything } from '../support/jobs.ts'
 import { builtApi } from '../support/process.ts'
 import { until } from '../support/until.ts'
 
 const { createWorker } = await builtApi()
-
-const anything: StandardSchema = {
-  '~standard': { version: 1, vendor: 'test', validate: (value) => ({ value }) },
-}
 
 function isCall(text: string): boolean {
   return !/pg_is_in_recovery|set_config|listen/i.test(text)
