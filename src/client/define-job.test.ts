@@ -14,6 +14,13 @@ it.each([0, -1, 1.5, NaN, Infinity])('a grace of %s ms is none', (cancelGraceMs)
   )
 })
 
+it('a grace that would be over before a handler is looked at is refused', () => {
+  expect(() => define({ cancelGraceMs: 49 })).toThrow(
+    'defineJob("job"): `cancelGraceMs` is 49 ms, but a handler is looked at every 50 ms only, so it must be at least that.',
+  )
+  expect(define({ cancelGraceMs: 50 }).cancelGraceMs).toBe(50)
+})
+
 it('names everything that is wrong at once', () => {
   const wrong = { cancelGraceMs: 0, onDeaf: 'ignore', graceMs: 1 } as never
   expect(() => define(wrong)).toThrow(

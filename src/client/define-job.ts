@@ -2,6 +2,7 @@
  * A job type: its name, the schemas of its input and output, its budgets and its handler. Declared wherever it belongs;
  * whoever imports the definition can enqueue it with a checked input, and a worker that is given it can run it.
  */
+import { HANDLER_CHECK_MS } from '../config.ts'
 import type { Backoff } from '../domain/backoff.ts'
 import { BACKOFF_DEFAULTS } from '../domain/backoff.ts'
 import { UsageError } from '../errors.ts'
@@ -36,7 +37,7 @@ export interface JobOptions<Input, Parsed, Result> {
   readonly onOutage?: 'continue' | 'abort'
   /** What becomes of a worker whose handler ignores its signal. Default `report`. */
   readonly onDeaf?: 'report' | 'exit'
-  /** How long a handler may ignore `cancelled`, `timeout`, `stalled` or `lease_lost` until it is called deaf, in milliseconds. Default 10,000. */
+  /** How long a handler may ignore `cancelled`, `timeout`, `stalled` or `lease_lost` until it is called deaf, in milliseconds. Default 10,000, at least 50. */
   readonly cancelGraceMs?: number
   readonly run: (ctx: JobContext<Parsed>) => Promise<Result> | Result
 }
@@ -103,6 +104,7 @@ export function defineJob<Input, Parsed, Result>(
       ? []
       : ['`concurrencyKey` must be a text, or a function of the input that returns one']),
     ...wholeNumber('cancelGraceMs', options.cancelGraceMs, Number.MAX_SAFE_INTEGER),
+    ...noticedInTime(options.cancelGraceMs),
     ...oneOf('onWorkerLost', options.onWorkerLost, ['retry', 'fail', 'hold']),
     ...oneOf('onOutage', options.onOutage, ['continue', 'abort']),
     ...oneOf('onDeaf', options.onDeaf, ['report', 'exit']),
@@ -129,6 +131,18 @@ function wholeNumber(name: string, value: number | undefined, max: number): stri
   return value === undefined || (Number.isInteger(value) && value >= 1 && value <= max)
     ? []
     : [`\`${name}\` must be a whole number from 1, got ${value}`]
+}
+
+/** A grace that is over before anybody looks would be another one than it says. */
+function noticedInTime(graceMs: number | undefined): string[] {
+  return graceMs !== undefined &&
+    Number.isInteger(graceMs) &&
+    graceMs >= 1 &&
+    graceMs < HANDLER_CHECK_MS
+    ? [
+        `\`cancelGraceMs\` is ${graceMs} ms, but a handler is looked at every ${HANDLER_CHECK_MS} ms only, so it must be at least that`,
+      ]
+    : []
 }
 
 function oneOf(name: string, value: string | undefined, values: readonly string[]): string[] {
