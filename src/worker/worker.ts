@@ -1220,6 +1220,9 @@ class Running implements ExecutionHost {
           types: [...new Set(this.#blockers(message.forMs).map((execution) => execution.job.type))],
         })
         break
+      case 'stood_still':
+        bus.emit('worker.stood_still', { forMs: message.forMs })
+        break
       case 'stuck':
         this.#stuck = message.part !== null || (this.#stuck && this.#draining)
         if (message.part !== null) {
