@@ -23,7 +23,13 @@ import {
   Pauses,
   sleep,
 } from '../clock.ts'
-import { fenceMarginMs, isBounded, resolveSettings, type WorkerSettings } from '../config.ts'
+import {
+  fenceMarginMs,
+  HANDLER_CHECK_MS,
+  isBounded,
+  resolveSettings,
+  type WorkerSettings,
+} from '../config.ts'
 import {
   classifyFailure,
   isTooLarge,
@@ -132,7 +138,7 @@ const DEAF_STEPS_MS = 500
 /** Left to the last statement and the exit. */
 const LAST_ACTS_MS = 500
 const TIMER_MS_MAX = 2_147_483_647
-const TICK_BUSY_MS = 50
+const TICK_BUSY_MS = HANDLER_CHECK_MS
 /** A handler that ran for less can't have blocked the event loop for as long as is reported. */
 const LOOP_BLOCKED_MS = 1_000
 const CLAIM_BATCH_MAX = 1_000
@@ -1280,6 +1286,9 @@ class Running implements ExecutionHost {
           jobIds: this.#blockers(message.forMs).map((execution) => execution.job.id),
           types: [...new Set(this.#blockers(message.forMs).map((execution) => execution.job.type))],
         })
+        break
+      case 'stood_still':
+        bus.emit('worker.stood_still', { forMs: message.forMs })
         break
       case 'stuck':
         this.#stuck = message.part !== null || (this.#stuck && this.#draining)
