@@ -89,6 +89,9 @@ export function fenceMarginMs(leaseMs: number): number {
   return Math.max(leaseMs / 6, 2_000)
 }
 
+/** How often a worker looks whether a handler has done what it was told, in milliseconds: no grace can be shorter. */
+export const HANDLER_CHECK_MS = 50
+
 export const PORT_MAX = 65_535
 
 /** Limits of values that jobs store, in bytes. Both are enforced by the database too. */

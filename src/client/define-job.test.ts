@@ -11,14 +11,21 @@ const define = (options: Partial<JobOptions<unknown, unknown, unknown>>) =>
 
 it.each([0, -1, 1.5, NaN, Infinity])('a grace of %s ms is none', (cancelGraceMs) => {
   expect(() => define({ cancelGraceMs })).toThrow(
-    `defineJob("job"): \`cancelGraceMs\` must be a whole number from 1, got ${cancelGraceMs}.`,
+    `defineJob("job"): \`cancelGraceMs\` must be a whole number from 50, got ${cancelGraceMs}.`,
   )
+})
+
+it('a grace that would be over before a handler is looked at is refused', () => {
+  expect(() => define({ cancelGraceMs: 49 })).toThrow(
+    'defineJob("job"): `cancelGraceMs` must be a whole number from 50, got 49.',
+  )
+  expect(define({ cancelGraceMs: 50 }).cancelGraceMs).toBe(50)
 })
 
 it('names everything that is wrong at once', () => {
   const wrong = { cancelGraceMs: 0, onDeaf: 'ignore', graceMs: 1 } as never
   expect(() => define(wrong)).toThrow(
-    'defineJob("job"): `cancelGraceMs` must be a whole number from 1, got 0; `onDeaf` must be one of report, exit, got "ignore"; there is no option `graceMs`.',
+    'defineJob("job"): `cancelGraceMs` must be a whole number from 50, got 0; `onDeaf` must be one of report, exit, got "ignore"; there is no option `graceMs`.',
   )
 })
 

@@ -2,6 +2,7 @@
  * A job type: its name, the schemas of its input and output, its budgets and its handler. Declared wherever it belongs;
  * whoever imports the definition can enqueue it with a checked input, and a worker that is given it can run it.
  */
+import { HANDLER_CHECK_MS } from '../config.ts'
 import type { Backoff } from '../domain/backoff.ts'
 import { BACKOFF_DEFAULTS } from '../domain/backoff.ts'
 import { shown } from '../domain/shown.ts'
@@ -50,7 +51,7 @@ export interface JobOptions<Input, Parsed, Result> {
   readonly onOutage?: 'continue' | 'abort'
   /** What becomes of a worker whose handler ignores its signal. Default `report`. */
   readonly onDeaf?: 'report' | 'exit'
-  /** How long a handler may ignore `cancelled`, `timeout`, `stalled` or `lease_lost` until it is called deaf, in milliseconds. Default 10,000. */
+  /** How long a handler may ignore `cancelled`, `timeout`, `stalled` or `lease_lost` until it is called deaf, in milliseconds. Default 10,000, at least 50. */
   readonly cancelGraceMs?: number
   readonly run: (ctx: JobContext<Parsed>) => Promise<Result> | Result
 }
@@ -103,7 +104,8 @@ const RULES: Rules<JobOptions<never, never, never>> = {
   },
   onOutage: oneOf(['continue', 'abort']),
   onDeaf: oneOf(['report', 'exit']),
-  cancelGraceMs: wholeNumber(1),
+  // A grace that is over before anybody looks would be another one than it says.
+  cancelGraceMs: wholeNumber(HANDLER_CHECK_MS),
 }
 
 const REQUIRED = ['type', 'input', 'run'] as const

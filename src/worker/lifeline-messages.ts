@@ -92,6 +92,8 @@ export type FromLifeline =
   /** The database is down past the fence: handlers that may not go on in an outage have to stop. */
   | { readonly type: 'outage' }
   | { readonly type: 'event_loop_blocked'; readonly forMs: number }
+  /** No thread of this process ran. */
+  | { readonly type: 'stood_still'; readonly forMs: number }
   /** The database knows that this part of the worker is stuck; null: that it is so no more. */
   | { readonly type: 'stuck'; readonly part: StuckPart | null; readonly forMs: number }
   /** Processes of neighbours no longer exist; the database is told next. */

@@ -25,6 +25,8 @@
  * It serves the health endpoints, and ends a process of the worker's own whose main thread hangs in a shutdown, after the hard exit.
  */
 import { randomUUID } from 'node:crypto'
+import { write } from 'node:fs'
+import { isatty } from 'node:tty'
 import { parentPort, workerData } from 'node:worker_threads'
 import type pg from 'pg'
 import { atMost, elapsedMs, jittered, monotonicMs, Pauses, sleep, within } from '../clock.ts'
@@ -74,6 +76,10 @@ import { SETTLED_SLOTS, SharedNumbers } from './shared-numbers.ts'
 const TICK_MS = 100
 const OUTAGE_FORESEEN_MS = 1_000
 const LOOP_BLOCKED_MS = 1_000
+/** What a line that says why this process is killed may take; as a rule a millisecond. */
+const LAST_WORDS_MS = 50
+/** A wall clock that moves so far against the clock without steps was set, or its machine stood still. */
+const WALL_STEP_MS = 1_000
 /** In renewal intervals. The rest of the third is for the renewal that says so, so that it is known within three. */
 const STUCK_AFTER = 1.75
 /** What the main thread has to come to the hard exit by itself, and the database to hear of it. */
@@ -131,6 +137,13 @@ let clockAheadMs = 0
 let everRegistered = false
 let loopReportedMs = 0
 let lastTickMs = elapsedMs()
+/** How long this process has stood still since the main thread's last beat. */
+let standstill = { afterBeatMs: 0, forMs: 0 }
+/** This process is being ended by force. */
+let isEnding = false
+let lastStandstill = { forMs: 0, endedMs: -Infinity }
+/** What the wall clock was ahead of the clock without steps at the last tick. */
+let wallAheadMs = Date.now() - elapsedMs()
 let claimTurn = 0
 /** How long each part has given no sign of life that it owed. */
 const silentMs: Record<StuckPart, number> = { claims: 0, event_loop: 0 }
@@ -434,7 +447,7 @@ async function sayStuck(part: StuckPart | null): Promise<void> {
   try {
     await endWorker(reserved.db, incarnation, 'lost', { code: 'worker_stuck', message })
   } finally {
-    process.kill(process.pid, 'SIGKILL')
+    endByForce(message)
   }
 }
 
@@ -517,9 +530,14 @@ function tick(): void {
   // A process that was frozen did not run: that time counts against nobody.
   const ranMs = Math.min(nowMs - lastTickMs, 5 * TICK_MS)
   shared.write('awakeMs', shared.read('awakeMs') + ranMs)
-  const thawed = nowMs - lastTickMs > 10 * TICK_MS
+  const gapMs = nowMs - lastTickMs
+  const thawed = gapMs > 10 * TICK_MS
   lastTickMs = nowMs
-  if (thawed) renewNow = phase === 'live'
+  if (thawed) {
+    renewNow = phase === 'live'
+    noteStandstill(nowMs, gapMs)
+  }
+  watchWallClock()
   measureLoop(nowMs)
   watchMain(ranMs)
   watchAhead(ranMs)
@@ -532,8 +550,33 @@ function tick(): void {
   if (thawed || (resting && phase === 'live' && nowMs >= renewalDueMs())) wake()
 }
 
+/** Where this thread did not run, nothing in this process did, and no handler has blocked anything. */
+function noteStandstill(nowMs: number, gapMs: number): void {
+  const beatMs = shared.read('mainBeatMs')
+  // It has not run since.
+  if (beatMs <= nowMs - gapMs + 2 * TICK_MS) {
+    const beforeMs = standstill.afterBeatMs === beatMs ? standstill.forMs : 0
+    standstill = { afterBeatMs: beatMs, forMs: beforeMs + gapMs }
+  }
+  lastStandstill = { forMs: gapMs, endedMs: nowMs }
+  say({ type: 'stood_still', forMs: Math.round(gapMs) })
+}
+
+/** Nothing is judged by the wall clock, but what is shown of it should be right. */
+function watchWallClock(): void {
+  const aheadMs = Date.now() - elapsedMs()
+  const stepMs = aheadMs - wallAheadMs
+  wallAheadMs = aheadMs
+  if (Math.abs(stepMs) <= WALL_STEP_MS) return
+  clockAheadMs += Math.round(stepMs)
+  renewNow = phase === 'live'
+  wake()
+}
+
 function measureLoop(nowMs: number): void {
-  loopLagMs = Math.max(0, nowMs - shared.read('mainBeatMs') - 2 * TICK_MS)
+  const beatMs = shared.read('mainBeatMs')
+  const stillMs = standstill.afterBeatMs === beatMs ? standstill.forMs : 0
+  loopLagMs = Math.max(0, nowMs - beatMs - 2 * TICK_MS - stillMs)
   if (loopLagMs < LOOP_BLOCKED_MS) {
     if (loopReportedMs > 0) say({ type: 'event_loop_blocked', forMs: Math.round(loopReportedMs) })
     loopReportedMs = 0
@@ -623,7 +666,7 @@ function watchParent(nowMs: number): void {
     renewNow = phase === 'live'
     wake()
   } else if (nowMs - orphanedAtMs >= settings.hardExitMs) {
-    process.kill(process.pid, 'SIGKILL')
+    endByForce('its supervisor is gone, and its main thread has not stopped')
   }
 }
 
@@ -634,14 +677,18 @@ function watchShutdown(nowMs: number): void {
   if (nowMs < hardExitAtMs + HARD_EXIT_SLACK_MS) return
   const { charge, reason, signal } = stopping
   stopping = null
-  void cutShort(charge, reason, signal).finally(() => process.kill(process.pid, 'SIGKILL'))
+  void cutShort(charge, reason, signal).finally(() => endByForce(hung(reason)))
+}
+
+function hung(reason: string): string {
+  const { phase: hungIn } = shared
+  return `${reason}; its shutdown hung${hungIn === null ? '' : ` while ${hungIn}`}`
 }
 
 async function cutShort(charge: EndCharge, reason: string, signal: string | null): Promise<void> {
   if (rowEnded || phase !== 'live' || reserved === null) return
-  const hungIn = shared.phase
-  const message = `${reason}; its shutdown hung${hungIn === null ? '' : ` while ${hungIn}`}`
-  const shutdown = { outcome: 'timed_out', signal, hungIn }
+  const message = hung(reason)
+  const shutdown = { outcome: 'timed_out', signal, hungIn: shared.phase }
   const ended = endWorker(reserved.db, incarnation, charge, { code: 'shutdown', message, shutdown })
   // Whoever notices the end of the process tells, where the database could not be told.
   await within(ended, HARD_EXIT_SLACK_MS).catch(() => undefined)
@@ -663,17 +710,42 @@ function fence(nowMs: number): void {
     phase === 'live' && nowMs >= fenceAtMs - OUTAGE_FORESEEN_MS && mayGoOn(nowMs, fenceAtMs)
   if (phase === 'live' && nowMs >= fenceAtMs) {
     if (goesOn) return
-    over(
-      'self_fenced',
-      `no renewal was accepted for ${Math.round((nowMs - sentMs) / 100) / 10} s`,
-      { code: 'self_fenced', message: 'it could not renew in time and fenced itself' },
-    )
+    over('self_fenced', `no renewal was accepted for ${seconds(nowMs - sentMs)}`, {
+      code: 'self_fenced',
+      message: 'it could not renew in time and fenced itself',
+    })
   }
   const killAtMs = Math.max(sentMs + settings.leaseMs, fencedAtMs + Math.min(marginMs, 2_000))
-  if (phase === 'over' && nowMs >= killAtMs) {
-    // The main thread may be spinning, so nobody else can do it. Exit handlers would run on that thread.
-    process.kill(process.pid, 'SIGKILL')
+  if (phase === 'over' && nowMs >= killAtMs - LAST_WORDS_MS) {
+    const unheardMs = nowMs - sentMs
+    const still =
+      nowMs - lastStandstill.endedMs < unheardMs
+        ? `, as it stood still for ${seconds(lastStandstill.forMs)}`
+        : ''
+    endByForce(
+      `its lease had no accepted renewal for ${seconds(unheardMs)}${still}, and a handler has not settled`,
+    )
   }
+}
+
+/**
+ * Says why, and ends this process. Nobody else could say it: the main thread may be spinning, and exit handlers would run there. What is
+ * written is a line of the log as the program keeps it, JSON unless at a terminal. Whoever should read that may hang, so it is written
+ * beside this thread, and not waited for longer than `LAST_WORDS_MS`.
+ */
+function endByForce(reason: string): void {
+  const kill = (): void => void process.kill(process.pid, 'SIGKILL')
+  if (isEnding) kill()
+  isEnding = true
+  const time = new Date().toISOString()
+  const fields = { level: 60, time, pid: process.pid, event: 'worker.killed', workerId, reason }
+  const text = `${time.slice(11, 19)}  this process is ended by force: ${reason}`
+  setTimeout(kill, LAST_WORDS_MS)
+  write(2, `${isatty(2) ? text : JSON.stringify(fields)}\n`, kill)
+}
+
+function seconds(ms: number): string {
+  return `${Math.round(ms / 100) / 10} s`
 }
 
 /** The one exception to the fence, while the database is positively down. */

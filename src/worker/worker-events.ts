@@ -28,6 +28,7 @@ export interface WorkerEvents {
   }
   'worker.offline': { workerIds: readonly string[]; layer: number | null }
   'worker.degraded': { reason: string }
+  'worker.stood_still': { forMs: number }
   'worker.stuck': { part: 'claims' | 'event_loop'; forMs: number }
   'run.ended': { runId: string; status: RunStatus | 'not_found'; running: number }
   'job.picked_up': { jobId: string; type: string; queue: string; attempt: number }
@@ -109,6 +110,7 @@ export const EVENT_LEVELS: Readonly<Record<WorkerEventName, 'debug' | 'info' | '
     'worker.stopped': 'info',
     'worker.offline': 'warn',
     'worker.degraded': 'warn',
+    'worker.stood_still': 'warn',
     'worker.stuck': 'error',
     'run.ended': 'info',
     'job.picked_up': 'info',

@@ -23,7 +23,13 @@ import {
   Pauses,
   sleep,
 } from '../clock.ts'
-import { fenceMarginMs, isBounded, resolveSettings, type WorkerSettings } from '../config.ts'
+import {
+  fenceMarginMs,
+  HANDLER_CHECK_MS,
+  isBounded,
+  resolveSettings,
+  type WorkerSettings,
+} from '../config.ts'
 import {
   classifyFailure,
   isTooLarge,
@@ -132,7 +138,6 @@ const DEAF_STEPS_MS = 500
 /** Left to the last statement and the exit. */
 const LAST_ACTS_MS = 500
 const TIMER_MS_MAX = 2_147_483_647
-const TICK_BUSY_MS = 50
 /** A handler that ran for less can't have blocked the event loop for as long as is reported. */
 const LOOP_BLOCKED_MS = 1_000
 const CLAIM_BATCH_MAX = 1_000
@@ -1176,7 +1181,7 @@ class Running implements ExecutionHost {
     }
     if (nowMs - this.#lookedMs >= SPOOL_LOOK_MS) void this.#takeOver()
     this.#checkBounds()
-    this.#tickMs = this.executions.size > 0 ? TICK_BUSY_MS : TICK_IDLE_MS
+    this.#tickMs = this.executions.size > 0 ? HANDLER_CHECK_MS : TICK_IDLE_MS
     this.#ticker = setTimeout(() => this.#tick(), this.#tickMs)
   }
 
@@ -1201,7 +1206,7 @@ class Running implements ExecutionHost {
 
   /** An idle worker's next tick is far away: time limits and the fence want it sooner now. */
   #hastenTick(): void {
-    if (this.#tickMs > TICK_BUSY_MS) this.#tick()
+    if (this.#tickMs > HANDLER_CHECK_MS) this.#tick()
   }
 
   // ── the lifeline's news ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -1280,6 +1285,9 @@ class Running implements ExecutionHost {
           jobIds: this.#blockers(message.forMs).map((execution) => execution.job.id),
           types: [...new Set(this.#blockers(message.forMs).map((execution) => execution.job.type))],
         })
+        break
+      case 'stood_still':
+        bus.emit('worker.stood_still', { forMs: message.forMs })
         break
       case 'stuck':
         this.#stuck = message.part !== null || (this.#stuck && this.#draining)

@@ -120,6 +120,10 @@ describe.concurrent('a lease', () => {
     proxy.drop()
     const end = await first.exit()
     expect(end.signal).toBe('SIGKILL')
+    const [last] = first.events('worker.killed')
+    expect(last?.['reason']).toMatch(
+      /^its lease had no accepted renewal for \d\S* s, and a handler/,
+    )
     const [row] = await s.rows<{ seenMs: number }>(
       `select extract(epoch from w.seen_at)::double precision * 1000 as "seenMs"
        from %s.worker w join %s.worker_detail d using (incarnation) where d.pid = $1`,
@@ -178,6 +182,10 @@ describe.concurrent('a lease', () => {
     first.kill('SIGCONT')
     await s.journalLine('told lease_lost', (line) => line.attempt === 1)
     await s.journalLine('enqueue refused ERR_LEASE_LOST', (line) => line.attempt === 1)
+    // Its handler has blocked nothing in that time.
+    const still = await first.event('worker.stood_still')
+    expect(still['forMs']).toBeGreaterThan(9_000)
+    expect(first.events('event_loop.blocked')).toEqual([])
     const afterThaw = s.journal(jobId).filter((line) => line.attempt === 1 && line.atMs >= thawMs)
     expect(afterThaw.map((line) => line.what)).toEqual([
       'told lease_lost',
@@ -319,6 +327,35 @@ describe.concurrent('a lease', () => {
       expect(strange).toEqual([])
     },
   )
+
+  test('B7: a worker that was frozen, and whose handler does not settle after, says why it ends by force', async (context) => {
+    const s = await Scenario.open(context)
+    await s.enqueue('spin', { ms: 60_000 })
+    const first = await s.worker({ env: SHORT })
+    await s.journalLine('start')
+    await s.worker({ machine: 'machine-b', env: SHORT })
+    first.kill('SIGSTOP')
+    await s.journalLine('start', (line) => line.attempt === 2)
+    first.kill('SIGCONT')
+    expect((await first.exit()).signal).toBe('SIGKILL')
+    const [last] = first.events('worker.killed')
+    expect(last?.['reason']).toMatch(/as it stood still for \d\S* s, and a handler has not settled/)
+  })
+
+  test('rule 4: a wall clock that jumps makes even an idle worker renew at once, and is shown as it is then', async (context) => {
+    const s = await Scenario.open(context)
+    const shift = pathToFileURL(path.join(import.meta.dirname, 'shifted-clock.mjs')).href
+    const env = { CLOCK_SHIFT_MS: '3600000', NODE_OPTIONS: `--import ${shift}` }
+    const worker = await s.worker({ env })
+    // An idle worker renews every 45 s by itself.
+    const clock = await s.until('its clock is shown behind', async () => {
+      const [listed] = await s.client.workers.list()
+      const clockAheadMs = listed?.clockAheadMs ?? 0
+      return clockAheadMs < 0 && clockAheadMs
+    })
+    expect(Math.abs(clock + 3_600_000)).toBeLessThan(2_000)
+    expect(worker.events('lease.lost')).toEqual([])
+  })
 })
 
 test('B6: no function that decides who is alive takes a time', async (context) => {

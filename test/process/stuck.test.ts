@@ -62,6 +62,9 @@ describe.concurrent('a stuck worker', () => {
     const jobId = await s.enqueue('jam')
     const first = await s.worker({ env: ENV })
     expect(await first.exit()).toMatchObject({ signal: 'SIGKILL' })
+    expect(first.events('worker.killed')).toMatchObject([
+      { reason: 'its event loop was blocked, and by no handler' },
+    ])
     expect(await s.job(jobId)).toMatchObject({ status: 'pending', attempt: 1, lost: 1 })
     const [ended] = await s.client.workers.list()
     expect(ended).toMatchObject({

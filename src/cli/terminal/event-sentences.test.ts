@@ -81,6 +81,7 @@ const workerEvents: { [Name in WorkerEventName]: WorkerEvents[Name][] } = {
     { workerIds: jobIds, layer: null },
   ],
   'worker.degraded': [{ reason: 'no connection' }],
+  'worker.stood_still': [{ forMs: 52_162 }],
   'worker.stuck': [
     { part: 'claims', forMs: 52_500 },
     { part: 'event_loop', forMs: 52_500 },
@@ -260,6 +261,7 @@ test('the events of a worker are sentences', () => {
     found 1 worker gone (witness, layer 2): …3a90f2
     found 7 workers gone (sweep): …a41c9e, …c07d11, …93b8e2, …be20f4, …6cd902 and 2 more
     degraded: no connection
+    this process stood still for 52.1 s: it was stopped, its machine slept, or it got no time to run
     stuck for 52.5 s: its claims are not answered, although its lease is renewed
     stuck for 52.5 s: its event loop was blocked, and by no handler
     its run ended as completed: takes no more jobs

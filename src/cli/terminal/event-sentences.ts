@@ -71,6 +71,8 @@ const WORKER_SENTENCES: WorkerSentences = {
   'worker.offline': ({ workerIds, layer }, terminal) =>
     `found ${plural(workerIds.length, 'worker')} gone (${noticedBy(layer)}): ${some(terminal, workerIds)}`,
   'worker.degraded': ({ reason }) => `degraded: ${reason}`,
+  'worker.stood_still': ({ forMs }) =>
+    `this process stood still for ${formatDuration(forMs)}: it was stopped, its machine slept, or it got no time to run`,
   'worker.stuck': ({ part, forMs }) =>
     `stuck for ${formatDuration(forMs)}: ${part === 'claims' ? 'its claims are not answered, although its lease is renewed' : 'its event loop was blocked, and by no handler'}`,
   'run.ended': ({ status, running }) =>
