@@ -29,13 +29,10 @@ export { EVENT_NAMES } from './client/event-feed.ts'
 export type { ClientEvent, EventListener, EventName } from './client/event-feed.ts'
 export type * from './client/documents.ts'
 export { createWorker } from './worker/worker.ts'
-export type {
-  StateChange,
-  StopOptions,
-  Worker,
-  WorkerOptions,
-  WorkerState,
-} from './worker/worker.ts'
+export type { Worker } from './worker/worker.ts'
+export type { WorkerOptions } from './worker/worker-options.ts'
+export type { StopOptions } from './worker/stopping.ts'
+export type { StateChange, WorkerState } from './worker/lifecycle.ts'
 export type { HookOptions } from './worker/shutdown-hooks.ts'
 export type {
   HookPhase,

@@ -17,7 +17,9 @@ import { elapsedMs } from '../clock.ts'
 import { endProcess } from './end-process.ts'
 import { currentExecution } from './execution.ts'
 import type { WorkerEvents } from './worker-events.ts'
-import { JobWorker, type StopOptions, type Worker, type WorkerOptions } from './worker.ts'
+import type { StopOptions } from './stopping.ts'
+import { JobWorker, type Worker } from './worker.ts'
+import type { WorkerOptions } from './worker-options.ts'
 import { messageOf } from './thrown.ts'
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP'] as const

@@ -56,7 +56,7 @@ test('how much a spool holds', () => {
 })
 
 test('the options of a worker that are no settings', () => {
-  const source = readPage('src/worker/worker.ts')
+  const source = readPage('src/worker/worker-options.ts')
   expect(Object.keys(defaults('## A worker', 'Option')).toSorted()).toEqual(
     optionsOf(source, 'WorkerOptions').filter((name) => name !== 'databaseUrl' && name !== 'jobs'),
   )
