@@ -704,6 +704,7 @@ function alert_settings(p_namespace text) returns TABLE(rule text, enabled boole
 function alerts_due(p_namespace text, p_idle_ms integer) returns boolean stable;
 function alerts_watch(p_namespace text) returns boolean stable;
 function ask_about_missing(p_namespace text) returns void stable;
+function ask_for_deputy(p_namespace text, p_worker uuid, p_before sweeper) returns void volatile;
 function backlog_age(p_namespace text, p_queues text[], p_types text[], p_run uuid DEFAULT NULL::uuid) returns bigint stable security definer; -- admin, worker
 function begin_retention(p_namespace text, p_archives boolean DEFAULT false, p_now boolean DEFAULT false) returns json volatile security definer; -- admin, worker
 function bind_database() returns void volatile;

@@ -22,6 +22,7 @@ declare
   v_now_ms bigint := (extract(epoch from v_now) * 1000)::bigint;
   v_clock_stepped boolean := coalesce(abs(v_now_ms - p_reckoned_ms) > clock_step_ms(), false);
   v_role text := 'leader';
+  v_before sweeper;
   v_by text := coalesce((select id from worker_detail where incarnation = p_worker), 'sweep');
   v_tick tick;
   v_lapsed uuid[];
@@ -48,6 +49,7 @@ begin
     v_role := 'none';
   elsif p_worker is not null then
     perform touch_tick(sweep_every_ms() - 100, v_clock_stepped);
+    select * into v_before from sweeper where namespace = p_namespace;
     v_role := elect_sweeper(p_namespace, p_worker);
   else
     perform touch_tick(0, v_clock_stepped);
@@ -125,7 +127,9 @@ begin
         case when alerts_watch(p_namespace) then 30000 end);
     end if;
   end if;
-  if p_worker is not null and not v_running then
+  if p_worker is not null and v_running and v_role = 'leader' then
+    perform ask_for_deputy(p_namespace, p_worker, v_before);
+  elsif p_worker is not null and not v_running then
     -- It stops now, so its part is free for whoever begins first.
     perform resign_sweepers(array[p_worker]);
   end if;

@@ -7,8 +7,9 @@
  * later, still awake and with everything it needs in its caches, and no other thread passes the hint on. On an idle queue that is a
  * fifth of the way from enqueue to start. And it is the only one of the worker that listens, as each that does is woken by every hint.
  *
- * It subscribes before the claim that opened it, so nothing is missed between the two. Whoever has lost it looks again: `lost` is
- * called. The next claim opens another, or, as a worker with no free slot has none to make and must hear of a cancel all the same, it
+ * It subscribes before the claim that opened it, so no job is missed between the two. What others have claimed and not yet committed
+ * then neither the claim tells nor a hint: `subscribed` is called, and a look a little later finds it. Whoever has lost it looks again:
+ * `lost` is called. The next claim opens another, or, as a worker with no free slot has none to make and must hear of a cancel all the same, it
  * opens itself. A connection that died in silence is found out by the claim's own limit.
  */
 import type pg from 'pg'
@@ -33,6 +34,8 @@ export interface PickUpEvents {
   asked(incarnation: string): void
   /** Something is leased again, or has to be looked after. */
   watch(): void
+  /** Hints arrive from now on; those before are missed. */
+  subscribed(): void
   /** The connection is gone, and hints with it. */
   lost(): void
 }
@@ -112,6 +115,7 @@ export class PickUpConnection implements Database {
     this.#client = client
     this.#listening = this.listen
     this.#pauses.reset()
+    if (this.#listening) this.#events.subscribed()
     return client
   }
 
@@ -138,7 +142,10 @@ export class PickUpConnection implements Database {
     this.#reopen = setTimeout(() => {
       this.#reopen = null
       if (this.#client !== null || this.#closed) return
-      this.#open().catch(() => this.#reopenLater())
+      this.#open().then(
+        () => this.#events.hint('*'),
+        () => this.#reopenLater(),
+      )
     }, this.#pauses.next())
   }
 }

@@ -126,6 +126,7 @@ export class Running implements ExecutionHost, ClaimHost {
         if (incarnation === this.incarnation) this.#lifeline.send({ type: 'renew' })
       },
       watch: () => this.#lifeline.send({ type: 'watch', when: 'now' }),
+      subscribed: () => this.#watchSoon(),
       lost: () => this.#claimer.wake(),
     })
     this.#judge = new RunJudge(this.db, namespace, (runId, status) => {
@@ -387,7 +388,11 @@ export class Running implements ExecutionHost, ClaimHost {
 
   #hinted(queue: string): void {
     if (queue === '*' || this.#o.queues.includes(queue)) this.#claimer.wake()
-    // Whoever takes it could die the moment after, and nobody might sweep yet.
+    this.#watchSoon()
+  }
+
+  /** Others may have taken something just now. They could die the moment after, and nobody might sweep yet. */
+  #watchSoon(): void {
     this.#nextWatch ??= setTimeout(() => {
       this.#nextWatch = null
       this.#lifeline.send({ type: 'watch', when: 'soon' })

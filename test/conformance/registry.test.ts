@@ -1,11 +1,11 @@
 /** The registry: what is shown of workers and machines, draining a machine, and how its workers fared. */
 import { randomUUID } from 'node:crypto'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { MachineDetailDocument, WorkerDocument } from '../../src/client/documents.ts'
-import { connectOne } from '../../src/db/connect.ts'
 import { LEASE_MS, type WorkerRow } from '../support/functions.ts'
 import {
   checkInvariantsAfterEach,
+  listen,
   openProtocol,
   type Protocol,
   SCHEMAS,
@@ -275,17 +275,3 @@ describe.each(SCHEMAS)('registry (%s schema)', (schema) => {
     expect((await machine(p)).versions).toMatchObject([{ starts: 2, crashes: 0, restarts: 0 }])
   })
 })
-
-async function listen(p: Protocol): Promise<{ payloads: string[]; first: Promise<void> }> {
-  const client = await connectOne({ databaseUrl: p.db.databaseUrl })
-  onTestFinished(() => client.end())
-  const payloads: string[] = []
-  const first = new Promise<void>((resolve) => {
-    client.on('notification', ({ payload = '' }) => {
-      payloads.push(payload)
-      resolve()
-    })
-  })
-  await client.query(`listen "${await p.run<string>('channel', p.namespace)}"`)
-  return { payloads, first }
-}

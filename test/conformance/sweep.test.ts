@@ -4,6 +4,7 @@ import type { WorkerIdentity } from '../../src/sql/protocol.ts'
 import { heldOf, LEASE_MS, type WorkerRow } from '../support/functions.ts'
 import {
   checkInvariantsAfterEach,
+  listen,
   openProtocol,
   type Protocol,
   recoverAll,
@@ -251,6 +252,39 @@ describe.each(SCHEMAS)('sweep (%s schema)', (schema) => {
     // Another namespace has its own.
     const other = await p.in('other').register()
     expect((await p.in('other').sweep({ worker: other })).role).toBe('leader')
+  })
+
+  test('A2: a leader without a deputy tells the others once a second, while there are any', async () => {
+    const p = await openProtocol(schema)
+    const { worker, held } = await p.running(1)
+    const heard = await listen(p)
+    const told = async (): Promise<number> => {
+      await p.passTime(1_000)
+      await heard.heardAll()
+      heard.payloads.length = 0
+      await p.sweep({ worker })
+      await heard.heardAll()
+      return heard.payloads.filter((payload) => payload === 'watch').length
+    }
+    // It begins to lead, and then is alone.
+    expect(await told()).toBe(1)
+    expect(await told()).toBe(0)
+    const deputy = await p.register()
+    expect(await told()).toBe(1)
+    expect(await told()).toBe(1)
+    expect((await p.sweep({ worker: deputy })).role).toBe('deputy')
+    expect(await told()).toBe(0)
+    await p.passTime(2_000)
+    expect(await told()).toBe(1)
+    await p.endWorker(deputy, 'interrupted')
+    expect(await told()).toBe(0)
+    // Nor does one that finds nothing running: whoever heard it would look and find nothing, and say so again, for ever.
+    await p.complete(held, [null])
+    await p.renew(worker, { idle: true })
+    await p.passTime(2_000)
+    expect((await p.sweep({ worker })).running).toBe(false)
+    await p.register()
+    expect(await told()).toBe(0)
   })
 
   test('rule 7: after an outage nobody is judged before writes were possible for a whole lease', async () => {

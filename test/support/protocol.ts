@@ -76,6 +76,24 @@ export function silenceBefore(lost: Pick<AttemptDocument, 'endedAt' | 'endReason
   return Number(detectedAfterMs)
 }
 
+/** What is said to those who listen. */
+export async function listen(
+  p: Protocol,
+): Promise<{ payloads: string[]; first: Promise<void>; heardAll: () => Promise<void> }> {
+  const client = await connectOne({ databaseUrl: p.db.databaseUrl })
+  onTestFinished(() => client.end())
+  const payloads: string[] = []
+  const first = new Promise<void>((resolve) => {
+    client.on('notification', ({ payload = '' }) => {
+      payloads.push(payload)
+      resolve()
+    })
+  })
+  await client.query(`listen "${await p.run<string>('channel', p.namespace)}"`)
+  // What was committed before is handed over before the answer.
+  return { payloads, first, heardAll: async () => void (await client.query('select')) }
+}
+
 /** A schema of the test's own with the protocol in it. */
 export async function openProtocol(
   kind: SchemaKind = 'plain',

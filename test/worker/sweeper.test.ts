@@ -1,10 +1,15 @@
 /** What sweeps from within a worker, apart from one: it tells the database how much time has gone by, and when it looks. */
 import { expect, onTestFinished, test } from 'vitest'
+import { defineJob } from '../../src/client/define-job.ts'
 import { Sweeper, type SweepReports } from '../../src/sweep/sweeper.ts'
 import { checkInvariantsAfterEach, openProtocol, type Protocol } from '../support/protocol.ts'
+import { anything } from '../support/jobs.ts'
+import { builtApi } from '../support/process.ts'
 import { until } from '../support/until.ts'
 
 checkInvariantsAfterEach()
+
+const { createWorker } = await builtApi()
 
 function openSweeper(p: Protocol, reports: Partial<SweepReports>): Sweeper {
   const { databaseUrl, schemaName: schema } = p.db
@@ -89,4 +94,26 @@ test('rule 8: the pass that finds the database’s clock ahead of its own judges
   for (let n = 0; n < 3; n += 1) await pass()
   expect(said).toEqual([])
   expect((await p.renew(worker)).held).toHaveLength(1)
+})
+
+test('A2: a worker that comes while the claim of another one is under way looks after it once that has committed', async () => {
+  const p = await openProtocol()
+  const other = await p.register({ machineId: 'machine-2' })
+  await p.enqueue(1)
+  await p.sweep({ worker: other })
+  const session = await p.session()
+  await session.begin()
+  await session.query('select from %s.sweeper for update')
+  expect((await session.claim(other)).jobs).toHaveLength(1)
+  const { databaseUrl, schemaName: schema } = p.db
+  const jobs = [defineJob({ type: 'work', input: anything, run: () => null })]
+  await using worker = createWorker({ databaseUrl, schema, namespace: p.namespace, jobs })
+  // Nobody tells it of anything: the job was stored before, and its claim sees nothing that runs.
+  await worker.start()
+  const asks = `select from pg_locks l join pg_stat_activity a using (pid)
+    where not l.granted and a.application_name = 'leasehold sweep' and $1 = any (pg_blocking_pids(a.pid))`
+  await until('it asks for a part', async () => (await p.db.rows(asks, [session.pid])).length > 0)
+  await session.commit()
+  const leads = `select from %s.sweeper where leader = $1 and leader_at > '-infinity'`
+  await until('it sweeps', async () => (await p.db.rows(leads, [worker.incarnation])).length > 0)
 })

@@ -26,8 +26,8 @@ test('G6: an idle worker sends no more than a beat each half minute', async () =
     idleBeatMs: 3_000,
   })
   await worker.start()
-  const registered = await until('its first beat', () =>
-    proxy.statements.findIndex(({ text }) => text.includes('.claim(')) >= 0
+  const registered = await until('its first beat, and its look at what others may run', () =>
+    ['.claim(', '.sweep('].every((call) => proxy.statements.some(({ text }) => text.includes(call)))
       ? proxy.statements.length
       : null,
   )
@@ -119,6 +119,26 @@ test('J1: fifty running jobs are kept by one renewal an interval, and by nothing
   finish()
   await until('all are done', async () => (await client.stats()).jobs.completed === 50)
   await worker.stop()
+})
+
+test('a job that waits and that nobody takes makes no worker sweep', async () => {
+  const db = await createTestDatabase()
+  const connect = { databaseUrl: db.databaseUrl, schema: db.schemaName }
+  await using one = await Proxy.open(db.databaseUrl)
+  await using two = await Proxy.open(db.databaseUrl)
+  const proxies = [one, two]
+  const job = defineJob({ type: 'job', input: anything, run: () => null })
+  const workers = proxies.map(({ url }) =>
+    createWorker({ ...connect, databaseUrl: url, jobs: [job] }),
+  )
+  await using client = createClient(connect)
+  for (const worker of workers) await worker.start()
+  await client.enqueueRaw('unknown', null)
+  const lastSweep = ({ statements }: Proxy): number =>
+    statements.filter(({ text }) => text.includes('.sweep(')).at(-1)?.atMs ?? Infinity
+  for (const proxy of proxies)
+    await until('it has looked, and rests', () => performance.now() - lastSweep(proxy) > 2_000)
+  await Promise.all(workers.map((worker) => worker.stop()))
 })
 
 test('of three workers the one that neither leads nor watches asks seldom for a part in sweeping', async () => {
