@@ -15,18 +15,14 @@
  * every answer, at most a renewal interval old, says refused, shutting down or starting up; then handlers that may go on do, for
  * ten minutes at most; a time-out ends it at once.
  *
- * A worker that renews and does nothing else would look well for ever, so the lifeline is the watchdog of the rest too: claims that
- * are not answered, and a main thread that is silent though no handler keeps it busy. Only time in which the lifeline itself was
- * answered counts (an outage is nobody's wedge), and in which this process ran. The renewal that tells the database must have been
- * accepted before anything is done about it.
+ * It is the watchdog of the rest of the worker, too (watchdog.ts, ahead-rescue.ts). The renewal that tells the database that a part is
+ * stuck must have been accepted before anything is done about it.
  *
  * A process whose supervisor is gone stops by itself, if its main thread hears of it; where a handler keeps that busy, the lifeline
  * says that the worker drains, so that nothing is charged, and ends the process at the hard exit.
  * It serves the health endpoints, and ends a process of the worker's own whose main thread hangs in a shutdown, after the hard exit.
  */
 import { randomUUID } from 'node:crypto'
-import { write } from 'node:fs'
-import { isatty } from 'node:tty'
 import { parentPort, workerData } from 'node:worker_threads'
 import type pg from 'pg'
 import { atMost, elapsedMs, jittered, monotonicMs, Pauses, sleep, within } from '../clock.ts'
@@ -45,7 +41,6 @@ import {
 } from '../db/connect.ts'
 import { LeaseholdError, StartError } from '../errors.ts'
 import {
-  claim,
   databaseFacts,
   type EndCharge,
   endWorker,
@@ -53,43 +48,31 @@ import {
   register,
   renew,
   reportDeath,
-  settle,
   type StuckPart,
 } from '../sql/protocol.ts'
 import { SweepFailures } from '../sweep/failures.ts'
 import { Sweeper } from '../sweep/sweeper.ts'
 import { Witness, WITNESS_EVERY_MS } from '../sweep/witness.ts'
-import { ClaimedAhead, type Unbegun } from './claimed-ahead.ts'
+import { AheadRescue } from './ahead-rescue.ts'
+import { ClaimedAhead } from './claimed-ahead.ts'
+import { endByForce, LAST_WORDS_MS } from './end-process.ts'
 import { answerHealth, type HealthFacts } from './health.ts'
 import { serveHealth } from './health-server.ts'
 import { ownIdentity } from './identity.ts'
-import {
-  AHEAD_MS_MAX,
-  type FromLifeline,
-  type LifelineData,
-  TICK_IDLE_MS,
-  type ToLifeline,
-} from './lifeline-messages.ts'
+import type { FromLifeline, LifelineData, ToLifeline } from './lifeline-messages.ts'
 import { Outage } from './outage.ts'
 import { SETTLED_SLOTS, SharedNumbers } from './shared-numbers.ts'
+import { Watchdog, WATCHDOG_EVERY_MS } from './watchdog.ts'
 
-const TICK_MS = 100
+/** The fence is looked at as often as the watchdog looks. */
+const TICK_MS = WATCHDOG_EVERY_MS
 const OUTAGE_FORESEEN_MS = 1_000
-const LOOP_BLOCKED_MS = 1_000
-/** What a line that says why this process is killed may take; as a rule a millisecond. */
-const LAST_WORDS_MS = 50
 /** A wall clock that moves so far against the clock without steps was set, or its machine stood still. */
 const WALL_STEP_MS = 1_000
-/** In renewal intervals. The rest of the third is for the renewal that says so, so that it is known within three. */
-const STUCK_AFTER = 1.75
 /** What the main thread has to come to the hard exit by itself, and the database to hear of it. */
 const HARD_EXIT_SLACK_MS = 1_000
-/** In one statement: a renewal waits behind it. */
-const RELEASE_MAX = 500
-
 const data = workerData as LifelineData
 const shared = new SharedNumbers(data.shared)
-const ahead = new ClaimedAhead(data.ahead)
 const port = parentPort
 if (port === null) throw new Error('lifeline-thread is started by Lifeline, as a worker thread')
 
@@ -131,23 +114,13 @@ let fencedAtMs = 0
 let knownDirect = false
 const outage = new Outage({ renewMs: settings.renewMs })
 let outageSaid = false
-let loopLagMs = 0
 /** What this machine's wall clock is ahead of the database's, by the last exchange. */
 let clockAheadMs = 0
 let everRegistered = false
-let loopReportedMs = 0
 let lastTickMs = elapsedMs()
-/** How long this process has stood still since the main thread's last beat. */
-let standstill = { afterBeatMs: 0, forMs: 0 }
-/** This process is being ended by force. */
-let isEnding = false
 let lastStandstill = { forMs: 0, endedMs: -Infinity }
 /** What the wall clock was ahead of the clock without steps at the last tick. */
 let wallAheadMs = Date.now() - elapsedMs()
-let claimTurn = 0
-/** How long each part has given no sign of life that it owed. */
-const silentMs: Record<StuckPart, number> = { claims: 0, event_loop: 0 }
-let stuck: StuckPart | null = null
 /** What the database and the main thread were told last. */
 let stuckSaid: StuckPart | null = null
 /** Since when the supervisor of this process is gone. */
@@ -159,13 +132,6 @@ let drained = false
 let renewals = 0
 let renewalsFailed = 0
 const startedMs = elapsedMs()
-let claimRounds = 0
-/** How long a claim has been due, as far as ticks saw, and nobody has made one. */
-let unaskedMs = 0
-/** What the main thread did last about jobs that it has not begun, how long ago that is, and whether they were given back since. */
-let aheadTurn = ''
-let aheadSilentMs = 0
-let aheadGiven = false
 let stopping: Extract<ToLifeline, { type: 'stopping' }> | null = null
 /** The row has ended: this thread lives on to answer, and to end a process that hangs. */
 let rowEnded = false
@@ -177,6 +143,13 @@ const witness = new Witness([
   namespace,
   data.identity.machineId,
 ])
+const watchdog = new Watchdog({
+  numbers: shared,
+  renewMs: settings.renewMs,
+  concurrency: settings.concurrency,
+  loopWasBlocked: (forMs) => say({ type: 'event_loop_blocked', forMs }),
+})
+const rescue = new AheadRescue(new ClaimedAhead(data.ahead), shared, TICK_MS)
 const failures = new SweepFailures((part, error) => say({ type: 'sweep_failed', part, error }))
 const sweeper = new Sweeper(
   { connect: data.connect, namespace },
@@ -236,13 +209,13 @@ function healthFacts(): HealthFacts {
     doubt,
     stuck: stuckSaid,
     stuckForMs: nowMs - stuckSinceMs,
-    unaskedMs,
+    unaskedMs: watchdog.unaskedMs,
     unaskedMaxMs: 2 * Math.max(settings.idleBeatMs, settings.pollMs) + settings.renewMs,
     // A claim that was accepted is a renewal too.
     sinceRenewalMs: proofSentMs === 0 ? null : Math.round(nowMs - proofSentMs),
     renewals,
     renewalsFailed,
-    loopLagMs,
+    loopLagMs: watchdog.loopLagMs,
     running: shared.read('handlers'),
     capacity: settings.concurrency,
     claimRounds: shared.read('claimRounds'),
@@ -327,7 +300,7 @@ function dropConnection(client: pg.Client): void {
   if (reserved?.client !== client) return
   reserved = null
   shared.write('connected', 0)
-  forgetSilence()
+  watchdog.forgetSilence()
   const error = 'the reserved connection was lost'
   doubt = error
   say({ type: 'connection', up: false, listening: false, error })
@@ -370,7 +343,7 @@ async function registerIncarnation(): Promise<void> {
   phase = 'live'
   // The row of the first try has another connection, and what is left of its lease.
   renewNow = isAgain
-  forgetSilence()
+  watchdog.forgetSilence()
   stuckSaid = null
   witness.join(own, answer.peers)
   sweeper.join(incarnation)
@@ -392,13 +365,13 @@ async function renewLease(): Promise<void> {
   const sentMonotonicMs = monotonicMs()
   const askedMs = Date.now()
   const asked = incarnation
-  const part = stuck
+  const part = watchdog.stuck
   const answer = await renew(reserved.db, {
     incarnation,
     sendNumber,
     idleBeatMs: busy() ? null : settings.idleBeatMs,
     draining: shared.read('draining') === 1,
-    loopLagMs: Math.round(loopLagMs),
+    loopLagMs: Math.round(watchdog.loopLagMs),
     spoolDepth: shared.read('spoolDepth'),
     direct: reserved.direct,
     stuck: part,
@@ -439,15 +412,15 @@ function noteClock(askedMs: number, databaseMs: number): void {
 
 async function sayStuck(part: StuckPart | null): Promise<void> {
   stuckSaid = part
-  if (part !== null) stuckSinceMs = elapsedMs() - silentMs[part]
-  say({ type: 'stuck', part, forMs: part === null ? 0 : Math.round(silentMs[part]) })
+  if (part !== null) stuckSinceMs = elapsedMs() - watchdog.silentMs(part)
+  say({ type: 'stuck', part, forMs: part === null ? 0 : Math.round(watchdog.silentMs(part)) })
   if (part !== 'event_loop' || !data.mayEndProcess || reserved === null) return
   // The main thread hears nothing any more. What it holds (claimed ahead, or an outcome that it did not send) goes back first.
   const message = 'its event loop was blocked, and by no handler'
   try {
     await endWorker(reserved.db, incarnation, 'lost', { code: 'worker_stuck', message })
   } finally {
-    endByForce(message)
+    endByForce(workerId, message)
   }
 }
 
@@ -495,7 +468,7 @@ async function settleDebt(): Promise<void> {
 }
 
 function noteFailure(error: unknown): void {
-  forgetSilence()
+  watchdog.forgetSilence()
   doubt = (error as Error).message
   renewalsFailed += 1
   if (provesDown(error)) outage.refused(elapsedMs())
@@ -538,9 +511,12 @@ function tick(): void {
     noteStandstill(nowMs, gapMs)
   }
   watchWallClock()
-  measureLoop(nowMs)
-  watchMain(ranMs)
-  watchAhead(ranMs)
+  const from = phase === 'live' && reserved !== null ? { db: reserved.db, incarnation } : null
+  if (watchdog.look(nowMs, ranMs, from !== null) && phase === 'live') {
+    renewNow = true
+    wake()
+  }
+  rescue.look(ranMs, from)
   watchParent(nowMs)
   fence(nowMs)
   if (!busy()) busySinceMs = nowMs
@@ -550,14 +526,9 @@ function tick(): void {
   if (thawed || (resting && phase === 'live' && nowMs >= renewalDueMs())) wake()
 }
 
-/** Where this thread did not run, nothing in this process did, and no handler has blocked anything. */
+/** Where this thread did not run, nothing in this process did. */
 function noteStandstill(nowMs: number, gapMs: number): void {
-  const beatMs = shared.read('mainBeatMs')
-  // It has not run since.
-  if (beatMs <= nowMs - gapMs + 2 * TICK_MS) {
-    const beforeMs = standstill.afterBeatMs === beatMs ? standstill.forMs : 0
-    standstill = { afterBeatMs: beatMs, forMs: beforeMs + gapMs }
-  }
+  watchdog.stoodStill(nowMs, gapMs)
   lastStandstill = { forMs: gapMs, endedMs: nowMs }
   say({ type: 'stood_still', forMs: Math.round(gapMs) })
 }
@@ -573,90 +544,6 @@ function watchWallClock(): void {
   wake()
 }
 
-function measureLoop(nowMs: number): void {
-  const beatMs = shared.read('mainBeatMs')
-  const stillMs = standstill.afterBeatMs === beatMs ? standstill.forMs : 0
-  loopLagMs = Math.max(0, nowMs - beatMs - 2 * TICK_MS - stillMs)
-  if (loopLagMs < LOOP_BLOCKED_MS) {
-    if (loopReportedMs > 0) say({ type: 'event_loop_blocked', forMs: Math.round(loopReportedMs) })
-    loopReportedMs = 0
-  } else {
-    loopReportedMs = loopLagMs
-  }
-}
-
-/** A main thread that a handler keeps busy owes no sign of life, and neither do its claims meanwhile. */
-function watchMain(ranMs: number): void {
-  // A worker that stops because it is stuck does not get well by claiming nothing any more.
-  if (stuck === 'claims' && shared.read('draining') === 1) return
-  const turn = shared.read('claimTurn')
-  const blocked = loopLagMs >= LOOP_BLOCKED_MS
-  const well = phase === 'live' && reserved !== null
-  const owed: Record<StuckPart, boolean> = {
-    claims: well && !blocked && turn !== 0 && turn === claimTurn && shared.read('draining') === 0,
-    event_loop: well && blocked && shared.read('handlers') === 0,
-  }
-  claimTurn = turn
-  const rounds = shared.read('claimRounds')
-  const due =
-    well && !blocked && turn === 0 && rounds === claimRounds && shared.read('draining') === 0
-  unaskedMs = due && shared.read('handlers') < settings.concurrency ? unaskedMs + ranMs : 0
-  claimRounds = rounds
-  silentMs.claims = owed.claims ? silentMs.claims + ranMs : 0
-  silentMs.event_loop = owed.event_loop ? silentMs.event_loop + ranMs : 0
-  const limitMs = STUCK_AFTER * settings.renewMs
-  const before = stuck
-  stuck =
-    silentMs.claims >= limitMs ? 'claims' : silentMs.event_loop >= limitMs ? 'event_loop' : null
-  if (stuck !== before && phase === 'live') {
-    renewNow = true
-    wake()
-  }
-}
-
-/** What the main thread has claimed and does not begin, as a handler keeps it busy, goes to whoever is free. */
-function watchAhead(ranMs: number): void {
-  const turn = `${shared.read('mainBeatMs')} ${ahead.turn}`
-  if (turn !== aheadTurn) {
-    aheadTurn = turn
-    aheadSilentMs = 0
-    aheadGiven = false
-    return
-  }
-  aheadSilentMs += Math.min(ranMs, TICK_MS)
-  const idleMs = shared.read('handlers') === 0 ? TICK_IDLE_MS : 0
-  if (aheadGiven || aheadSilentMs < AHEAD_MS_MAX + idleMs || !ahead.some) return
-  if (phase !== 'live' || reserved === null) return
-  aheadGiven = true
-  void giveBackAhead(reserved.db).catch(() => {
-    // Tried again, while the main thread is still silent. Afterwards that gives them back itself.
-    aheadGiven = false
-  })
-}
-
-async function giveBackAhead(db: Database): Promise<void> {
-  const { unbegun, claim: asked } = ahead.take()
-  await release(db, unbegun)
-  if (asked === null) return
-  // The same id again: it gets what it has given, and takes nothing.
-  const answer = await claim(db, { incarnation, claim: asked, want: 0, queues: [], types: [] })
-  if (answer.outcome !== 'claimed') return
-  await release(
-    db,
-    answer.jobs.map(({ id, token }) => ({ jobId: id, token })),
-  )
-}
-
-async function release(db: Database, jobs: readonly Unbegun[]): Promise<void> {
-  for (let from = 0; from < jobs.length; from += RELEASE_MAX) {
-    const part = jobs.slice(from, from + RELEASE_MAX)
-    await settle(
-      db,
-      part.map((job) => ({ ...job, outcome: 'released', value: null, delayMs: null })),
-    )
-  }
-}
-
 /** The parent's pid changes when it is gone: somebody else has adopted this process. */
 function watchParent(nowMs: number): void {
   if (!data.endsWithParent || process.ppid === data.identity.parentPid) return
@@ -666,7 +553,7 @@ function watchParent(nowMs: number): void {
     renewNow = phase === 'live'
     wake()
   } else if (nowMs - orphanedAtMs >= settings.hardExitMs) {
-    endByForce('its supervisor is gone, and its main thread has not stopped')
+    endByForce(workerId, 'its supervisor is gone, and its main thread has not stopped')
   }
 }
 
@@ -677,7 +564,7 @@ function watchShutdown(nowMs: number): void {
   if (nowMs < hardExitAtMs + HARD_EXIT_SLACK_MS) return
   const { charge, reason, signal } = stopping
   stopping = null
-  void cutShort(charge, reason, signal).finally(() => endByForce(hung(reason)))
+  void cutShort(charge, reason, signal).finally(() => endByForce(workerId, hung(reason)))
 }
 
 function hung(reason: string): string {
@@ -692,12 +579,6 @@ async function cutShort(charge: EndCharge, reason: string, signal: string | null
   const ended = endWorker(reserved.db, incarnation, charge, { code: 'shutdown', message, shutdown })
   // Whoever notices the end of the process tells, where the database could not be told.
   await within(ended, HARD_EXIT_SLACK_MS).catch(() => undefined)
-}
-
-function forgetSilence(): void {
-  silentMs.claims = 0
-  silentMs.event_loop = 0
-  stuck = null
 }
 
 function fence(nowMs: number): void {
@@ -723,25 +604,10 @@ function fence(nowMs: number): void {
         ? `, as it stood still for ${seconds(lastStandstill.forMs)}`
         : ''
     endByForce(
+      workerId,
       `its lease had no accepted renewal for ${seconds(unheardMs)}${still}, and a handler has not settled`,
     )
   }
-}
-
-/**
- * Says why, and ends this process. Nobody else could say it: the main thread may be spinning, and exit handlers would run there. What is
- * written is a line of the log as the program keeps it, JSON unless at a terminal. Whoever should read that may hang, so it is written
- * beside this thread, and not waited for longer than `LAST_WORDS_MS`.
- */
-function endByForce(reason: string): void {
-  const kill = (): void => void process.kill(process.pid, 'SIGKILL')
-  if (isEnding) kill()
-  isEnding = true
-  const time = new Date().toISOString()
-  const fields = { level: 60, time, pid: process.pid, event: 'worker.killed', workerId, reason }
-  const text = `${time.slice(11, 19)}  this process is ended by force: ${reason}`
-  setTimeout(kill, LAST_WORDS_MS)
-  write(2, `${isatty(2) ? text : JSON.stringify(fields)}\n`, kill)
 }
 
 function seconds(ms: number): string {
