@@ -596,8 +596,9 @@ function fence(nowMs: number): void {
       message: 'it could not renew in time and fenced itself',
     })
   }
-  const killAtMs = Math.max(sentMs + settings.leaseMs, fencedAtMs + Math.min(marginMs, 2_000))
-  if (phase === 'over' && nowMs >= killAtMs - LAST_WORDS_MS) {
+  const killByMs = Math.max(sentMs + settings.leaseMs, fencedAtMs + Math.min(marginMs, 2_000))
+  // The next look may come a little late.
+  if (phase === 'over' && nowMs >= killByMs - 2 * TICK_MS - LAST_WORDS_MS) {
     const unheardMs = nowMs - sentMs
     const still =
       nowMs - lastStandstill.endedMs < unheardMs

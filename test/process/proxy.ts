@@ -104,6 +104,11 @@ export class Proxy implements AsyncDisposable {
     }
   }
 
+  /** Application names of the connections that are open. */
+  get applications(): string[] {
+    return [...this.#open.values()].map(({ application }) => application ?? '')
+  }
+
   /** From now on no packet of these connections passes, in either direction, and none of them is closed for it. */
   drop(connections: Connection | 'all' = 'all'): void {
     this.#dropping = connections

@@ -6,6 +6,7 @@ import { createClient } from '../../src/client/client.ts'
 import { defineJob } from '../../src/client/define-job.ts'
 import { Proxy } from '../process/proxy.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
+import { code, readPage, section, tables } from '../docs/documents.ts'
 import { anything, gate } from '../support/jobs.ts'
 import { builtApi } from '../support/process.ts'
 import { until } from '../support/until.ts'
@@ -59,6 +60,38 @@ test('B4: a worker that gets no connection refuses to start, and one that gets t
   one.on('worker.degraded', ({ reason }) => reasons.push(reason))
   await one.start()
   await until('a word of it', () => reasons.some((reason) => /too many connections/.test(reason)))
+})
+
+test('an idle worker holds the connections that its page says, and no more while it runs what it can', async () => {
+  const db = await createTestDatabase()
+  await using proxy = await Proxy.open(db.databaseUrl)
+  const connect = { databaseUrl: db.databaseUrl, schema: db.schemaName }
+  const held = tables(section(readPage('docs/reference/settings.md'), '## A worker'), 'Connection')
+  const said = (count: string): string[] =>
+    held.filter((row) => row['How many'] === count).map((row) => code(row['Connection']))
+  const always = said('1').filter((name) => name !== 'leasehold retention')
+  const most = Number(
+    held.find((row) => row['How many']?.startsWith('up to'))?.['How many']?.slice(6),
+  )
+  await using client = createClient(connect)
+  const job = defineJob({ type: 'job', input: anything, run: (ctx) => ctx.progress(1) })
+  await using worker = createWorker({
+    ...connect,
+    databaseUrl: proxy.url,
+    jobs: [job],
+    concurrency: 100,
+  })
+  await worker.start()
+  await until('it has looked', () => proxy.applications.includes('leasehold sweep'))
+  expect(proxy.applications.toSorted()).toEqual(always.toSorted())
+  const ids = await client.enqueueMany(
+    job,
+    Array.from({ length: 2_000 }, (_, index) => index),
+  )
+  for (const id of ids.slice(-10)) await client.wait(id, { timeoutMs: 60_000 })
+  const own = proxy.applications.filter((name) => name === 'leasehold worker').length
+  expect(own).toBeGreaterThan(1)
+  expect(own).toBeLessThanOrEqual(1 + most)
 })
 
 test('G2: statements are prepared where a session is our own, and nothing is kept in one that a pooler lends', async () => {
