@@ -39,17 +39,14 @@ declare
   v_alerts_ms bigint;
 begin
   perform guard();
-  if p_worker is not null and exists (
-    select from sweeper
-    where namespace = p_namespace and leader <> p_worker and deputy <> p_worker
-      and leader_at between v_now - milliseconds(2 * sweep_every_ms()) and v_now + milliseconds(2 * sweep_every_ms())
-      and deputy_at between v_now - milliseconds(2 * sweep_every_ms()) and v_now + milliseconds(2 * sweep_every_ms())
-  ) then
+  select * into v_before from sweeper where namespace = p_namespace;
+  if p_worker is not null and v_before.leader <> p_worker and v_before.deputy <> p_worker
+    and v_before.leader_at between v_now - milliseconds(2 * sweep_every_ms()) and v_now + milliseconds(2 * sweep_every_ms())
+    and v_before.deputy_at between v_now - milliseconds(2 * sweep_every_ms()) and v_now + milliseconds(2 * sweep_every_ms()) then
     -- Neither part is free: said without a lock, as every worker asks now and then.
     v_role := 'none';
   elsif p_worker is not null then
     perform touch_tick(sweep_every_ms() - 100, v_clock_stepped);
-    select * into v_before from sweeper where namespace = p_namespace;
     v_role := elect_sweeper(p_namespace, p_worker);
   else
     perform touch_tick(0, v_clock_stepped);

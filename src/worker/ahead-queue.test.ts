@@ -81,7 +81,7 @@ test('what has not begun in time goes back, and less is claimed ahead after', ()
   vi.advanceTimersByTime(AHEAD_MS_MAX + 1)
   expect(queue.holdsUp()).toBe(true)
   expect(queue.clearLate()).toHaveLength(100)
-  expect(queue.jobIds).toEqual([])
+  expect([...queue]).toEqual([])
   // Jobs took longer than was thought: none ahead until one has ended again, and then half.
   expect(queue.wants(0, Infinity)).toBe(10)
   queue.took(1)

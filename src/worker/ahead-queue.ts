@@ -52,10 +52,6 @@ export class AheadQueue {
     return this.#jobs.size
   }
 
-  get jobIds(): string[] {
-    return [...this.#jobs.values()].map(({ job }) => job.id)
-  }
-
   get shelf(): ClaimedAhead {
     return this.#shelf
   }

@@ -1,4 +1,5 @@
-/** What became of an outcome, once the database has answered: for the counts and for whoever listens. */
+/** What becomes of attempts, for whoever listens; and of an outcome, once the database has answered, for the counts too. */
+import type { AbortReason } from '../domain/states.ts'
 import type { Outcome } from '../sql/protocol.ts'
 import type { Ending, Execution } from './execution.ts'
 import type { SettledSlot, SharedNumbers } from './shared-numbers.ts'
@@ -49,6 +50,17 @@ export function announce(bus: WorkerEventBus, numbers: SharedNumbers, settled: S
   } else {
     bus.emit('jobs.released', { jobIds: [job.id], reason: ending.outcome })
   }
+}
+
+/** A handler has ignored its signal for so long. */
+export function announceDeaf(
+  bus: WorkerEventBus,
+  { job }: Execution,
+  reason: AbortReason,
+  forMs: number,
+): void {
+  const { id: jobId, type, attempt } = job
+  bus.emit('job.unresponsive', { jobId, type, attempt, reason, forMs })
 }
 
 /** What the database answered when it first took this outcome, as far as the outcome tells. */

@@ -10,6 +10,7 @@ import type { AnyJobDefinition } from '../client/define-job.ts'
 import { elapsedAtLeastMs, elapsedMs, monotonicMs } from '../clock.ts'
 import { fenceMarginMs, HANDLER_CHECK_MS } from '../config.ts'
 import type { AbortReason } from '../domain/states.ts'
+import { announceDeaf } from './announce.ts'
 import type { Execution } from './execution.ts'
 import { TICK_IDLE_MS } from './lifeline-messages.ts'
 import type { SharedNumbers } from './shared-numbers.ts'
@@ -132,19 +133,13 @@ export class Oversight {
 
   /** A handler that ignores its signal is reported, and ends its process if its definition says so. */
   #watchDeaf(execution: Execution, nowMs: number): void {
-    const { aborted, definition, job } = execution
+    const { aborted, definition } = execution
     if (aborted === null || aborted === 'shutdown') return
     execution.abortedMs ??= nowMs
     const forMs = Math.round(nowMs - execution.abortedMs)
     if (execution.reportedDeaf || forMs < definition.cancelGraceMs) return
     execution.reportedDeaf = true
-    this.#p.bus.emit('job.unresponsive', {
-      jobId: job.id,
-      type: job.type,
-      attempt: job.attempt,
-      reason: aborted,
-      forMs,
-    })
+    announceDeaf(this.#p.bus, execution, aborted, forMs)
     if (definition.onDeaf === 'exit') this.#p.giveUp(execution, forMs)
   }
 }

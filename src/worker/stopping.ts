@@ -11,6 +11,7 @@ import type { Database } from '../db/connect.ts'
 import type { AbortReason } from '../domain/states.ts'
 import type { EndCharge } from '../sql/protocol.ts'
 import type { Retention } from '../sweep/retention.ts'
+import { announceDeaf } from './announce.ts'
 import type { Claimer } from './claimer.ts'
 import type { Execution } from './execution.ts'
 import type { WorkerState } from './lifecycle.ts'
@@ -245,13 +246,7 @@ export class Stopping {
       // Time is up: what is left goes back soon, and the process is expected to end.
       this.#deafEndsMs = elapsedMs() + DEAF_STEPS_MS
       this.#record.cut = true
-      bus.emit('job.unresponsive', {
-        jobId: execution.job.id,
-        type: execution.job.type,
-        attempt: execution.job.attempt,
-        reason: 'shutdown',
-        forMs: Math.round(elapsedMs() - startedMs),
-      })
+      announceDeaf(bus, execution, 'shutdown', Math.round(elapsedMs() - startedMs))
     }
   }
 
