@@ -141,7 +141,7 @@ export class Claimer {
   /** A handler has ended, after so long, and its slot is free. */
   slotFreed(tookMs: number): void {
     this.#ahead.took(tookMs)
-    this.startNext()
+    this.#startNext()
     if (this.#wanted || this.#moreMayWait) this.wake()
   }
 
@@ -289,7 +289,7 @@ export class Claimer {
     if (answer.jobs.length === want && want > 0) this.#wanted = true
     this.#moreMayWait = this.#wanted || answer.alone || !this.#p.pickUp.listening || this.#bounded
     this.#schedulePoll(answer.nextDueMs)
-    this.startNext()
+    this.#startNext()
   }
 
   #endRound(answer: Claimed): void {
@@ -356,7 +356,7 @@ export class Claimer {
   // ── what was claimed ahead ───────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Begins what was claimed, as far as there are slots. What ends at once leaves its slot to the next of the same loop. */
-  startNext(): void {
+  #startNext(): void {
     if (this.#starting) return
     this.#starting = true
     for (const ahead of this.#ahead) {
